@@ -1,0 +1,15 @@
+//! Kairos finds out *when* a running C server can safely be updated.
+//!
+//! It stops a real server at every update point that a client session reaches,
+//! applies a dynamic software update exactly there, lets the session finish and
+//! classifies what happened. `harness/DESIGN.md` walks the data flow; the terms
+//! follow Hayden, *Clear, Correct, and Efficient Dynamic Software Updates*
+//! (University of Maryland, 2012).
+#![deny(missing_docs)]
+#![deny(unsafe_code)]
+
+pub mod binary;
+pub mod patch;
+pub mod subject;
+pub mod trace;
+pub mod verdict;

@@ -1,0 +1,200 @@
+//! The update itself: what changed between two builds, and the code image that
+//! a stopped process receives.
+
+use serde::{Deserialize, Serialize};
+
+use crate::binary::Address;
+
+/// Bytes of NOPs that the compiler leaves at the entry of every function
+/// (`-fpatchable-function-entry=16,0`). Bytes 0–4 hold the counting call from
+/// exec on; bytes 5–9 receive the jump to the new version at the update.
+pub const ENTRY_PAD: u64 = 16;
+
+/// Where in the entry pad the jump to the new version is written.
+pub const REDIRECT_OFFSET: u64 = 5;
+
+/// First address of the patch image in the process; the linker script places
+/// the image here, within reach of a 32-bit displacement from the old text.
+pub const IMAGE_BASE: Address = Address(0x4000_0000);
+
+/// A function of one version: its name and the source file that defines it,
+/// relative to the source tree. Static functions of equal name differ by file.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct FunctionName {
+    /// Name in the symbol table.
+    pub name: String,
+    /// Source file, relative to the root of the source tree.
+    pub file: String,
+}
+
+/// Why a function is part of the patch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reason {
+    /// Its object code differs.
+    ObjectCode,
+    /// Its code is the same, but it refers to a data object that moves.
+    RefersToMoved,
+    /// The control arm replaces it by an identical copy.
+    Control,
+}
+
+/// A function of the old version that the update replaces.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Redirect {
+    /// The function.
+    pub function: FunctionName,
+    /// Entry in the old program.
+    pub old: Address,
+    /// Size in bytes in the old program, entry pad included.
+    pub old_size: u64,
+    /// Entry in the patch image, entry pad included.
+    pub new: Address,
+    /// Size in bytes in the patch image.
+    pub new_size: u64,
+    /// Why it is replaced.
+    pub reason: Reason,
+    /// Whether return or parameter types differ between the versions.
+    pub prototype_changed: bool,
+}
+
+/// A function of the old version that the new version no longer has.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Deleted {
+    /// The function.
+    pub function: FunctionName,
+    /// Entry in the old program.
+    pub old: Address,
+    /// Size in bytes.
+    pub old_size: u64,
+}
+
+/// A function that only the new version has.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Added {
+    /// The function.
+    pub function: FunctionName,
+    /// Entry in the patch image.
+    pub new: Address,
+    /// Size in bytes.
+    pub new_size: u64,
+}
+
+/// What happens to one data object at the update.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum DataAction {
+    /// A new object; the image holds its initial bytes.
+    Add {
+        /// Name, with the function for function-local statics (`f.counter`).
+        name: String,
+        /// Place in the image.
+        new: Address,
+        /// Size in bytes.
+        size: u64,
+    },
+    /// Only the initialiser differs: the object keeps its place, and its bytes
+    /// are replaced if they still equal the old initialiser.
+    Reinitialise {
+        /// Name of the object.
+        name: String,
+        /// Place in the old program.
+        old: Address,
+        /// Size in bytes.
+        size: u64,
+        /// Initial bytes in the old program.
+        old_initial: Vec<u8>,
+        /// Where the image keeps the new initial bytes.
+        new: Address,
+    },
+    /// The object changes size or type and moves into the image: live bytes that
+    /// still equal the old initialiser become the new one, others are copied up
+    /// to the smaller size.
+    Carry {
+        /// Name of the object.
+        name: String,
+        /// Place in the old program.
+        old: Address,
+        /// Size in bytes in the old program.
+        old_size: u64,
+        /// Initial bytes in the old program.
+        old_initial: Vec<u8>,
+        /// Place in the image.
+        new: Address,
+        /// Size in bytes in the image.
+        new_size: u64,
+    },
+    /// A read-only object that changed: new code uses the image's copy.
+    Renew {
+        /// Name of the object.
+        name: String,
+        /// Place in the old program.
+        old: Address,
+        /// Place in the image.
+        new: Address,
+        /// Size in bytes in the image.
+        size: u64,
+    },
+}
+
+/// A library function that new code uses and the old program did not: a word in
+/// the image to be filled with the function's address in the process.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ImportSlot {
+    /// Symbol name; the default version of it is meant.
+    pub name: String,
+    /// The eight-byte word in the image that receives the address.
+    pub slot: Address,
+}
+
+/// Counts entries of one function of the image: the loader writes
+/// `inc dword [counter]` into the function's entry pad.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct NewEntry {
+    /// The function.
+    pub function: FunctionName,
+    /// Its entry in the image.
+    pub new: Address,
+}
+
+/// Something about the update that output comparison cannot show.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Warning {
+    /// Kind, one stable word or two with hyphens (`prototype-changed`,
+    /// `deleted-in-table`, `only-called-at-start-up`, `never-returns`, …).
+    pub kind: String,
+    /// What is concerned: a function, a global.
+    pub subject: String,
+    /// What it means and what to do.
+    pub message: String,
+}
+
+/// An update ready to be applied: the code image and what to do with it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Patch {
+    /// Update pair, `<subject>-<old>-<new>[-variant]`.
+    pub pair: String,
+    /// Bytes to be mapped at [`IMAGE_BASE`], readable, writable, executable.
+    #[serde(skip)]
+    pub image: Vec<u8>,
+    /// Functions replaced.
+    pub redirects: Vec<Redirect>,
+    /// Functions gone.
+    pub deleted: Vec<Deleted>,
+    /// Functions new.
+    pub added: Vec<Added>,
+    /// Data objects concerned.
+    pub data: Vec<DataAction>,
+    /// Library functions to resolve in the process.
+    pub imports: Vec<ImportSlot>,
+    /// `void kairos_transform(void)` of the pair's `transform.c`, if it has one.
+    pub transformer: Option<Address>,
+    /// Library functions that the transformer uses (for the `not-applied` rule).
+    pub transformer_imports: Vec<String>,
+    /// Names of records, enums and typedefs whose layout changed.
+    pub changed_types: Vec<String>,
+    /// Functions whose prototype changed.
+    pub changed_prototypes: Vec<String>,
+    /// What outputs cannot show.
+    pub warnings: Vec<Warning>,
+}

@@ -1,0 +1,1 @@
+//! Subjects as data: manifests, sources, recipes and the build cache.

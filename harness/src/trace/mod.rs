@@ -1,0 +1,1 @@
+//! What one unpatched run recorded: points with stacks, events, exchanges.

@@ -1,0 +1,1 @@
+//! Baselines + observation → verdict. Pure.
