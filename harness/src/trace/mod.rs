@@ -1,1 +1,106 @@
-//! What one unpatched run recorded: points with stacks, events, exchanges.
+//! What one unpatched run recorded: points with stacks, the processes, who
+//! wrote which reply, and times.
+
+pub mod point;
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+pub use point::{PointId, RoleInstance};
+
+use crate::binary::Address;
+
+/// One active frame: for the innermost, the function entered; for the others,
+/// the return address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Frame(pub Address);
+
+/// The frames of one thread, innermost first. The first frame is the entry of
+/// the function being entered.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Stack {
+    /// Innermost first; library frames included.
+    pub frames: Vec<Frame>,
+    /// Whether unwinding reached the bottom of the stack. An incomplete stack
+    /// makes every policy but `any` refuse.
+    pub complete: bool,
+}
+
+/// One update point of the traced run.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Point {
+    /// Where and when.
+    pub id: PointId,
+    /// Entry of the function being entered.
+    pub function: Address,
+    /// Index into [`Trace::stacks`] of the stack of the entering thread.
+    pub stack: u32,
+    /// Stacks of the other threads in scope, indices into [`Trace::stacks`].
+    pub other_stacks: Vec<u32>,
+    /// How many points before it, of the same thread and exchange, have the same stack.
+    pub occurrence: u32,
+    /// Microseconds since readiness, from the run without stops.
+    pub time_us: Option<u64>,
+}
+
+/// A wait of one thread in which nothing of the program's own code runs.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Wait {
+    /// The waiting process.
+    pub role: RoleInstance,
+    /// Thread within the process, by order of creation.
+    pub thread: u32,
+    /// Exchange in which it began.
+    pub exchange: u32,
+    /// Stack, index into [`Trace::stacks`].
+    pub stack: u32,
+}
+
+/// One exchange of the session as the trace saw it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ExchangeFacts {
+    /// Label in the script.
+    pub label: String,
+    /// Processes that wrote to a client connection during it.
+    pub writers: BTreeSet<RoleInstance>,
+    /// When it began and ended, microseconds since readiness, run without stops.
+    pub span_us: (u64, u64),
+}
+
+/// A process of the server during the traced run.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ProcessFacts {
+    /// Its role instance.
+    pub role: RoleInstance,
+    /// The process that forked it; none for the first.
+    pub parent: Option<RoleInstance>,
+    /// Exchange in which it was forked (0 for those alive at readiness).
+    pub born: u32,
+    /// Entries of its parent's forking thread in that exchange before the fork.
+    pub born_at: u32,
+    /// Exchange in which it ended, if it did before the stop.
+    pub ended: Option<u32>,
+    /// Number of threads it ever had.
+    pub threads: u32,
+}
+
+/// The record of one unpatched run.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Trace {
+    /// Subject and version traced.
+    pub version: String,
+    /// Workload replayed.
+    pub workload: String,
+    /// Exchanges in order.
+    pub exchanges: Vec<ExchangeFacts>,
+    /// Processes in order of creation.
+    pub processes: Vec<ProcessFacts>,
+    /// Points in order of execution.
+    pub points: Vec<Point>,
+    /// Distinct stacks.
+    pub stacks: Vec<Stack>,
+    /// Blocking waits.
+    pub waits: Vec<Wait>,
+}

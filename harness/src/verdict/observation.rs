@@ -1,0 +1,123 @@
+//! Everything seen of one run of a workload, patched or not. Stored; verdicts
+//! are derived from it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::binary::Address;
+use crate::trace::{RoleInstance, Stack};
+
+/// What the client and the logs saw during one exchange, normalised.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct SeenExchange {
+    /// Text received, per connection; an end of the connection is the line `<EOF>`,
+    /// a refused or reset one `<RESET>`.
+    pub replies: BTreeMap<String, String>,
+    /// Text appended to each log during the exchange.
+    pub logs: BTreeMap<String, String>,
+}
+
+/// How a process ended.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ending {
+    /// By `exit` with this status.
+    Exited(i32),
+    /// By this signal.
+    Killed(String),
+    /// It outlived the ordinary stop and was killed by Kairos.
+    Outlived,
+}
+
+/// Where a process took the signal that killed it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Fault {
+    /// Instruction pointer.
+    pub address: Address,
+    /// Function it lies in: the program's, the image's (`f (new)`), or the library's.
+    pub function: String,
+    /// Functions on the stack, innermost first.
+    pub stack: Vec<String>,
+}
+
+/// One process of the run, from its start to its end.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct SeenProcess {
+    /// Its role instance.
+    pub role: RoleInstance,
+    /// Whether the update was in it when it ended, applied or inherited.
+    pub updated: bool,
+    /// Exchange during which it ended; the stop counts as the exchange after the last.
+    pub ended_in: u32,
+    /// How.
+    pub ending: Ending,
+    /// Where, if a signal killed it.
+    pub fault: Option<Fault>,
+}
+
+/// The session stood still.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Stall {
+    /// Exchange that did not finish.
+    pub exchange: u32,
+    /// What the client waited for.
+    pub waiting_for: String,
+    /// Whether a process was burning processor time rather than waiting.
+    pub busy: bool,
+}
+
+/// How the update itself went.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "kebab-case")]
+pub enum Update {
+    /// A run without an update: a baseline, or "stop and apply nothing".
+    None,
+    /// Applied at the point.
+    Applied {
+        /// Function entered at the stop.
+        function: String,
+        /// Stack at the stop.
+        stack: Stack,
+        /// Tries that were needed to find the point (1 = at once).
+        tries: u32,
+        /// Whether it was found at another index than in the trace.
+        drifted: bool,
+        /// Microseconds that applying took.
+        apply_us: f64,
+    },
+    /// The mechanism could not apply the patch.
+    NotApplied {
+        /// Why.
+        reason: String,
+    },
+    /// The point was not found again.
+    NotReached {
+        /// What was found instead.
+        reason: String,
+    },
+}
+
+/// Everything seen of one run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Observation {
+    /// How the update went.
+    pub update: Update,
+    /// The session's exchanges, then those of the probe session.
+    pub exchanges: Vec<SeenExchange>,
+    /// How many of them belong to the session proper.
+    pub session_exchanges: u32,
+    /// Processes in order of creation.
+    pub processes: Vec<SeenProcess>,
+    /// Files of the end state: path → normalised content, or its hash when long or binary.
+    pub files: BTreeMap<String, String>,
+    /// The stall, if the session stood still.
+    pub stall: Option<Stall>,
+    /// Entries of functions of the image after the update, by function name.
+    pub new_entries: BTreeMap<String, u64>,
+    /// Exchanges during which an old frame of a changed function ran that was
+    /// active at the point.
+    pub old_frame_exchanges: BTreeSet<u32>,
+    /// Wall-clock time of the whole test in microseconds.
+    pub wall_us: u64,
+}
