@@ -68,7 +68,7 @@ pub struct Stall {
 }
 
 /// How the update itself went.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "kebab-case")]
 pub enum Update {
     /// A run without an update: a baseline, or "stop and apply nothing".
