@@ -10,6 +10,8 @@
 
 pub mod binary;
 pub mod patch;
+pub mod sandbox;
 pub mod subject;
 pub mod trace;
 pub mod verdict;
+pub mod workload;

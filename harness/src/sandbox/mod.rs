@@ -1,0 +1,10 @@
+//! Where subjects run: namespaces of their own, a root file system made for the
+//! test, one identity whoever started Kairos, and a clean end.
+
+pub mod error;
+pub mod namespaces;
+pub mod processes;
+pub mod root;
+pub mod run_folder;
+
+pub use error::SandboxError;

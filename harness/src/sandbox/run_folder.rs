@@ -1,0 +1,111 @@
+//! The folder a subject runs in: filled anew for each test on a tmpfs of its own,
+//! read back at the end, and gone with its mount.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+use nix::mount::{MntFlags, umount2};
+use serde::{Deserialize, Serialize};
+
+use super::SandboxError;
+use super::root::{PROGRAM_LINK, RUN_FOLDER, tmpfs};
+
+/// A folder or file to make before each start.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Entry {
+    /// Path relative to the run folder.
+    pub path: String,
+    /// Permission bits.
+    pub mode: u32,
+    /// Content of a file; none for a folder.
+    pub content: Option<Vec<u8>>,
+}
+
+/// The mounted run folder of one test; dropping it takes everything away.
+#[derive(Debug)]
+pub struct RunFolder {
+    mounted: Vec<PathBuf>,
+}
+
+impl RunFolder {
+    /// Mounts and fills the run folder and an empty `/tmp`, and points the
+    /// program link at `program`.
+    ///
+    /// # Errors
+    /// When a mount or a file is refused.
+    pub fn create(entries: &[Entry], program: &Path) -> Result<Self, SandboxError> {
+        let mut folder = Self {
+            mounted: Vec::new(),
+        };
+        for (place, mode) in [(RUN_FOLDER, "mode=0755"), ("/tmp", "mode=1777")] {
+            tmpfs(Path::new(place), mode)?;
+            folder.mounted.push(PathBuf::from(place));
+        }
+        for entry in entries {
+            make(entry)?;
+        }
+        point_program_at(program)?;
+        Ok(folder)
+    }
+}
+
+impl Drop for RunFolder {
+    fn drop(&mut self) {
+        for place in &self.mounted {
+            // Detached, so that a straggler's open file cannot keep the mount.
+            let _ = umount2(place, MntFlags::MNT_DETACH);
+        }
+    }
+}
+
+/// Turns the program link to `program`, atomically.
+///
+/// # Errors
+/// When the link cannot be made.
+pub fn point_program_at(program: &Path) -> Result<(), SandboxError> {
+    let fresh = format!("{PROGRAM_LINK}.next");
+    let _ = fs::remove_file(&fresh);
+    symlink(program, &fresh).map_err(SandboxError::file("link", &fresh))?;
+    fs::rename(&fresh, PROGRAM_LINK).map_err(SandboxError::file("rename", PROGRAM_LINK))
+}
+
+fn make(entry: &Entry) -> Result<(), SandboxError> {
+    let path = Path::new(RUN_FOLDER).join(&entry.path);
+    match &entry.content {
+        None => fs::create_dir_all(&path),
+        Some(content) => {
+            if let Some(parent) = path.parent() {
+                fs::create_dir_all(parent)
+                    .map_err(SandboxError::file("create", parent.display()))?;
+            }
+            fs::write(&path, content)
+        }
+    }
+    .and_then(|()| fs::set_permissions(&path, fs::Permissions::from_mode(entry.mode)))
+    .map_err(SandboxError::file("make", path.display()))
+}
+
+/// Reads the files under the run folder whose relative path `wanted` accepts.
+/// What cannot be read is reported as such: it is part of the end state.
+#[must_use]
+pub fn read_files(wanted: &dyn Fn(&str) -> bool) -> BTreeMap<String, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    for found in walkdir::WalkDir::new(RUN_FOLDER)
+        .sort_by_file_name()
+        .into_iter()
+        .flatten()
+    {
+        let Ok(relative) = found.path().strip_prefix(RUN_FOLDER) else {
+            continue;
+        };
+        let relative = relative.to_string_lossy().into_owned();
+        if found.file_type().is_file() && wanted(&relative) {
+            let content =
+                fs::read(found.path()).unwrap_or_else(|e| format!("<{e}>").into_bytes());
+            files.insert(relative, content);
+        }
+    }
+    files
+}
