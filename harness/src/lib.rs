@@ -13,5 +13,7 @@ pub mod patch;
 pub mod sandbox;
 pub mod subject;
 pub mod trace;
+pub mod tracee;
 pub mod verdict;
 pub mod workload;
+pub mod world;

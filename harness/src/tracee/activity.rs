@@ -1,0 +1,157 @@
+//! Tells when the server stands still: every thread blocked in a system call and
+//! nothing run in between, so that an entry belongs to exactly one exchange.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::time::Duration;
+
+use nix::unistd::Pid;
+
+/// What all threads of the server were doing at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activity {
+    /// Every thread waits for an event from outside.
+    Blocked,
+    /// Every thread waits, at least one for time to pass.
+    Sleeping,
+    /// Some thread runs or is about to.
+    Running,
+}
+
+/// Reads the state of threads from `/proc`, without stopping them.
+#[derive(Debug, Default)]
+pub struct Activities {
+    files: HashMap<Pid, Option<(File, File)>>,
+}
+
+/// A reading: what the threads do, how often any was put on a processor, and the
+/// processor time they have used.
+#[derive(Clone, Copy, Debug)]
+pub struct Reading {
+    /// Their activity.
+    pub activity: Activity,
+    /// Times that any of them was scheduled.
+    pub slices: u64,
+    /// Processor time used by all of them.
+    pub used: Duration,
+}
+
+impl Activities {
+    /// Forgets threads of an earlier test.
+    pub fn forget(&mut self) {
+        self.files.clear();
+    }
+
+    /// Reads the state of `threads`, each with its process. One that has ended
+    /// counts as blocked.
+    pub fn read(&mut self, threads: impl IntoIterator<Item = (Pid, Pid)>) -> Reading {
+        let mut reading = Reading {
+            activity: Activity::Blocked,
+            slices: 0,
+            used: Duration::ZERO,
+        };
+        for (process, thread) in threads {
+            let files = self.files.entry(thread).or_insert_with(|| {
+                let open = |name| File::open(format!("/proc/{process}/task/{thread}/{name}"));
+                Some((open("syscall").ok()?, open("schedstat").ok()?))
+            });
+            let Some((call, schedule)) = files else {
+                continue;
+            };
+            let mut buffer = [0; 128];
+            let length = call.read_at(&mut buffer, 0).unwrap_or(0);
+            reading.activity = join(reading.activity, activity(&buffer[..length]));
+            let length = schedule.read_at(&mut buffer, 0).unwrap_or(0);
+            let (used, slices) = schedule_numbers(&buffer[..length]);
+            reading.slices += slices;
+            reading.used += used;
+        }
+        reading
+    }
+}
+
+const fn join(one: Activity, other: Activity) -> Activity {
+    match (one, other) {
+        (Activity::Running, _) | (_, Activity::Running) => Activity::Running,
+        (Activity::Sleeping, _) | (_, Activity::Sleeping) => Activity::Sleeping,
+        (Activity::Blocked, Activity::Blocked) => Activity::Blocked,
+    }
+}
+
+/// `/proc/PID/syscall` is `running`, or the number of the call a thread is blocked
+/// in (`-1`: blocked outside a call, in a page fault or a stop), or empty if it ended.
+fn activity(text: &[u8]) -> Activity {
+    let word = text
+        .split(|byte| byte.is_ascii_whitespace())
+        .next()
+        .and_then(|word| std::str::from_utf8(word).ok())
+        .unwrap_or_default();
+    match word.parse::<i64>() {
+        Ok(libc::SYS_nanosleep | libc::SYS_clock_nanosleep) => Activity::Sleeping,
+        Ok(0..) => Activity::Blocked,
+        // In a page fault, or stopped by a signal: it goes on by itself or never.
+        Ok(_) => Activity::Sleeping,
+        Err(_) if word.is_empty() => Activity::Blocked,
+        Err(_) => Activity::Running,
+    }
+}
+
+/// `/proc/PID/schedstat`: nanoseconds on a processor, waiting for one, and slices.
+fn schedule_numbers(text: &[u8]) -> (Duration, u64) {
+    let text = std::str::from_utf8(text).unwrap_or_default();
+    let mut numbers = text
+        .split_ascii_whitespace()
+        .map(|number| number.parse().unwrap_or(0));
+    let used = numbers.next().unwrap_or(0);
+    (
+        Duration::from_nanos(used),
+        numbers.nth(1).unwrap_or(0),
+    )
+}
+
+/// All threads of all processes of the namespace but process 1, for runs that are
+/// not traced.
+#[must_use]
+pub fn all_threads() -> Vec<(Pid, Pid)> {
+    let numbers = |path: &str| -> Vec<Pid> {
+        std::fs::read_dir(path)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+            .map(Pid::from_raw)
+            .collect()
+    };
+    numbers("/proc")
+        .into_iter()
+        .filter(|pid| pid.as_raw() != 1)
+        .flat_map(|pid| {
+            numbers(&format!("/proc/{pid}/task"))
+                .into_iter()
+                .map(move |thread| (pid, thread))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_call_a_thread_waits_in_decides() {
+        assert_eq!(activity(b"running\n"), Activity::Running);
+        assert_eq!(activity(b"232 0x5 0x7f\n"), Activity::Blocked);
+        assert_eq!(activity(b"230 0x0\n"), Activity::Sleeping);
+        assert_eq!(activity(b"-1 0x7ffd 0x40\n"), Activity::Sleeping);
+        assert_eq!(activity(b""), Activity::Blocked);
+    }
+
+    #[test]
+    fn schedule_numbers_are_read() {
+        assert_eq!(
+            schedule_numbers(b"876445 4301589 3\n"),
+            (Duration::from_nanos(876_445), 3)
+        );
+    }
+}

@@ -1,0 +1,243 @@
+//! Applies a patch to a stopped process: code image, library addresses, entry
+//! jumps, data, transformer. The image's room was mapped at `execve`, so nothing
+//! here needs a system call that a sandboxed process might be refused.
+
+use std::collections::BTreeMap;
+
+use super::inject;
+use super::libraries::Libraries;
+use super::tree::Process;
+use super::unwind::Walk;
+use super::{Memory, Stopped, TraceeError, counter};
+use crate::binary::Address;
+use crate::patch::{DataAction, ENTRY_PAD, IMAGE_BASE, Patch, REDIRECT_OFFSET};
+
+/// How applying went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The process runs the new version from now on.
+    Applied,
+    /// The mechanism cannot apply the patch here; no new code is reachable.
+    Refused(String),
+    /// The code is in place, but the transformer took this signal; the thread
+    /// still stands where it did.
+    Faulted(i32),
+}
+
+/// Functions of the image whose entries are counted, in the order of their counts.
+#[must_use]
+pub fn counted_functions(patch: &Patch) -> Vec<(&str, Address)> {
+    let redirected = patch
+        .redirects
+        .iter()
+        .map(|r| (r.function.name.as_str(), r.new));
+    let added = patch
+        .added
+        .iter()
+        .map(|a| (a.function.name.as_str(), a.new));
+    redirected
+        .chain(added)
+        .take(usize::try_from(counter::COVERAGE_LENGTH / 4).unwrap_or(usize::MAX))
+        .collect()
+}
+
+/// Adds up the shared counts by function name.
+#[must_use]
+pub fn coverage(patch: &Patch, counts: &[u8]) -> BTreeMap<String, u64> {
+    let mut entries = BTreeMap::new();
+    for ((name, _), count) in counted_functions(patch).into_iter().zip(counts.chunks(4)) {
+        let count = count.try_into().map_or(0, u32::from_le_bytes);
+        if count > 0 {
+            *entries.entry(name.to_owned()).or_insert(0) += u64::from(count);
+        }
+    }
+    entries
+}
+
+/// Applies `patch` to the process of `stopped`, whose other threads are `others`,
+/// all stopped. `walk` is the stack of the stopped thread.
+///
+/// # Errors
+/// When the process is gone or its memory cannot be written.
+pub fn apply(
+    patch: &Patch,
+    process: &Process,
+    stopped: &Stopped,
+    others: &[Stopped],
+    walk: &Walk,
+    libraries: &mut Libraries,
+) -> Result<Outcome, TraceeError> {
+    if let Some(reason) = transformer_would_clash(patch, walk) {
+        return Ok(Outcome::Refused(reason));
+    }
+    let memory = &process.memory;
+    let registers = stopped.registers()?;
+    let mask = stopped.signal_mask()?;
+    stopped.set_signal_mask(u64::MAX)?;
+    let outcome = (|| {
+        let mut image = patch.image.clone();
+        if let Err(missing) = fill_imports(patch, &mut image, process, stopped, libraries)? {
+            return Ok(Outcome::Refused(missing));
+        }
+        count_entries(patch, &mut image);
+        memory.write(IMAGE_BASE, &image)?;
+        for action in &patch.data {
+            settle_data(action, memory, &image)?;
+        }
+        redirect(patch, memory)?;
+        for other in others {
+            leave_pad(patch, other)?;
+        }
+        transform(patch, memory, stopped)
+    })();
+    if !matches!(outcome, Ok(Outcome::Faulted(_))) {
+        stopped.set_registers(&registers)?;
+    }
+    stopped.set_signal_mask(mask)?;
+    outcome
+}
+
+/// A transformer that calls into the library must not run while a signal handler
+/// interrupts the library: a lock may be held, a structure half changed.
+fn transformer_would_clash(patch: &Patch, walk: &Walk) -> Option<String> {
+    patch.transformer?;
+    if patch.transformer_imports.is_empty() {
+        return None;
+    }
+    walk.frames.iter().any(|frame| frame.interrupted).then(|| {
+        format!(
+            "the transformer calls {} but the point lies in a signal handler",
+            patch.transformer_imports.join(", ")
+        )
+    })
+}
+
+fn fill_imports(
+    patch: &Patch,
+    image: &mut [u8],
+    process: &Process,
+    stopped: &Stopped,
+    libraries: &mut Libraries,
+) -> Result<Result<(), String>, TraceeError> {
+    for import in &patch.imports {
+        let Some(found) = libraries.find(process.pid, &import.name) else {
+            return Ok(Err(format!(
+                "new code uses {}, which no library of the process has",
+                import.name
+            )));
+        };
+        let address = if found.indirect {
+            let state = stopped.extended_state()?;
+            let resolved =
+                inject::call(stopped, &process.memory, counter::GADGET, found.address)?;
+            stopped.set_extended_state(&state)?;
+            resolved
+        } else {
+            found.address.0
+        };
+        let at = usize::try_from(import.slot.since(IMAGE_BASE)).unwrap_or(usize::MAX);
+        if let Some(slot) = image.get_mut(at..at.saturating_add(8)) {
+            slot.copy_from_slice(&address.to_le_bytes());
+        }
+    }
+    Ok(Ok(()))
+}
+
+/// Makes every function of the image count its entries: `lock inc dword [count]`
+/// in its entry pad, relative to the instruction's end.
+fn count_entries(patch: &Patch, image: &mut [u8]) {
+    const INCREMENT: [u8; 3] = [0xf0, 0xff, 0x05];
+    const NOP: u8 = 0x90;
+    for (index, (_, entry)) in counted_functions(patch).into_iter().enumerate() {
+        let count = counter::COVERAGE.plus(4 * index as u64);
+        let at = usize::try_from(entry.since(IMAGE_BASE)).unwrap_or(usize::MAX);
+        let Some(pad) = image.get_mut(at..at.saturating_add(ENTRY_PAD as usize)) else {
+            continue;
+        };
+        if pad.iter().any(|byte| *byte != NOP) {
+            continue;
+        }
+        let distance = (count.since(entry.plus(7)) & 0xffff_ffff) as u32;
+        pad[..3].copy_from_slice(&INCREMENT);
+        pad[3..7].copy_from_slice(&distance.to_le_bytes());
+    }
+}
+
+fn settle_data(action: &DataAction, memory: &Memory, image: &[u8]) -> Result<(), TraceeError> {
+    let live_if_changed = |old: Address, initial: &[u8]| -> Result<Option<Vec<u8>>, TraceeError> {
+        let mut live = vec![0; initial.len()];
+        memory.read(old, &mut live)?;
+        Ok((live != initial).then_some(live))
+    };
+    match action {
+        DataAction::Add { .. } | DataAction::Renew { .. } => Ok(()),
+        DataAction::Reinitialise {
+            old,
+            size,
+            old_initial,
+            new,
+            ..
+        } => {
+            if live_if_changed(*old, old_initial)?.is_some() {
+                return Ok(());
+            }
+            let at = usize::try_from(new.since(IMAGE_BASE)).unwrap_or(usize::MAX);
+            let length = usize::try_from(*size).unwrap_or(0);
+            match image.get(at..at.saturating_add(length)) {
+                Some(initial) => memory.write(*old, initial),
+                None => Ok(()),
+            }
+        }
+        DataAction::Carry {
+            old,
+            old_initial,
+            new,
+            new_size,
+            ..
+        } => match live_if_changed(*old, old_initial)? {
+            None => Ok(()),
+            Some(live) => {
+                let length = live.len().min(usize::try_from(*new_size).unwrap_or(0));
+                memory.write(*new, &live[..length])
+            }
+        },
+    }
+}
+
+fn redirect(patch: &Patch, memory: &Memory) -> Result<(), TraceeError> {
+    for function in &patch.redirects {
+        let at = function.old.plus(REDIRECT_OFFSET);
+        memory.write(at, &counter::relative(0xe9, at, function.new))?;
+    }
+    Ok(())
+}
+
+/// A thread that stopped among the pad's NOPs would resume inside the jump: it
+/// has not begun the function, so it takes the jump too.
+fn leave_pad(patch: &Patch, thread: &Stopped) -> Result<(), TraceeError> {
+    let mut registers = thread.registers()?;
+    let inside = patch.redirects.iter().find(|function| {
+        let into = registers.rip.wrapping_sub(function.old.0);
+        (REDIRECT_OFFSET..ENTRY_PAD).contains(&into)
+    });
+    if let Some(function) = inside {
+        registers.rip = function.old.plus(REDIRECT_OFFSET).0;
+        thread.set_registers(&registers)?;
+    }
+    Ok(())
+}
+
+fn transform(patch: &Patch, memory: &Memory, stopped: &Stopped) -> Result<Outcome, TraceeError> {
+    let Some(transformer) = patch.transformer else {
+        return Ok(Outcome::Applied);
+    };
+    let state = stopped.extended_state()?;
+    match inject::call(stopped, memory, counter::GADGET, transformer) {
+        Ok(_) => {
+            stopped.set_extended_state(&state)?;
+            Ok(Outcome::Applied)
+        }
+        Err(TraceeError::Injection { status: signal, .. }) => Ok(Outcome::Faulted(signal)),
+        Err(other) => Err(other),
+    }
+}

@@ -1,0 +1,190 @@
+//! Counts entries of the program's own functions inside the process: the entry
+//! pad of each function calls a stub that decrements a counter of the running
+//! thread and traps when it reaches zero. Flags are dead at a function's entry,
+//! and the return address of the 5-byte call tells which function was entered.
+
+use super::inject::{self, Gadget};
+use super::{Memory, Stopped, TraceeError};
+use crate::binary::Address;
+use crate::patch::IMAGE_BASE;
+
+/// The page with the stub and the injection gadget.
+pub const STUB: Address = Address(0x3f00_0000);
+/// One cache line for each thread's counter, addressed through its GS base,
+/// which user programs on x86-64 Linux leave unused.
+const COUNTERS: Address = Address(0x3f00_1000);
+const COUNTER_STRIDE: u64 = 64;
+/// Most threads of one process that can be counted apart.
+pub const MAX_THREADS: u32 = 1024;
+const PRIVATE_LENGTH: u64 = 0x1000 + COUNTER_STRIDE * MAX_THREADS as u64;
+/// Entry counts of functions of the patch image, shared by all processes of a test.
+pub const COVERAGE: Address = Address(0x3f10_0000);
+/// Bytes of it.
+pub const COVERAGE_LENGTH: u64 = 0x1_0000;
+
+/// A counter value that no session reaches.
+pub const NEVER: u64 = 1 << 60;
+/// Bytes of the call that the entry pad begins with.
+pub const CALL_LENGTH: u64 = 5;
+
+/// `sub qword gs:[0], 1; jz +1; ret; int3; ret`
+const STUB_CODE: [u8; 15] = [
+    0x65, 0x48, 0x83, 0x2c, 0x25, 0, 0, 0, 0, 1, 0x74, 0x01, 0xc3, 0xcc, 0xc3,
+];
+/// Instruction pointer after the stub's `int3`.
+const AFTER_TRAP: Address = STUB.plus(14);
+
+/// The gadget for injected calls, placed beside the stub.
+pub const GADGET: Gadget = Gadget {
+    address: STUB.plus(0x100),
+};
+
+/// Prepares a process that stopped at its `execve`: maps stub, counters and the
+/// room for the patch image, and makes every own function call the stub.
+///
+/// `pads` are the entries of functions that have an entry pad, ascending;
+/// `coverage` is a descriptor of the shared counts that the process inherited.
+///
+/// # Errors
+/// When the process is gone or a mapping is refused.
+pub fn install(
+    stopped: &Stopped,
+    memory: &Memory,
+    pads: &[Address],
+    image_length: u64,
+    coverage: Option<i32>,
+) -> Result<(), TraceeError> {
+    let registers = stopped.registers()?;
+    let borrowed = Gadget {
+        address: Address(registers.rip),
+    };
+    let mut original = [0; 3];
+    memory.read(borrowed.address, &mut original)?;
+    borrowed.write(memory)?;
+    let map = |address: Address, length: u64, flags: i32, descriptor: i32| {
+        let protection = libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC;
+        inject::map(stopped, borrowed, address, length, protection, flags, descriptor)
+    };
+    let private = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+    map(STUB, PRIVATE_LENGTH, private, -1)?;
+    if image_length > 0 {
+        map(IMAGE_BASE, image_length, private | libc::MAP_NORESERVE, -1)?;
+    }
+    if let Some(descriptor) = coverage {
+        map(COVERAGE, COVERAGE_LENGTH, libc::MAP_SHARED, descriptor)?;
+        inject::close(stopped, borrowed, descriptor)?;
+    }
+    memory.write(borrowed.address, &original)?;
+    memory.write(STUB, &STUB_CODE)?;
+    GADGET.write(memory)?;
+    stopped.set_registers(&registers)?;
+    call_stub_from(memory, pads)
+}
+
+/// Writes the counting call into every pad, in blocks: one read and one write
+/// for all functions that lie near each other.
+fn call_stub_from(memory: &Memory, pads: &[Address]) -> Result<(), TraceeError> {
+    const NEAR: u64 = 0x4000;
+    let mut rest = pads;
+    while let Some(first) = rest.first() {
+        let count = rest
+            .windows(2)
+            .take_while(|pair| pair[1].since(pair[0]) < NEAR)
+            .count()
+            + 1;
+        let (block, after) = rest.split_at(count);
+        let last = block[count - 1];
+        let mut bytes = vec![0; usize::try_from(last.since(*first) + CALL_LENGTH).unwrap_or(0)];
+        memory.read(*first, &mut bytes)?;
+        for pad in block {
+            let at = usize::try_from(pad.since(*first)).unwrap_or(0);
+            bytes[at..at + 5].copy_from_slice(&relative(0xe8, *pad, STUB));
+        }
+        memory.write(*first, &bytes)?;
+        rest = after;
+    }
+    Ok(())
+}
+
+/// A five-byte `call` (0xe8) or `jmp` (0xe9) at `from` to `to`.
+#[must_use]
+pub fn relative(opcode: u8, from: Address, to: Address) -> [u8; 5] {
+    let distance = (to.since(from.plus(5)) & 0xffff_ffff) as u32;
+    let mut code = [opcode, 0, 0, 0, 0];
+    code[1..].copy_from_slice(&distance.to_le_bytes());
+    code
+}
+
+/// Gives a thread its own counter and sets it.
+///
+/// # Errors
+/// When the thread is gone.
+pub fn adopt(
+    stopped: &Stopped,
+    memory: &Memory,
+    thread: u32,
+    value: u64,
+) -> Result<(), TraceeError> {
+    let mut registers = stopped.registers()?;
+    registers.gs_base = place(thread).0;
+    stopped.set_registers(&registers)?;
+    set(memory, thread, value)
+}
+
+/// Sets a thread's counter: it traps at the `value`-th entry from now.
+///
+/// # Errors
+/// When the process is gone.
+pub fn set(memory: &Memory, thread: u32, value: u64) -> Result<(), TraceeError> {
+    memory.write(place(thread), &value.to_le_bytes())
+}
+
+/// What a thread's counter stands at.
+///
+/// # Errors
+/// When the process is gone.
+pub fn get(memory: &Memory, thread: u32) -> Result<u64, TraceeError> {
+    memory.word(place(thread))
+}
+
+fn place(thread: u32) -> Address {
+    COUNTERS.plus(u64::from(thread % MAX_THREADS) * COUNTER_STRIDE)
+}
+
+/// If the thread stopped in the stub, the function that was being entered.
+///
+/// # Errors
+/// When the process is gone.
+pub fn entered(
+    registers: &libc::user_regs_struct,
+    memory: &Memory,
+) -> Result<Option<Address>, TraceeError> {
+    if registers.rip != AFTER_TRAP.0 {
+        return Ok(None);
+    }
+    let return_address = memory.word(Address(registers.rsp))?;
+    Ok(Some(Address(return_address.wrapping_sub(CALL_LENGTH))))
+}
+
+/// The registers as they were before the function's first instruction.
+#[must_use]
+pub fn at_entry(registers: &libc::user_regs_struct, function: Address) -> libc::user_regs_struct {
+    let mut at_entry = *registers;
+    at_entry.rip = function.0;
+    at_entry.rsp += 8;
+    at_entry
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_reaches_its_target_forwards_and_backwards() {
+        assert_eq!(relative(0xe8, Address(0x1000), Address(0x1005)), [0xe8, 0, 0, 0, 0]);
+        assert_eq!(
+            relative(0xe9, Address(0x1005), Address(0x1000)),
+            [0xe9, 0xf6, 0xff, 0xff, 0xff]
+        );
+    }
+}

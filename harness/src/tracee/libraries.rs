@@ -1,0 +1,81 @@
+//! Finds library functions in a process, for new code that uses functions which
+//! the old program did not.
+
+use std::collections::HashMap;
+
+use nix::unistd::Pid;
+use object::read::elf::{ElfFile64, FileHeader, Sym};
+use object::{LittleEndian, elf};
+
+use super::maps::mapped_files;
+use crate::binary::Address;
+
+/// A library function as the process has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LibraryFunction {
+    /// Its address, or that of its resolver.
+    pub address: Address,
+    /// Whether the address is a resolver to be called (`STT_GNU_IFUNC`).
+    pub indirect: bool,
+}
+
+/// Symbols of libraries, read once per file.
+#[derive(Default)]
+pub struct Libraries {
+    symbols: HashMap<String, HashMap<String, (u64, bool)>>,
+}
+
+impl Libraries {
+    /// The function that a call from new code to `name` means: the default
+    /// version of the symbol in the first library that has it.
+    pub fn find(&mut self, pid: Pid, name: &str) -> Option<LibraryFunction> {
+        mapped_files(pid).into_iter().find_map(|file| {
+            let symbols = self
+                .symbols
+                .entry(file.path.clone())
+                .or_insert_with(|| default_versions(&file.path).unwrap_or_default());
+            symbols.get(name).map(|(offset, indirect)| LibraryFunction {
+                address: file.base.plus(*offset),
+                indirect: *indirect,
+            })
+        })
+    }
+}
+
+/// Functions that a shared library exports, each in its default version: an older
+/// `realpath` once made a patched filter fail open.
+fn default_versions(path: &str) -> Option<HashMap<String, (u64, bool)>> {
+    let bytes = std::fs::read(path).ok()?;
+    let file = ElfFile64::<LittleEndian>::parse(&*bytes).ok()?;
+    let endian = LittleEndian;
+    let header = file.elf_header();
+    if header.e_type(endian) != elf::ET_DYN {
+        return None;
+    }
+    let sections = header.sections(endian, &*bytes).ok()?;
+    let table = sections
+        .symbols(endian, &*bytes, elf::SHT_DYNSYM)
+        .ok()?;
+    let versions = sections
+        .gnu_versym(endian, &*bytes)
+        .ok()?
+        .map(|(entries, _)| entries);
+    let mut found = HashMap::new();
+    for (index, symbol) in table.enumerate() {
+        let kind = symbol.st_type();
+        let is_function = kind == elf::STT_FUNC || kind == elf::STT_GNU_IFUNC;
+        let hidden = versions
+            .and_then(|entries| entries.get(index.0))
+            .is_some_and(|version| version.0.get(endian).is_hidden());
+        if !is_function || symbol.is_undefined(endian) || hidden {
+            continue;
+        }
+        if let Ok(name) = table.symbol_name(endian, symbol) {
+            found.insert(
+                String::from_utf8_lossy(name).into_owned(),
+                (symbol.st_value.get(endian), kind == elf::STT_GNU_IFUNC),
+            );
+        }
+    }
+    Some(found)
+}

@@ -1,0 +1,65 @@
+//! What is mapped where in a process.
+
+use nix::unistd::Pid;
+
+use crate::binary::Address;
+
+/// A file mapped into a process, at the address its first byte would have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MappedFile {
+    /// Path as the process sees it.
+    pub path: String,
+    /// Address of the file's first byte.
+    pub base: Address,
+    /// First address mapped.
+    pub start: Address,
+    /// First address behind it.
+    pub end: Address,
+}
+
+/// The files mapped into `pid`, in order of address; empty if it is gone.
+#[must_use]
+pub fn mapped_files(pid: Pid) -> Vec<MappedFile> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
+    let mut files: Vec<MappedFile> = Vec::new();
+    for line in text.lines() {
+        let Some(mapping) = parse(line) else {
+            continue;
+        };
+        match files.last_mut() {
+            Some(last) if last.path == mapping.path => last.end = mapping.end,
+            _ => files.push(mapping),
+        }
+    }
+    files
+}
+
+/// `7f00-7f10 r-xp 00001000 08:01 123   /path`
+fn parse(line: &str) -> Option<MappedFile> {
+    let mut fields = line.split_ascii_whitespace();
+    let (start, end) = fields.next()?.split_once('-')?;
+    let offset = fields.nth(1)?;
+    let path = fields.nth(2).filter(|path| path.starts_with('/'))?;
+    let number = |text| u64::from_str_radix(text, 16).ok();
+    let start = Address(number(start)?);
+    Some(MappedFile {
+        path: path.to_owned(),
+        base: Address(start.0.wrapping_sub(number(offset)?)),
+        start,
+        end: Address(number(end)?),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_a_file_mapping_and_skips_the_rest() {
+        let mapping = parse("7f10-7f20 r-xp 00000100 08:01 123      /usr/lib/libc.so.6").unwrap();
+        assert_eq!(mapping.base, Address(0x7e10));
+        assert_eq!(mapping.path, "/usr/lib/libc.so.6");
+        assert_eq!(parse("7ffd-7ffe rw-p 00000000 00:00 0 [stack]"), None);
+        assert_eq!(parse("7ffd-7ffe rw-p 00000000 00:00 0"), None);
+    }
+}

@@ -1,0 +1,87 @@
+//! Memory of a traced process, read and written through `/proc/PID/mem`, also
+//! while it runs and where its own pages are read-only.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::FileExt;
+
+use nix::unistd::Pid;
+
+use super::TraceeError;
+use crate::binary::Address;
+
+/// An open view of one process's memory. A process that executes another
+/// program needs a new one.
+#[derive(Debug)]
+pub struct Memory {
+    pid: Pid,
+    file: File,
+}
+
+impl Memory {
+    /// Opens the memory of `pid`.
+    ///
+    /// # Errors
+    /// When the process is gone or may not be traced.
+    pub fn open(pid: Pid) -> Result<Self, TraceeError> {
+        OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(format!("/proc/{pid}/mem"))
+            .map(|file| Self { pid, file })
+            .map_err(|source| TraceeError::Memory {
+                operation: "opening for",
+                address: 0,
+                length: 0,
+                pid,
+                source,
+            })
+    }
+
+    /// Fills `buffer` from `address`.
+    ///
+    /// # Errors
+    /// When any of it is not mapped.
+    pub fn read(&self, address: Address, buffer: &mut [u8]) -> Result<(), TraceeError> {
+        self.file
+            .read_exact_at(buffer, address.0)
+            .map_err(|source| TraceeError::Memory {
+                operation: "reading",
+                address: address.0,
+                length: buffer.len(),
+                pid: self.pid,
+                source,
+            })
+    }
+
+    /// Reads as much of `buffer` as is mapped from `address` on; returns the length.
+    #[must_use]
+    pub fn read_some(&self, address: Address, buffer: &mut [u8]) -> usize {
+        self.file.read_at(buffer, address.0).unwrap_or(0)
+    }
+
+    /// Reads one eight-byte word.
+    ///
+    /// # Errors
+    /// When it is not mapped.
+    pub fn word(&self, address: Address) -> Result<u64, TraceeError> {
+        let mut bytes = [0; 8];
+        self.read(address, &mut bytes)?;
+        Ok(u64::from_le_bytes(bytes))
+    }
+
+    /// Writes `bytes` at `address`, also into read-only pages.
+    ///
+    /// # Errors
+    /// When any of it is not mapped.
+    pub fn write(&self, address: Address, bytes: &[u8]) -> Result<(), TraceeError> {
+        self.file
+            .write_all_at(bytes, address.0)
+            .map_err(|source| TraceeError::Memory {
+                operation: "writing",
+                address: address.0,
+                length: bytes.len(),
+                pid: self.pid,
+                source,
+            })
+    }
+}

@@ -1,0 +1,21 @@
+//! The only place that calls ptrace: stopped threads, memory, injected calls,
+//! the process tree, the entry counter, unwinding, and applying a patch.
+#![allow(unsafe_code)]
+
+pub mod activity;
+pub mod apply;
+pub mod breakpoint;
+pub mod counter;
+pub mod error;
+pub mod inject;
+pub mod libraries;
+pub mod maps;
+pub mod memory;
+pub mod spawn;
+pub mod stopped;
+pub mod tree;
+pub mod unwind;
+
+pub use error::TraceeError;
+pub use memory::Memory;
+pub use stopped::{Running, Stopped};

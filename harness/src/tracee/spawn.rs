@@ -1,0 +1,138 @@
+//! Starts the subject's first process so that it is traced, or left alone, from
+//! its first instruction.
+
+use std::ffi::CString;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use nix::sys::personality::{self, Persona};
+use nix::sys::ptrace;
+use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
+use nix::unistd::{ForkResult, Pid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, execve, fork, pipe, read, setsid, write};
+
+use super::TraceeError;
+
+/// What to start.
+#[derive(Clone, Debug)]
+pub struct Program<'a> {
+    /// Arguments; the first is the executable's path inside the sandbox.
+    pub arguments: &'a [String],
+    /// The whole environment.
+    pub environment: &'a [(String, String)],
+    /// Working directory.
+    pub directory: &'a Path,
+}
+
+/// Descriptors of the subject: 0, 1 and 2, and the shared entry counts, which
+/// it inherits under this number until they are mapped.
+#[derive(Debug)]
+pub struct Descriptors<'a> {
+    /// Standard input.
+    pub input: BorrowedFd<'a>,
+    /// Standard output.
+    pub output: BorrowedFd<'a>,
+    /// Standard error.
+    pub error: BorrowedFd<'a>,
+}
+
+/// Largest file a subject may write: output without end must not fill the memory.
+const MOST_FILE_BYTES: u64 = 64 << 20;
+
+/// Whether ptrace follows the subject.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tracing {
+    /// Not at all.
+    None,
+    /// From its `execve` on, and every process and thread it starts.
+    Seized,
+}
+
+/// Starts the subject in a session of its own. Seized, it will report a stop at
+/// its `execve`; all its descendants are traced too and die with the tracer.
+///
+/// # Errors
+/// When the process cannot be made or traced.
+pub fn start(
+    program: &Program<'_>,
+    descriptors: &Descriptors<'_>,
+    tracing: Tracing,
+) -> Result<Pid, TraceeError> {
+    let shown = program.arguments.first().cloned().unwrap_or_default();
+    let failed = |errno: nix::errno::Errno| TraceeError::Start {
+        program: shown.clone(),
+        source: errno.into(),
+    };
+    let text = |text: &[u8]| CString::new(text).map_err(|_| failed(nix::errno::Errno::EINVAL));
+    let arguments = program
+        .arguments
+        .iter()
+        .map(|argument| text(argument.as_bytes()))
+        .collect::<Result<Vec<_>, _>>()?;
+    let environment = program
+        .environment
+        .iter()
+        .map(|(name, value)| text(format!("{name}={value}").as_bytes()))
+        .collect::<Result<Vec<_>, _>>()?;
+    let directory = text(program.directory.as_os_str().as_bytes())?;
+    let (wait, go) = pipe().map_err(failed)?;
+    // SAFETY: the worker has one thread, so the child may allocate until it execs.
+    match unsafe { fork() }.map_err(failed)? {
+        ForkResult::Child => {
+            let _ = become_subject(&arguments, &environment, &directory, descriptors, &wait, &go);
+            // SAFETY: leaves without running the worker's exit handlers.
+            unsafe { libc::_exit(127) }
+        }
+        ForkResult::Parent { child } => {
+            drop(wait);
+            if tracing == Tracing::Seized {
+                seize(child)?;
+            }
+            write(&go, b"g").map_err(failed)?;
+            Ok(child)
+        }
+    }
+}
+
+fn seize(child: Pid) -> Result<(), TraceeError> {
+    let options = ptrace::Options::PTRACE_O_EXITKILL
+        | ptrace::Options::PTRACE_O_TRACEFORK
+        | ptrace::Options::PTRACE_O_TRACEVFORK
+        | ptrace::Options::PTRACE_O_TRACECLONE
+        | ptrace::Options::PTRACE_O_TRACEEXEC
+        | ptrace::Options::PTRACE_O_TRACESYSGOOD;
+    ptrace::seize(child, options).map_err(TraceeError::from_errno("PTRACE_SEIZE", child))
+}
+
+fn become_subject(
+    arguments: &[CString],
+    environment: &[CString],
+    directory: &CString,
+    descriptors: &Descriptors<'_>,
+    wait: &OwnedFd,
+    go: &OwnedFd,
+) -> nix::Result<()> {
+    // The write end must be closed here, or the wait below could outlive the parent.
+    let _ = nix::unistd::close(go.as_raw_fd());
+    let mut byte = [0];
+    if read(wait, &mut byte)? == 0 {
+        return Err(nix::errno::Errno::EPIPE);
+    }
+    setsid()?;
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
+    // Rust ignores it; an ignored signal survives exec.
+    // SAFETY: restores the default disposition.
+    unsafe { nix::sys::signal::signal(Signal::SIGPIPE, nix::sys::signal::SigHandler::SigDfl)? };
+    personality::set(personality::get()? | Persona::ADDR_NO_RANDOMIZE)?;
+    setrlimit(Resource::RLIMIT_FSIZE, MOST_FILE_BYTES, MOST_FILE_BYTES)?;
+    setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
+    // Equal for root and others, and small: servers loop over all of them.
+    setrlimit(Resource::RLIMIT_NOFILE, 1024, 1024)?;
+    chdir(directory.as_c_str())?;
+    dup2_stdin(descriptors.input)?;
+    dup2_stdout(descriptors.output)?;
+    dup2_stderr(descriptors.error)?;
+    execve(&arguments[0], arguments, environment)?;
+    Ok(())
+}

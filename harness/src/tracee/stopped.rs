@@ -1,0 +1,194 @@
+//! A thread that is stopped, as a value: only it can be read, changed or resumed,
+//! and resuming consumes it.
+
+use libc::user_regs_struct;
+use nix::errno::Errno;
+use nix::sys::ptrace;
+use nix::unistd::Pid;
+
+use super::TraceeError;
+
+/// A thread in a ptrace stop.
+#[derive(Debug)]
+#[must_use = "a stopped thread must be resumed"]
+pub struct Stopped {
+    thread: Pid,
+}
+
+/// A thread that was resumed; the next wait may turn it into a stopped one.
+#[derive(Debug)]
+pub struct Running {
+    /// Its number.
+    pub thread: Pid,
+}
+
+/// How far a resumed thread runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// The next event.
+    Event,
+    /// The next event, or entry or exit of a system call.
+    SystemCall,
+}
+
+impl Stopped {
+    /// Takes the wait status of `thread` as proof that it is stopped.
+    pub(super) const fn reported(thread: Pid) -> Self {
+        Self { thread }
+    }
+
+    /// The thread's number.
+    #[must_use]
+    pub const fn thread(&self) -> Pid {
+        self.thread
+    }
+
+    /// The integer registers.
+    ///
+    /// # Errors
+    /// When the thread is gone.
+    pub fn registers(&self) -> Result<user_regs_struct, TraceeError> {
+        ptrace::getregs(self.thread).map_err(TraceeError::from_errno("PTRACE_GETREGS", self.thread))
+    }
+
+    /// Replaces the integer registers.
+    ///
+    /// # Errors
+    /// When the thread is gone.
+    pub fn set_registers(&self, registers: &user_regs_struct) -> Result<(), TraceeError> {
+        ptrace::setregs(self.thread, *registers)
+            .map_err(TraceeError::from_errno("PTRACE_SETREGS", self.thread))
+    }
+
+    /// The message of the event it stopped for: a new process's number, say.
+    ///
+    /// # Errors
+    /// When the thread is gone.
+    pub fn event_message(&self) -> Result<u64, TraceeError> {
+        ptrace::getevent(self.thread)
+            .map(i64::cast_unsigned)
+            .map_err(TraceeError::from_errno("PTRACE_GETEVENTMSG", self.thread))
+    }
+
+    /// Resumes, delivering `signal` (0: none).
+    ///
+    /// # Errors
+    /// When the thread is gone.
+    pub fn resume(self, until: Until, signal: i32) -> Result<Running, TraceeError> {
+        let request = match until {
+            Until::Event => libc::PTRACE_CONT,
+            Until::SystemCall => libc::PTRACE_SYSCALL,
+        };
+        self.request(request, signal)
+    }
+
+    /// Executes one instruction.
+    ///
+    /// # Errors
+    /// When the thread is gone.
+    pub fn step(self) -> Result<Running, TraceeError> {
+        self.request(libc::PTRACE_SINGLESTEP, 0)
+    }
+
+    /// Leaves a group-stopped thread stopped, but able to report its continuation.
+    ///
+    /// # Errors
+    /// When the thread is gone.
+    pub fn stay_stopped(self) -> Result<Running, TraceeError> {
+        self.request(libc::PTRACE_LISTEN, 0)
+    }
+
+    // nix takes only signals that it has a name for; a subject may use any.
+    fn request(self, request: libc::c_uint, signal: i32) -> Result<Running, TraceeError> {
+        let none = std::ptr::null_mut::<libc::c_void>();
+        // SAFETY: these requests use no memory of ours; the data word is a signal number.
+        let answer = unsafe { libc::ptrace(request, self.thread.as_raw(), none, i64::from(signal)) };
+        Errno::result(answer)
+            .map(|_| Running {
+                thread: self.thread,
+            })
+            .map_err(TraceeError::from_errno("resuming", self.thread))
+    }
+
+    /// The signals it blocks, as a bit set.
+    ///
+    /// # Errors
+    /// When the thread is gone.
+    pub fn signal_mask(&self) -> Result<u64, TraceeError> {
+        let mut mask = 0_u64;
+        // SAFETY: the kernel writes the eight bytes of the mask.
+        let answer = unsafe {
+            libc::ptrace(
+                libc::PTRACE_GETSIGMASK,
+                self.thread.as_raw(),
+                size_of::<u64>(),
+                &raw mut mask,
+            )
+        };
+        Errno::result(answer)
+            .map(|_| mask)
+            .map_err(TraceeError::from_errno("PTRACE_GETSIGMASK", self.thread))
+    }
+
+    /// Replaces the set of blocked signals.
+    ///
+    /// # Errors
+    /// When the thread is gone.
+    pub fn set_signal_mask(&self, mask: u64) -> Result<(), TraceeError> {
+        // SAFETY: the kernel reads the eight bytes of the mask.
+        let answer = unsafe {
+            libc::ptrace(
+                libc::PTRACE_SETSIGMASK,
+                self.thread.as_raw(),
+                size_of::<u64>(),
+                &raw const mask,
+            )
+        };
+        Errno::result(answer)
+            .map(drop)
+            .map_err(TraceeError::from_errno("PTRACE_SETSIGMASK", self.thread))
+    }
+
+    /// The extended (floating-point and vector) state, as the kernel lays it out.
+    ///
+    /// # Errors
+    /// When the thread is gone.
+    pub fn extended_state(&self) -> Result<Vec<u8>, TraceeError> {
+        let mut state = vec![0_u8; 16 * 1024];
+        let mut area = libc::iovec {
+            iov_base: state.as_mut_ptr().cast(),
+            iov_len: state.len(),
+        };
+        self.register_set(libc::PTRACE_GETREGSET, &mut area)?;
+        state.truncate(area.iov_len);
+        Ok(state)
+    }
+
+    /// Puts back what [`Stopped::extended_state`] read.
+    ///
+    /// # Errors
+    /// When the thread is gone.
+    pub fn set_extended_state(&self, state: &[u8]) -> Result<(), TraceeError> {
+        let mut area = libc::iovec {
+            iov_base: state.as_ptr().cast_mut().cast(),
+            iov_len: state.len(),
+        };
+        self.register_set(libc::PTRACE_SETREGSET, &mut area)
+    }
+
+    fn register_set(&self, request: libc::c_uint, area: &mut libc::iovec) -> Result<(), TraceeError> {
+        const NT_X86_XSTATE: usize = 0x202;
+        // SAFETY: `area` describes memory that lives through the call; SETREGSET only reads it.
+        let answer = unsafe {
+            libc::ptrace(
+                request,
+                self.thread.as_raw(),
+                NT_X86_XSTATE,
+                std::ptr::from_mut(area),
+            )
+        };
+        Errno::result(answer)
+            .map(drop)
+            .map_err(TraceeError::from_errno("PTRACE_GETREGSET/SETREGSET", self.thread))
+    }
+}

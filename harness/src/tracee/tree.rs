@@ -1,0 +1,399 @@
+//! The processes and threads of one server: turns wait statuses into events, and
+//! follows forks, threads and `execve`.
+
+use std::collections::HashMap;
+
+use nix::errno::Errno;
+use nix::sys::ptrace;
+use nix::unistd::Pid;
+
+use super::breakpoint::Breakpoints;
+use super::inject::wait_for;
+use super::stopped::Until;
+use super::{Memory, Stopped, TraceeError, counter};
+use crate::binary::Address;
+use crate::verdict::observation::Ending;
+
+/// Position of a process in [`Tree::processes`].
+pub type ProcessIndex = usize;
+
+/// One thread of a traced process.
+#[derive(Debug)]
+pub struct Thread {
+    /// Its number.
+    pub id: Pid,
+    /// By order of creation within the process, from 0.
+    pub ordinal: u32,
+}
+
+/// One traced process.
+#[derive(Debug)]
+pub struct Process {
+    /// Its number.
+    pub pid: Pid,
+    /// The process that forked it.
+    pub parent: Option<ProcessIndex>,
+    /// Its living threads.
+    pub threads: Vec<Thread>,
+    /// Threads it ever had.
+    pub threads_ever: u32,
+    /// Its memory.
+    pub memory: Memory,
+    /// Breakpoints set in it.
+    pub breakpoints: Breakpoints,
+    /// How it ended.
+    pub ending: Option<Ending>,
+}
+
+/// Why a thread stopped.
+#[derive(Debug)]
+pub enum Stop {
+    /// Its entry counter reached zero at the entry of this function.
+    Entry(Address),
+    /// It is about to execute the instruction under this breakpoint.
+    Breakpoint(Address),
+    /// It starts; its process has it in its list.
+    ThreadStarted,
+    /// It executed another program.
+    Executed,
+    /// It enters or leaves a system call.
+    SystemCall,
+    /// A signal is about to be delivered.
+    Signal(i32),
+}
+
+/// What happened.
+#[derive(Debug)]
+pub enum Event {
+    /// A thread stopped; it must be resumed.
+    Stopped {
+        /// Its process.
+        process: ProcessIndex,
+        /// The thread, by order of creation.
+        thread: u32,
+        /// The handle.
+        stopped: Stopped,
+        /// Why.
+        stop: Stop,
+    },
+    /// A process was forked; both threads must be resumed.
+    Forked {
+        /// The forking process.
+        parent: ProcessIndex,
+        /// Its thread.
+        thread: u32,
+        /// The handle of that thread.
+        stopped: Stopped,
+        /// The new process.
+        child: ProcessIndex,
+        /// The handle of its only thread.
+        child_stopped: Stopped,
+    },
+    /// A process ended; see [`Process::ending`].
+    Ended(ProcessIndex),
+}
+
+/// All processes of a traced server, living and ended, in order of creation.
+#[derive(Debug, Default)]
+pub struct Tree {
+    /// The processes.
+    pub processes: Vec<Process>,
+    threads: HashMap<Pid, (ProcessIndex, u32)>,
+    /// New threads whose first stop was reported before their parent's event.
+    early: HashMap<Pid, i32>,
+}
+
+impl Tree {
+    /// A tree of one process that was just started and seized, brought to its
+    /// `execve`.
+    ///
+    /// # Errors
+    /// When the program could not be executed.
+    pub fn start(pid: Pid, program: &str) -> Result<(Self, Stopped), TraceeError> {
+        loop {
+            let status = wait_for(pid)?;
+            if !libc::WIFSTOPPED(status) {
+                return Err(TraceeError::Start {
+                    program: program.to_owned(),
+                    source: std::io::Error::from(Errno::ENOEXEC),
+                });
+            }
+            let stopped = Stopped::reported(pid);
+            if status >> 16 == libc::PTRACE_EVENT_EXEC {
+                let mut tree = Self::default();
+                tree.adopt(pid, None)?;
+                return Ok((tree, stopped));
+            }
+            stopped.resume(Until::Event, 0)?;
+        }
+    }
+
+    fn adopt(
+        &mut self,
+        pid: Pid,
+        parent: Option<ProcessIndex>,
+    ) -> Result<ProcessIndex, TraceeError> {
+        let index = self.processes.len();
+        let breakpoints = parent.map_or_else(Breakpoints::default, |parent| {
+            self.processes[parent].breakpoints.clone()
+        });
+        self.processes.push(Process {
+            pid,
+            parent,
+            threads: vec![Thread {
+                id: pid,
+                ordinal: 0,
+            }],
+            threads_ever: 1,
+            memory: Memory::open(pid)?,
+            breakpoints,
+            ending: None,
+        });
+        self.threads.insert(pid, (index, 0));
+        Ok(index)
+    }
+
+    /// Living threads, each with its process.
+    pub fn living_threads(&self) -> impl Iterator<Item = (Pid, Pid)> + '_ {
+        self.living()
+            .flat_map(|(_, process)| process.threads.iter().map(|t| (process.pid, t.id)))
+    }
+
+    /// Living processes.
+    pub fn living(&self) -> impl Iterator<Item = (ProcessIndex, &Process)> {
+        self.processes
+            .iter()
+            .enumerate()
+            .filter(|(_, process)| process.ending.is_none())
+    }
+
+    /// The next event, if one is pending; never blocks.
+    ///
+    /// # Errors
+    /// When a new process cannot be read.
+    pub fn poll(&mut self) -> Result<Option<Event>, TraceeError> {
+        loop {
+            let mut status = 0;
+            // SAFETY: waitpid writes one int. The worker's only children are its subject's
+            // processes, so waiting for any of them takes no other worker's.
+            let answer =
+                unsafe { libc::waitpid(-1, &raw mut status, libc::__WALL | libc::WNOHANG) };
+            let thread = match Errno::result(answer) {
+                Ok(0) | Err(Errno::ECHILD) => return Ok(None),
+                Ok(thread) => Pid::from_raw(thread),
+                Err(Errno::EINTR) => continue,
+                Err(errno) => {
+                    return Err(TraceeError::from_errno("waitpid", Pid::from_raw(-1))(errno));
+                }
+            };
+            match self.event(thread, status) {
+                Err(error) if error.is_gone() => {}
+                Ok(None) => {}
+                Ok(Some(event)) => return Ok(Some(event)),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn event(&mut self, thread: Pid, status: i32) -> Result<Option<Event>, TraceeError> {
+        if !libc::WIFSTOPPED(status) {
+            return Ok(self.ended(thread, status));
+        }
+        let Some(&(process, ordinal)) = self.threads.get(&thread) else {
+            // Its parent's event will claim it.
+            self.early.insert(thread, status);
+            return Ok(None);
+        };
+        let stopped = Stopped::reported(thread);
+        let signal = libc::WSTOPSIG(status);
+        let stop = match status >> 16 {
+            libc::PTRACE_EVENT_FORK | libc::PTRACE_EVENT_VFORK | libc::PTRACE_EVENT_CLONE => {
+                return self.born(process, ordinal, stopped).map(Some);
+            }
+            libc::PTRACE_EVENT_EXEC => {
+                self.executed(process, thread)?;
+                Stop::Executed
+            }
+            libc::PTRACE_EVENT_STOP => {
+                if signal == libc::SIGTRAP {
+                    stopped.resume(Until::Event, 0)?;
+                } else {
+                    stopped.stay_stopped()?;
+                }
+                return Ok(None);
+            }
+            0 if signal == libc::SIGTRAP | 0x80 => Stop::SystemCall,
+            0 if signal == libc::SIGTRAP => self.trap(process, &stopped)?,
+            0 => Stop::Signal(signal),
+            _ => {
+                stopped.resume(Until::Event, 0)?;
+                return Ok(None);
+            }
+        };
+        // Executing another program leaves only the leader.
+        let ordinal = self.threads.get(&thread).map_or(ordinal, |found| found.1);
+        Ok(Some(Event::Stopped {
+            process,
+            thread: ordinal,
+            stopped,
+            stop,
+        }))
+    }
+
+    fn trap(&mut self, process: ProcessIndex, stopped: &Stopped) -> Result<Stop, TraceeError> {
+        let registers = stopped.registers()?;
+        let memory = &self.processes[process].memory;
+        if let Some(function) = counter::entered(&registers, memory)? {
+            return Ok(Stop::Entry(function));
+        }
+        let before = Address(registers.rip.wrapping_sub(1));
+        if self.processes[process].breakpoints.contains(before) {
+            let mut registers = registers;
+            registers.rip = before.0;
+            stopped.set_registers(&registers)?;
+            return Ok(Stop::Breakpoint(before));
+        }
+        Ok(Stop::Signal(libc::SIGTRAP))
+    }
+
+    fn born(
+        &mut self,
+        parent: ProcessIndex,
+        thread: u32,
+        stopped: Stopped,
+    ) -> Result<Event, TraceeError> {
+        let child = Pid::from_raw(i32::try_from(stopped.event_message()?).unwrap_or(0));
+        let status = match self.early.remove(&child) {
+            Some(status) => status,
+            None => wait_for(child)?,
+        };
+        if !libc::WIFSTOPPED(status) {
+            // Killed before its first instruction: nothing of it was ever seen.
+            return Ok(Event::Stopped {
+                process: parent,
+                thread,
+                stopped,
+                stop: Stop::Signal(0),
+            });
+        }
+        let child_stopped = Stopped::reported(child);
+        if group_of(child) == Some(self.processes[parent].pid) {
+            let process = &mut self.processes[parent];
+            let ordinal = process.threads_ever;
+            process.threads_ever += 1;
+            process.threads.push(Thread { id: child, ordinal });
+            self.threads.insert(child, (parent, ordinal));
+            stopped.resume(Until::Event, 0)?;
+            return Ok(Event::Stopped {
+                process: parent,
+                thread: ordinal,
+                stopped: child_stopped,
+                stop: Stop::ThreadStarted,
+            });
+        }
+        let index = self.adopt(child, Some(parent))?;
+        Ok(Event::Forked {
+            parent,
+            thread,
+            stopped,
+            child: index,
+            child_stopped,
+        })
+    }
+
+    fn executed(&mut self, process: ProcessIndex, leader: Pid) -> Result<(), TraceeError> {
+        self.threads.retain(|_, (owner, _)| *owner != process);
+        self.threads.insert(leader, (process, 0));
+        let process = &mut self.processes[process];
+        process.threads = vec![Thread {
+            id: leader,
+            ordinal: 0,
+        }];
+        process.threads_ever = 1;
+        process.breakpoints = Breakpoints::default();
+        process.memory = Memory::open(leader)?;
+        Ok(())
+    }
+
+    fn ended(&mut self, thread: Pid, status: i32) -> Option<Event> {
+        self.early.remove(&thread);
+        let (index, _) = self.threads.remove(&thread)?;
+        let process = &mut self.processes[index];
+        process.threads.retain(|t| t.id != thread);
+        if thread != process.pid {
+            return None;
+        }
+        process.ending = Some(ending(status));
+        Some(Event::Ended(index))
+    }
+
+    /// Asks every living process's other threads to stop, and waits until they
+    /// have: code is about to change under them.
+    ///
+    /// # Errors
+    /// When a thread cannot be stopped.
+    pub fn stop_others(
+        &mut self,
+        process: ProcessIndex,
+        but: Pid,
+    ) -> Result<Vec<Stopped>, TraceeError> {
+        let others: Vec<Pid> = self.processes[process]
+            .threads
+            .iter()
+            .map(|thread| thread.id)
+            .filter(|id| *id != but)
+            .collect();
+        let mut stopped = Vec::new();
+        for thread in others {
+            match ptrace::interrupt(thread) {
+                Err(Errno::ESRCH) => continue,
+                result => result.map_err(TraceeError::from_errno("PTRACE_INTERRUPT", thread))?,
+            }
+            let status = wait_for(thread)?;
+            if libc::WIFSTOPPED(status) {
+                let handle = Stopped::reported(thread);
+                restart_call(&handle)?;
+                stopped.push(handle);
+            } else {
+                self.ended(thread, status);
+            }
+        }
+        Ok(stopped)
+    }
+}
+
+/// A wait such as `epoll_wait` answers a stop with EINTR, which the subject would
+/// never see without us: start the call again.
+fn restart_call(stopped: &Stopped) -> Result<(), TraceeError> {
+    let mut registers = stopped.registers()?;
+    let interrupted = i64::from(libc::EINTR).wrapping_neg();
+    let in_call = registers.orig_rax.cast_signed() >= 0;
+    if in_call && registers.rax.cast_signed() == interrupted {
+        registers.rax = registers.orig_rax;
+        registers.rip -= 2;
+        stopped.set_registers(&registers)?;
+    }
+    Ok(())
+}
+
+fn ending(status: i32) -> Ending {
+    if libc::WIFEXITED(status) {
+        Ending::Exited(libc::WEXITSTATUS(status))
+    } else {
+        Ending::Killed(signal_name(libc::WTERMSIG(status)))
+    }
+}
+
+/// The usual name of a signal, or its number.
+#[must_use]
+pub fn signal_name(number: i32) -> String {
+    nix::sys::signal::Signal::try_from(number)
+        .map_or_else(|_| format!("signal {number}"), |s| s.as_str().to_owned())
+}
+
+/// The thread group of a thread: its process.
+fn group_of(thread: Pid) -> Option<Pid> {
+    let status = std::fs::read_to_string(format!("/proc/{thread}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("Tgid:"))?;
+    line.trim().parse().ok().map(Pid::from_raw)
+}

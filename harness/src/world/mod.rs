@@ -1,0 +1,11 @@
+//! Carries bytes and time between the client state machine and the server: real
+//! loopback sockets for now, a simulated network later.
+
+pub mod connection;
+pub mod host;
+pub mod session;
+pub mod stall;
+
+pub use host::{Host, HostError};
+pub use session::{Played, play};
+pub use stall::{Limits, StallClock};

@@ -1,0 +1,148 @@
+//! Decides that a session stands still, by the subject's own clock: time counts
+//! only while the server waits, or while it burns processor time, so that a busy
+//! machine never looks like a stalled server.
+
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use crate::tracee::activity::{Activity, Reading};
+
+/// How long a server may make no client-visible progress.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Waiting, in total, since the last progress.
+    pub waiting: Duration,
+    /// Processor time used since the last progress.
+    pub busy: Duration,
+}
+
+impl Limits {
+    /// Limits for a baseline, which has none of its own to go by: longer than any
+    /// server's ordinary pause.
+    pub const BASELINE: Self = Self {
+        waiting: Duration::from_secs(10),
+        busy: Duration::from_secs(10),
+    };
+
+    /// Limits for tests, from the longest pauses of the baselines.
+    #[must_use]
+    pub fn from_longest(pauses: Self) -> Self {
+        Self {
+            waiting: pauses.waiting * 2 + Duration::from_millis(250),
+            busy: pauses.busy * 20 + Duration::from_millis(500),
+        }
+    }
+
+    /// The longer of each.
+    #[must_use]
+    pub fn longest(self, other: Self) -> Self {
+        Self {
+            waiting: self.waiting.max(other.waiting),
+            busy: self.busy.max(other.busy),
+        }
+    }
+}
+
+/// Measures one pause.
+#[derive(Debug)]
+pub struct StallClock {
+    waited: Duration,
+    looked: Instant,
+    slices: Option<u64>,
+    used_before: Option<Duration>,
+    used: Duration,
+}
+
+impl StallClock {
+    /// Starts at a moment of progress.
+    #[must_use]
+    pub fn start() -> Self {
+        Self {
+            waited: Duration::ZERO,
+            looked: Instant::now(),
+            slices: None,
+            used_before: None,
+            used: Duration::ZERO,
+        }
+    }
+
+    /// Takes a reading; time since the last one counts as waiting if no thread
+    /// ran in between.
+    pub fn look(&mut self, reading: &Reading) {
+        let now = Instant::now();
+        if reading.activity != Activity::Running && self.slices == Some(reading.slices) {
+            self.waited += now - self.looked;
+        }
+        self.looked = now;
+        self.slices = Some(reading.slices);
+        let before = *self.used_before.get_or_insert(reading.used);
+        self.used = reading.used.saturating_sub(before);
+    }
+
+    /// The pause so far.
+    #[must_use]
+    pub fn pause(&self) -> Limits {
+        Limits {
+            waiting: self.waited,
+            busy: self.used,
+        }
+    }
+
+    /// Whether the pause exceeds `limits`, and if so whether the server was busy.
+    #[must_use]
+    pub fn exceeds(&self, limits: &Limits) -> Option<Stalled> {
+        if self.used > limits.busy {
+            Some(Stalled { busy: true })
+        } else if self.waited > limits.waiting {
+            Some(Stalled { busy: false })
+        } else {
+            None
+        }
+    }
+}
+
+/// A pause that was too long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stalled {
+    /// Whether it burned processor time rather than waited.
+    pub busy: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reading(activity: Activity, slices: u64, used: u64) -> Reading {
+        Reading {
+            activity,
+            slices,
+            used: Duration::from_millis(used),
+        }
+    }
+
+    #[test]
+    fn a_server_that_gets_no_processor_does_not_stall() {
+        let mut clock = StallClock::start();
+        for _ in 0..3 {
+            std::thread::yield_now();
+            clock.look(&reading(Activity::Running, 7, 5));
+        }
+        assert_eq!(clock.pause().waiting, Duration::ZERO);
+        assert_eq!(clock.exceeds(&Limits { waiting: Duration::ZERO, busy: Duration::ZERO }), None);
+    }
+
+    #[test]
+    fn burning_and_waiting_are_told_apart() {
+        let mut clock = StallClock::start();
+        clock.look(&reading(Activity::Running, 1, 5));
+        clock.look(&reading(Activity::Running, 1, 900));
+        let limits = Limits { waiting: Duration::from_secs(1), busy: Duration::from_millis(500) };
+        assert_eq!(clock.exceeds(&limits), Some(Stalled { busy: true }));
+        let mut clock = StallClock::start();
+        clock.look(&reading(Activity::Blocked, 1, 5));
+        clock.look(&reading(Activity::Blocked, 1, 5));
+        let limits = Limits { waiting: Duration::ZERO, busy: Duration::from_secs(1) };
+        assert_eq!(clock.exceeds(&limits), Some(Stalled { busy: false }));
+    }
+}
