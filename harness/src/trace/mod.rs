@@ -104,3 +104,19 @@ pub struct Trace {
     /// Blocking waits.
     pub waits: Vec<Wait>,
 }
+
+/// Fingerprint of a stack, the same in every run: without address-space
+/// randomisation equal stacks have equal addresses. Points are re-identified by it.
+#[must_use]
+pub fn fingerprint(stack: &Stack) -> u64 {
+    // FNV-1a: stable across versions of the standard library, as stored ids must be.
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    let mut mix = |byte: u8| {
+        hash = (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
+    };
+    for frame in &stack.frames {
+        frame.0.0.to_le_bytes().into_iter().for_each(&mut mix);
+    }
+    mix(u8::from(stack.complete));
+    hash
+}

@@ -25,8 +25,7 @@ pub struct Program<'a> {
     pub directory: &'a Path,
 }
 
-/// Descriptors of the subject: 0, 1 and 2, and the shared entry counts, which
-/// it inherits under this number until they are mapped.
+/// Descriptors that the subject starts with.
 #[derive(Debug)]
 pub struct Descriptors<'a> {
     /// Standard input.
@@ -35,7 +34,12 @@ pub struct Descriptors<'a> {
     pub output: BorrowedFd<'a>,
     /// Standard error.
     pub error: BorrowedFd<'a>,
+    /// Shared entry counts, inherited as [`COVERAGE_DESCRIPTOR`] until they are mapped.
+    pub coverage: Option<BorrowedFd<'a>>,
 }
+
+/// Number under which the subject inherits the shared entry counts.
+pub const COVERAGE_DESCRIPTOR: i32 = 100;
 
 /// Largest file a subject may write: output without end must not fill the memory.
 const MOST_FILE_BYTES: u64 = 64 << 20;
@@ -133,6 +137,12 @@ fn become_subject(
     dup2_stdin(descriptors.input)?;
     dup2_stdout(descriptors.output)?;
     dup2_stderr(descriptors.error)?;
+    if let Some(coverage) = descriptors.coverage {
+        // SAFETY: duplicates a descriptor of ours to a number nothing else uses here.
+        nix::errno::Errno::result(unsafe {
+            libc::dup2(coverage.as_raw_fd(), COVERAGE_DESCRIPTOR)
+        })?;
+    }
     execve(&arguments[0], arguments, environment)?;
     Ok(())
 }

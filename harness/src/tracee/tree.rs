@@ -1,7 +1,7 @@
 //! The processes and threads of one server: turns wait statuses into events, and
 //! follows forks, threads and `execve`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use nix::errno::Errno;
 use nix::sys::ptrace;
@@ -101,6 +101,8 @@ pub struct Tree {
     threads: HashMap<Pid, (ProcessIndex, u32)>,
     /// New threads whose first stop was reported before their parent's event.
     early: HashMap<Pid, i32>,
+    /// Statuses that were taken while one thread was stepped.
+    backlog: VecDeque<(Pid, i32)>,
 }
 
 impl Tree {
@@ -173,6 +175,13 @@ impl Tree {
     /// When a new process cannot be read.
     pub fn poll(&mut self) -> Result<Option<Event>, TraceeError> {
         loop {
+            if let Some((thread, status)) = self.backlog.pop_front() {
+                match self.event(thread, status) {
+                    Ok(Some(event)) => return Ok(Some(event)),
+                    Err(error) if !error.is_gone() => return Err(error),
+                    _ => continue,
+                }
+            }
             let mut status = 0;
             // SAFETY: waitpid writes one int. The worker's only children are its subject's
             // processes, so waiting for any of them takes no other worker's.
@@ -325,6 +334,36 @@ impl Tree {
         }
         process.ending = Some(ending(status));
         Some(Event::Ended(index))
+    }
+
+    /// Executes the instruction under a breakpoint that was not meant for this
+    /// thread or frame, and leaves the breakpoint set.
+    ///
+    /// # Errors
+    /// When the process is gone.
+    pub fn step_over(
+        &mut self,
+        process: ProcessIndex,
+        stopped: Stopped,
+        address: Address,
+        until: Until,
+    ) -> Result<(), TraceeError> {
+        let thread = stopped.thread();
+        let process = &mut self.processes[process];
+        process.breakpoints.clear(&process.memory, address)?;
+        stopped.step()?;
+        let status = wait_for(thread)?;
+        if !libc::WIFSTOPPED(status) {
+            self.backlog.push_back((thread, status));
+            return Ok(());
+        }
+        process.breakpoints.set(&process.memory, address)?;
+        if status >> 8 == libc::SIGTRAP {
+            Stopped::reported(thread).resume(until, 0)?;
+        } else {
+            self.backlog.push_back((thread, status));
+        }
+        Ok(())
     }
 
     /// Asks every living process's other threads to stop, and waits until they

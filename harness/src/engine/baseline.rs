@@ -1,0 +1,112 @@
+//! The runs that are not tests: baselines of both versions, the trace, and the
+//! controls that show tracing itself to change nothing.
+
+use serde::{Deserialize, Serialize};
+
+use super::restart::{Mode, Restart};
+use super::spec::Which;
+use super::tracer::Tracer;
+use super::watch::Idle;
+use crate::trace::{ExchangeFacts, Trace};
+use crate::tracee::spawn::Tracing;
+use crate::verdict::Observation;
+use crate::world::{HostError, Limits};
+
+/// An unpatched run with its longest pauses.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Baseline {
+    /// What it showed.
+    pub observation: Observation,
+    /// The longest pauses, from which the limits of tests are taken.
+    pub longest: Limits,
+}
+
+/// Runs one version unpatched; followed by ptrace, or wholly left alone.
+///
+/// # Errors
+/// When the harness or the machine fails, or the server never becomes ready.
+pub fn baseline(
+    engine: &mut Restart,
+    version: Which,
+    followed: bool,
+) -> Result<Baseline, HostError> {
+    let mode = Mode {
+        version,
+        tracing: if followed {
+            Tracing::Seized
+        } else {
+            Tracing::None
+        },
+        limits: Limits::BASELINE,
+    };
+    let run = engine.run(&mode, &mut Idle, &mut |_| {})?;
+    Ok(Baseline {
+        observation: run.observation,
+        longest: run.longest,
+    })
+}
+
+/// A recorded run of the old version, with what it showed to the client: being
+/// traced must not change that.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Traced {
+    /// The record.
+    pub trace: Trace,
+    /// What the run showed.
+    pub observation: Observation,
+}
+
+/// Records a run of the old version.
+///
+/// # Errors
+/// When the harness or the machine fails, or the server never becomes ready.
+pub fn trace(engine: &mut Restart) -> Result<Traced, HostError> {
+    let mode = Mode {
+        version: Which::Old,
+        tracing: Tracing::Seized,
+        limits: Limits::BASELINE,
+    };
+    let mut tracer = Tracer::default();
+    let mut facts = Vec::new();
+    // The watcher is lent to the run; the process facts are read at its end.
+    let observation = {
+        let run = engine.run(&mode, &mut tracer, &mut |server| {
+            facts = server
+                .parts
+                .tree
+                .processes
+                .iter()
+                .zip(&server.parts.notes)
+                .map(|(process, note)| (process.parent, process.threads_ever, note.clone()))
+                .collect();
+        })?;
+        run.observation
+    };
+    let processes = tracer.process_facts(&facts);
+    let exchanges = engine
+        .script()
+        .exchanges
+        .iter()
+        .enumerate()
+        .map(|(index, label)| ExchangeFacts {
+            label: label.clone(),
+            writers: u32::try_from(index)
+                .ok()
+                .and_then(|index| tracer.writers.get(&index).cloned())
+                .unwrap_or_default(),
+            span_us: (0, 0),
+        })
+        .collect();
+    Ok(Traced {
+        trace: Trace {
+            version: engine.spec().old.label.clone(),
+            workload: engine.script().name.clone(),
+            exchanges,
+            processes,
+            points: tracer.points,
+            stacks: tracer.stacks,
+            waits: tracer.waits,
+        },
+        observation,
+    })
+}

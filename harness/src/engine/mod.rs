@@ -1,0 +1,67 @@
+//! Runs one update test: a new server for each test (the restart engine). Every
+//! engine observes the same; they differ only in speed.
+
+pub mod baseline;
+pub mod names;
+pub mod old_frames;
+pub mod protocol;
+pub mod remote;
+pub mod restart;
+pub mod server;
+pub mod spec;
+pub mod tracer;
+pub mod updater;
+pub mod watch;
+pub mod worker;
+
+use serde::{Deserialize, Serialize};
+
+use crate::trace::PointId;
+use crate::verdict::Observation;
+
+pub use remote::RemoteEngine;
+pub use spec::SessionSpec;
+
+/// Where to apply the update, and how to recognise the place.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PointRequest {
+    /// The point.
+    pub id: PointId,
+    /// Fingerprint of its stack in the trace.
+    pub stack: u64,
+    /// How many earlier points of the same thread and exchange have that stack.
+    pub occurrence: u32,
+}
+
+/// An engine that could not do its work; never a misbehaviour of the subject.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The worker reported a fault of ours or of the machine.
+    #[error("{0}")]
+    Worker(String),
+    /// The worker could not be started or has died.
+    #[error("worker for processor {processor}: {source}")]
+    Lost {
+        /// The processor it was pinned to.
+        processor: usize,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+}
+
+/// Runs update tests of one (pair, workload, scope), for which it was prepared.
+pub trait Engine {
+    /// Its name in results.
+    fn name(&self) -> &'static str;
+
+    /// Runs the tests, given in ascending order of their points, and hands each
+    /// observation to `sink` with its position.
+    ///
+    /// # Errors
+    /// When the harness or the machine fails.
+    fn run(
+        &mut self,
+        points: &[PointRequest],
+        sink: &mut dyn FnMut(usize, Observation),
+    ) -> Result<(), EngineError>;
+}

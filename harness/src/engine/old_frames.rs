@@ -1,0 +1,154 @@
+//! Follows the old frames of changed functions that were active at the update
+//! point: whether one runs on, and until when. Only such a frame excuses an old
+//! reply after the update.
+
+use crate::binary::Address;
+use crate::patch::Patch;
+use crate::tracee::breakpoint::Breakpoints;
+use crate::tracee::unwind::Walk;
+use crate::tracee::{Memory, TraceeError};
+
+/// A place that control reaches when a frame goes on or ends: an address together
+/// with the stack pointer, so that another activation of the same code is not meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Place {
+    address: Address,
+    stack_pointer: Address,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Control is in a function that the frame called.
+    Waiting,
+    /// The frame has run since the update and has not returned.
+    Running,
+    /// It has returned.
+    Gone,
+}
+
+#[derive(Clone, Debug)]
+struct OldFrame {
+    resumes: Option<Place>,
+    returns: Option<Place>,
+    state: State,
+}
+
+/// The old frames of one process.
+#[derive(Clone, Debug, Default)]
+pub struct OldFrames {
+    frames: Vec<OldFrame>,
+}
+
+impl OldFrames {
+    /// Takes the stack at the update point and sets the breakpoints that follow
+    /// its old frames of changed functions. The function being entered is one of
+    /// them only if it was deleted: a redirected one runs its new version.
+    ///
+    /// # Errors
+    /// When the process is gone.
+    pub fn follow(
+        patch: &Patch,
+        walk: &Walk,
+        memory: &Memory,
+        breakpoints: &mut Breakpoints,
+    ) -> Result<Self, TraceeError> {
+        let mut frames = Vec::new();
+        for (index, frame) in walk.frames.iter().enumerate() {
+            let looked_up = if index == 0 || frame.interrupted {
+                frame.address
+            } else {
+                Address(frame.address.0.wrapping_sub(1))
+            };
+            let changed = if index == 0 {
+                is_deleted(patch, looked_up)
+            } else {
+                is_redirected(patch, looked_up) || is_deleted(patch, looked_up)
+            };
+            if !changed {
+                continue;
+            }
+            let place = |address: Address, stack_pointer: Address| Place {
+                address,
+                stack_pointer,
+            };
+            let resumes = index
+                .checked_sub(1)
+                .map(|callee| place(frame.address, walk.frames[callee].cfa));
+            let returns = walk
+                .frames
+                .get(index + 1)
+                .map(|caller| place(caller.address, frame.cfa));
+            for wanted in [resumes, returns].into_iter().flatten() {
+                breakpoints.set(memory, wanted.address)?;
+            }
+            frames.push(OldFrame {
+                resumes,
+                returns,
+                state: if index == 0 {
+                    State::Running
+                } else {
+                    State::Waiting
+                },
+            });
+        }
+        Ok(Self { frames })
+    }
+
+    /// A thread reached `address` with this stack pointer: updates the frames it
+    /// concerns and clears the breakpoint when no frame needs it any more. Tells
+    /// whether an old frame begins to run.
+    ///
+    /// # Errors
+    /// When the process is gone.
+    pub fn reached(
+        &mut self,
+        address: Address,
+        stack_pointer: Address,
+        memory: &Memory,
+        breakpoints: &mut Breakpoints,
+    ) -> Result<bool, TraceeError> {
+        let here = Some(Place {
+            address,
+            stack_pointer,
+        });
+        let mut begins = false;
+        for frame in &mut self.frames {
+            if frame.returns == here && frame.state != State::Gone {
+                frame.state = State::Gone;
+            }
+            if frame.resumes == here && frame.state == State::Waiting {
+                frame.state = State::Running;
+                begins = true;
+            }
+        }
+        let needed = self.frames.iter().any(|frame| {
+            let at = |place: Option<Place>| place.is_some_and(|p| p.address == address);
+            (frame.state == State::Waiting && at(frame.resumes))
+                || (frame.state != State::Gone && at(frame.returns))
+        });
+        if !needed {
+            breakpoints.clear(memory, address)?;
+        }
+        Ok(begins)
+    }
+
+    /// Whether an old frame has run since the update and is still active.
+    #[must_use]
+    pub fn running(&self) -> bool {
+        self.frames.iter().any(|frame| frame.state == State::Running)
+    }
+}
+
+fn is_redirected(patch: &Patch, address: Address) -> bool {
+    patch
+        .redirects
+        .iter()
+        .any(|function| address.since(function.old) < function.old_size)
+}
+
+fn is_deleted(patch: &Patch, address: Address) -> bool {
+    patch
+        .deleted
+        .iter()
+        .any(|function| address.since(function.old) < function.old_size)
+}

@@ -1,0 +1,49 @@
+//! What coordinator and worker say to each other: one JSON value a line.
+
+use serde::{Deserialize, Serialize};
+
+use super::PointRequest;
+use super::baseline::{Baseline, Traced};
+use super::spec::Which;
+use crate::verdict::Observation;
+use crate::world::Limits;
+
+/// From the coordinator.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Request {
+    /// Run one version unpatched.
+    Baseline {
+        /// Which.
+        version: Which,
+        /// Whether ptrace follows it.
+        followed: bool,
+    },
+    /// Record a run of the old version.
+    Trace,
+    /// From now on tests count as stalled after these pauses.
+    Limits(Limits),
+    /// Run one update test.
+    Test {
+        /// The point.
+        point: PointRequest,
+        /// Whether to apply the patch, or to stop and go on.
+        apply: bool,
+    },
+}
+
+/// From the worker.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reply {
+    /// The sandbox stands; requests are welcome.
+    Ready,
+    /// An unpatched run.
+    Baseline(Box<Baseline>),
+    /// A recorded run.
+    Traced(Box<Traced>),
+    /// An update test.
+    Observed(Box<Observation>),
+    /// A fault of ours or of the machine.
+    Failed(String),
+}

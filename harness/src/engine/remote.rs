@@ -1,0 +1,162 @@
+//! The coordinator's end of a worker: starts it, asks it, and makes sure that it
+//! ends with us.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use super::baseline::{Baseline, Traced};
+use super::protocol::{Reply, Request};
+use super::spec::{SessionSpec, Which};
+use super::{Engine, EngineError, PointRequest};
+use crate::verdict::Observation;
+use crate::world::Limits;
+
+/// Name of the hidden subcommand that serves as worker.
+pub const WORKER_COMMAND: &str = "__worker";
+
+/// A restart engine in a worker process of its own.
+pub struct RemoteEngine {
+    processor: usize,
+    worker: Child,
+    requests: Option<ChildStdin>,
+    replies: BufReader<ChildStdout>,
+}
+
+impl RemoteEngine {
+    /// Starts a worker for a session. The calling thread must outlive it: the
+    /// kernel kills the worker when that thread ends.
+    ///
+    /// # Errors
+    /// When the worker cannot be started or cannot enter its sandbox.
+    pub fn start(executable: &std::path::Path, spec: &SessionSpec) -> Result<Self, EngineError> {
+        let processor = spec.processor;
+        let lost = |source| EngineError::Lost { processor, source };
+        let mut worker = Command::new(executable)
+            .arg(WORKER_COMMAND)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(lost)?;
+        let (Some(requests), Some(replies)) = (worker.stdin.take(), worker.stdout.take()) else {
+            return Err(lost(std::io::ErrorKind::BrokenPipe.into()));
+        };
+        let mut engine = Self {
+            processor,
+            worker,
+            requests: Some(requests),
+            replies: BufReader::with_capacity(1 << 16, replies),
+        };
+        engine.send(spec)?;
+        match engine.receive()? {
+            Reply::Ready => Ok(engine),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    fn send(&mut self, value: &impl serde::Serialize) -> Result<(), EngineError> {
+        let processor = self.processor;
+        let lost = |source| EngineError::Lost { processor, source };
+        let requests = self
+            .requests
+            .as_mut()
+            .ok_or_else(|| lost(std::io::ErrorKind::BrokenPipe.into()))?;
+        let mut line = serde_json::to_vec(value).map_err(|e| lost(e.into()))?;
+        line.push(b'\n');
+        requests.write_all(&line).map_err(lost)
+    }
+
+    fn receive(&mut self) -> Result<Reply, EngineError> {
+        let processor = self.processor;
+        let lost = |source| EngineError::Lost { processor, source };
+        let mut line = String::new();
+        if self.replies.read_line(&mut line).map_err(lost)? == 0 {
+            return Err(lost(std::io::ErrorKind::UnexpectedEof.into()));
+        }
+        serde_json::from_str(&line).map_err(|e| lost(e.into()))
+    }
+
+    fn ask(&mut self, request: &Request) -> Result<Reply, EngineError> {
+        self.send(request)?;
+        self.receive()
+    }
+
+    /// Runs one version unpatched.
+    ///
+    /// # Errors
+    /// When the worker fails or the server never becomes ready.
+    pub fn baseline(&mut self, version: Which, followed: bool) -> Result<Baseline, EngineError> {
+        match self.ask(&Request::Baseline { version, followed })? {
+            Reply::Baseline(baseline) => Ok(*baseline),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// Records a run of the old version.
+    ///
+    /// # Errors
+    /// When the worker fails or the server never becomes ready.
+    pub fn trace(&mut self) -> Result<Traced, EngineError> {
+        match self.ask(&Request::Trace)? {
+            Reply::Traced(traced) => Ok(*traced),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// Sets when tests count as stalled.
+    ///
+    /// # Errors
+    /// When the worker is lost.
+    pub fn set_limits(&mut self, limits: Limits) -> Result<(), EngineError> {
+        match self.ask(&Request::Limits(limits))? {
+            Reply::Ready => Ok(()),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// Runs one test; with `apply` off it stops at the point and goes on.
+    ///
+    /// # Errors
+    /// When the worker fails.
+    pub fn test(&mut self, point: &PointRequest, apply: bool) -> Result<Observation, EngineError> {
+        let request = Request::Test {
+            point: point.clone(),
+            apply,
+        };
+        match self.ask(&request)? {
+            Reply::Observed(observation) => Ok(*observation),
+            other => Err(unexpected(other)),
+        }
+    }
+}
+
+fn unexpected(reply: Reply) -> EngineError {
+    EngineError::Worker(match reply {
+        Reply::Failed(message) => message,
+        other => format!("unexpected reply {other:?}"),
+    })
+}
+
+impl Engine for RemoteEngine {
+    fn name(&self) -> &'static str {
+        "restart"
+    }
+
+    fn run(
+        &mut self,
+        points: &[PointRequest],
+        sink: &mut dyn FnMut(usize, Observation),
+    ) -> Result<(), EngineError> {
+        for (position, point) in points.iter().enumerate() {
+            sink(position, self.test(point, true)?);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for RemoteEngine {
+    fn drop(&mut self) {
+        // End of input ends the worker, and with it everything in its namespaces.
+        self.requests = None;
+        let _ = self.worker.wait();
+    }
+}

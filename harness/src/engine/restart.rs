@@ -1,0 +1,528 @@
+//! The restart engine: a new server for each run. It serves every subject, and is
+//! the oracle for faster engines.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::time::Instant;
+
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::signal::{SigSet, Signal, SigmaskHow, kill, sigprocmask};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::unistd::ftruncate;
+
+use super::names::FunctionNames;
+use super::server::{Frame, Server, Tools};
+use super::spec::{Ready, SessionSpec, Which};
+use super::updater::image_length;
+use super::watch::Watcher;
+use crate::binary::Address;
+use crate::sandbox::root::{RUN_FOLDER, Root};
+use crate::sandbox::run_folder::{RunFolder, read_files};
+use crate::sandbox::{SandboxError, processes};
+use crate::tracee::activity::Activity;
+use crate::tracee::apply::coverage;
+use crate::tracee::spawn::{COVERAGE_DESCRIPTOR, Descriptors, Program, Tracing, start};
+use crate::tracee::stopped::Until;
+use crate::tracee::tree::Tree;
+use crate::tracee::{Memory, counter};
+use crate::verdict::Observation;
+use crate::verdict::observation::{Ending, SeenExchange, SeenProcess, Stall, Update};
+use crate::workload::{Normaliser, Script};
+use crate::world::host::{stands_still, wait};
+use crate::world::session::settle;
+use crate::world::{Host, HostError, Limits, Played, StallClock, play};
+
+/// Process number before the subject's first, so that numbers repeat.
+const LAST_PID: u32 = 99;
+/// End-state files longer than this are compared by their hash.
+const LONGEST_FILE: usize = 4096;
+
+/// Runs servers, one after the other, inside the sandbox it was made in.
+pub struct Restart {
+    spec: SessionSpec,
+    root: Root,
+    script: Script,
+    probe: Option<Script>,
+    normaliser: Normaliser,
+    wanted_files: Vec<regex::Regex>,
+    names: FunctionNames,
+    pads: Vec<Address>,
+    tools: Tools,
+    reports: SignalFd,
+    coverage: OwnedFd,
+}
+
+/// How a run is traced and limited.
+#[derive(Clone, Copy, Debug)]
+pub struct Mode {
+    /// Which version's program is started.
+    pub version: Which,
+    /// Whether ptrace follows it.
+    pub tracing: Tracing,
+    /// When it counts as stalled.
+    pub limits: Limits,
+}
+
+/// What a run showed, and its longest pauses.
+pub struct Run {
+    /// The observation; its update is [`Update::None`] until the caller fills it in.
+    pub observation: Observation,
+    /// The longest pauses of session and probe.
+    pub longest: Limits,
+}
+
+impl Restart {
+    /// Prepares runs of a session; the caller is process 1 of the sandbox.
+    ///
+    /// # Errors
+    /// When a rule of the subject cannot be used or the machine refuses something.
+    pub fn new(
+        spec: SessionSpec,
+        root: Root,
+        script: Script,
+        probe: Option<Script>,
+    ) -> Result<Self, HostError> {
+        let rules = spec
+            .volatile
+            .iter()
+            .map(|(pattern, replace)| (pattern.as_str(), replace.as_str()));
+        let normaliser = Normaliser::new(rules).map_err(|e| HostError::NotReady(e.to_string()))?;
+        let wanted_files = spec
+            .state_files
+            .iter()
+            .map(|pattern| glob(pattern))
+            .collect::<Result<_, _>>()
+            .map_err(|e: regex::Error| HostError::NotReady(e.to_string()))?;
+        let mut signals = SigSet::empty();
+        signals.add(Signal::SIGCHLD);
+        let system = |operation| move |errno| HostError::System { operation, errno };
+        sigprocmask(SigmaskHow::SIG_BLOCK, Some(&signals), None).map_err(system("sigprocmask"))?;
+        let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
+        let reports = SignalFd::with_flags(&signals, flags).map_err(system("signalfd"))?;
+        let coverage = memfd_create("kairos-coverage", MFdFlags::MFD_CLOEXEC)
+            .map_err(system("memfd_create"))?;
+        Ok(Self {
+            names: FunctionNames::new(&spec.functions, spec.patch.as_ref()),
+            pads: spec
+                .functions
+                .iter()
+                .filter(|function| function.pad)
+                .map(|function| function.entry)
+                .collect(),
+            tools: Tools::default(),
+            spec,
+            root,
+            script,
+            probe,
+            normaliser,
+            wanted_files,
+            reports,
+            coverage,
+        })
+    }
+
+    /// The session's specification.
+    #[must_use]
+    pub fn spec(&self) -> &SessionSpec {
+        &self.spec
+    }
+
+    /// The session script.
+    #[must_use]
+    pub fn script(&self) -> &Script {
+        &self.script
+    }
+
+    /// Runs the session once. `finish` sees the server when session, probe and
+    /// stop are over, before everything is taken away.
+    ///
+    /// # Errors
+    /// When the harness or the machine fails, or the server never becomes ready.
+    pub fn run(
+        &mut self,
+        mode: &Mode,
+        watcher: &mut dyn Watcher,
+        finish: &mut dyn FnMut(&Server<'_>),
+    ) -> Result<Run, HostError> {
+        let begun = Instant::now();
+        self.tools.activities.forget();
+        self.tools.unwinder.forget_processes();
+        self.root.set_last_pid(LAST_PID)?;
+        clear(&self.coverage)?;
+        let folder = RunFolder::create(&self.spec.entries, &self.spec.program_inside(mode.version))?;
+        let result = self.run_in_folder(mode, watcher, finish);
+        processes::end_all();
+        drop(folder);
+        let mut run = result?;
+        if let Some(patch) = &self.spec.patch {
+            run.observation.new_entries = coverage(patch, &read_counts(&self.coverage));
+        }
+        run.observation.wall_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+        Ok(run)
+    }
+
+    fn run_in_folder(
+        &mut self,
+        mode: &Mode,
+        watcher: &mut dyn Watcher,
+        finish: &mut dyn FnMut(&Server<'_>),
+    ) -> Result<Run, HostError> {
+        let (root, tree) = self.start(mode, watcher)?;
+        let session_exchanges = u32::try_from(self.script.exchanges.len()).unwrap_or(u32::MAX);
+        let frame = Frame {
+            normaliser: &self.normaliser,
+            reports: &self.reports,
+            session_exchanges,
+        };
+        let mut server = Server::new(
+            &self.spec,
+            &self.names,
+            &mut self.tools,
+            watcher,
+            &frame,
+            root,
+            tree,
+        );
+        wait_until_ready(&mut server, &self.spec.ready)?;
+        server.ready()?;
+
+        let mut local_ports = 0;
+        let mut played = play(&self.script, &mut server, &mode.limits, 0, &mut local_ports)?;
+        if let (Some(probe), None) = (&self.probe, &played.stall) {
+            let probed = play(
+                probe,
+                &mut server,
+                &mode.limits,
+                session_exchanges,
+                &mut local_ports,
+            )?;
+            played = both(played, probed, self.script.exchanges.len());
+        }
+        if played.stall.is_none() {
+            if let Some(stall) = stop(&mut server, &self.spec, &mode.limits)? {
+                played.stall = Some(stall);
+            }
+            server.stopped_logs();
+        }
+        finish(&server);
+        let wanted = |path: &str| self.wanted_files.iter().any(|w| w.is_match(path));
+        let files = read_files(&wanted)
+            .into_iter()
+            .map(|(path, content)| (path, summarise(&self.normaliser, &content)))
+            .collect();
+        Ok(Run {
+            longest: played.longest,
+            observation: Observation {
+                update: Update::None,
+                exchanges: exchanges(&self.normaliser, &played, &server.logs),
+                session_exchanges,
+                processes: seen_processes(&server),
+                files,
+                stall: played.stall,
+                new_entries: BTreeMap::new(),
+                old_frame_exchanges: std::collections::BTreeSet::new(),
+                wall_us: 0,
+            },
+        })
+    }
+
+    fn start(
+        &mut self,
+        mode: &Mode,
+        watcher: &dyn Watcher,
+    ) -> Result<(nix::unistd::Pid, Option<Tree>), HostError> {
+        let open = |path: &str, write: bool| -> Result<File, HostError> {
+            let mut options = File::options();
+            if write {
+                options.append(true).create(true)
+            } else {
+                options.read(true)
+            };
+            if write {
+                // A fresh file: the last run's descriptors must not share it.
+                let _ = std::fs::remove_file(path);
+            }
+            Ok(options.open(path).map_err(SandboxError::file("open", path))?)
+        };
+        let input = open("/dev/null", false)?;
+        let output = open("/kairos/stdout", true)?;
+        let error = open("/kairos/stderr", true)?;
+        let instrumented = mode.tracing == Tracing::Seized && watcher.instruments();
+        let program = Program {
+            arguments: &self.spec.command,
+            environment: &self.spec.environment,
+            directory: Path::new(RUN_FOLDER),
+        };
+        let descriptors = Descriptors {
+            input: input.as_fd(),
+            output: output.as_fd(),
+            error: error.as_fd(),
+            coverage: instrumented.then(|| self.coverage.as_fd()),
+        };
+        let root = start(&program, &descriptors, mode.tracing)?;
+        if mode.tracing == Tracing::None {
+            return Ok((root, None));
+        }
+        let (tree, stopped) = Tree::start(root, &self.spec.command[0])?;
+        fix_random_bytes(root, &tree.processes[0].memory)?;
+        if instrumented {
+            let memory = &tree.processes[0].memory;
+            counter::install(
+                &stopped,
+                memory,
+                &self.pads,
+                image_length(&self.spec),
+                Some(COVERAGE_DESCRIPTOR),
+            )?;
+            counter::adopt(&stopped, memory, 0, counter::NEVER)?;
+        }
+        let until = if watcher.sees_system_calls() {
+            Until::SystemCall
+        } else {
+            Until::Event
+        };
+        stopped.resume(until, 0)?;
+        Ok((root, Some(tree)))
+    }
+}
+
+/// The kernel gives each program sixteen random bytes, from which the library
+/// makes its stack guard; equal bytes keep runs equal.
+fn fix_random_bytes(root: nix::unistd::Pid, memory: &Memory) -> Result<(), HostError> {
+    const AT_RANDOM: u64 = 25;
+    let auxiliary = std::fs::read(format!("/proc/{root}/auxv")).unwrap_or_default();
+    let word = |bytes: &[u8]| bytes.try_into().map_or(0, u64::from_le_bytes);
+    let place = auxiliary
+        .chunks_exact(16)
+        .find(|entry| word(&entry[..8]) == AT_RANDOM)
+        .map(|entry| word(&entry[8..]));
+    if let Some(place) = place {
+        memory.write(Address(place), b"kairos: no luck!")?;
+    }
+    Ok(())
+}
+
+fn clear(coverage: &OwnedFd) -> Result<(), HostError> {
+    for length in [0, counter::COVERAGE_LENGTH] {
+        ftruncate(coverage, i64::try_from(length).unwrap_or(0)).map_err(|errno| {
+            HostError::System {
+                operation: "ftruncate",
+                errno,
+            }
+        })?;
+    }
+    Ok(())
+}
+
+fn read_counts(coverage: &OwnedFd) -> Vec<u8> {
+    use std::os::unix::fs::FileExt;
+    let mut counts = vec![0; usize::try_from(counter::COVERAGE_LENGTH).unwrap_or(0)];
+    if let Ok(file) = coverage.try_clone().map(File::from) {
+        let _ = file.read_exact_at(&mut counts, 0);
+    }
+    counts
+}
+
+fn wait_until_ready(server: &mut Server<'_>, ready: &Ready) -> Result<(), HostError> {
+    let pattern = match ready {
+        Ready::Output(pattern) => Some(
+            regex::Regex::new(&format!("(?m){pattern}"))
+                .map_err(|e| HostError::NotReady(e.to_string()))?,
+        ),
+        Ready::Listening(_) => None,
+    };
+    let mut clock = StallClock::start();
+    loop {
+        let (still, reading) = stands_still(server)?;
+        if let Some(ending) = server.root_ending() {
+            return Err(HostError::NotReady(format!(
+                "the server ended before it was ready ({ending:?}){}",
+                last_output()
+            )));
+        }
+        let shown = match ready {
+            Ready::Listening(port) => listens(*port),
+            Ready::Output(_) => pattern.as_ref().is_some_and(|p| p.is_match(&output())),
+        };
+        if shown && still {
+            return Ok(());
+        }
+        clock.look(&reading);
+        if clock.exceeds(&Limits::BASELINE).is_some() {
+            return Err(HostError::NotReady(format!(
+                "the server did not become ready ({ready:?}) within {:?}{}",
+                Limits::BASELINE.waiting,
+                last_output()
+            )));
+        }
+        if reading.activity == Activity::Running {
+            std::thread::yield_now();
+        } else {
+            wait(server, None, 1)?;
+        }
+    }
+}
+
+fn listens(port: u16) -> bool {
+    const LISTEN: &str = "0A";
+    let suffix = format!(":{port:04X}");
+    ["/proc/net/tcp", "/proc/net/tcp6"].iter().any(|table| {
+        std::fs::read_to_string(table)
+            .unwrap_or_default()
+            .lines()
+            .any(|line| {
+                let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+                fields.get(3) == Some(&LISTEN)
+                    && fields.get(1).is_some_and(|local| local.ends_with(&suffix))
+            })
+    })
+}
+
+fn output() -> String {
+    ["/kairos/stdout", "/kairos/stderr"]
+        .iter()
+        .map(|path| String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()).into_owned())
+        .collect()
+}
+
+fn last_output() -> String {
+    let output = output();
+    let lines: Vec<&str> = output.lines().rev().take(10).collect();
+    if lines.is_empty() {
+        return "; it printed nothing".to_owned();
+    }
+    let lines: Vec<&str> = lines.into_iter().rev().collect();
+    format!("; it printed:\n{}", lines.join("\n"))
+}
+
+/// Asks the first process to stop, and waits until it has and the rest is at rest.
+fn stop(
+    server: &mut Server<'_>,
+    spec: &SessionSpec,
+    limits: &Limits,
+) -> Result<Option<Stall>, HostError> {
+    if let Ok(signal) = spec.stop.parse::<Signal>() {
+        if server.root_ending().is_none() {
+            let _ = kill(server.root(), signal);
+        }
+    }
+    let mut clock = StallClock::start();
+    while server.root_ending().is_none() {
+        server.pump()?;
+        if server.root_ending().is_some() {
+            break;
+        }
+        let reading = server.reading();
+        clock.look(&reading);
+        if let Some(stalled) = clock.exceeds(limits) {
+            return Ok(Some(Stall {
+                exchange: server.parts.exchange,
+                waiting_for: format!("the server to stop after {}", spec.stop),
+                busy: stalled.busy,
+            }));
+        }
+        if reading.activity == Activity::Running {
+            std::thread::yield_now();
+        } else {
+            wait(server, None, 1)?;
+        }
+    }
+    // Children that end because the first process did belong to the stop.
+    let _ = settle(server, limits)?;
+    Ok(None)
+}
+
+fn both(mut session: Played, probe: Played, session_exchanges: usize) -> Played {
+    session.exchanges.resize_with(session_exchanges, BTreeMap::new);
+    session.exchanges.extend(probe.exchanges);
+    session.stall = probe.stall;
+    session.longest = session.longest.longest(probe.longest);
+    session
+}
+
+fn exchanges(
+    normaliser: &Normaliser,
+    played: &Played,
+    logs: &[BTreeMap<String, String>],
+) -> Vec<SeenExchange> {
+    let count = played.exchanges.len().max(logs.len());
+    (0..count)
+        .map(|index| SeenExchange {
+            replies: played
+                .exchanges
+                .get(index)
+                .into_iter()
+                .flatten()
+                .map(|(name, bytes)| (name.clone(), normaliser.apply(bytes)))
+                .collect(),
+            logs: logs.get(index).cloned().unwrap_or_default(),
+        })
+        .collect()
+}
+
+fn seen_processes(server: &Server<'_>) -> Vec<SeenProcess> {
+    if server.parts.tree.processes.is_empty() {
+        return vec![SeenProcess {
+            role: server.parts.notes[0].role.clone(),
+            updated: false,
+            ended_in: server.parts.exchange,
+            ending: server.root_ending().cloned().unwrap_or(Ending::Outlived),
+            fault: None,
+        }];
+    }
+    server
+        .parts
+        .tree
+        .processes
+        .iter()
+        .zip(&server.parts.notes)
+        .map(|(process, note)| SeenProcess {
+            role: note.role.clone(),
+            updated: note.updated,
+            ended_in: note.ended.unwrap_or(server.parts.exchange),
+            ending: process.ending.clone().unwrap_or(Ending::Outlived),
+            fault: note.fault.clone().filter(|_| process.ending.is_some()),
+        })
+        .collect()
+}
+
+fn summarise(normaliser: &Normaliser, content: &[u8]) -> String {
+    use sha2::{Digest, Sha256};
+    let is_text = std::str::from_utf8(content).is_ok();
+    if is_text && content.len() <= LONGEST_FILE {
+        return normaliser.apply(content);
+    }
+    let normalised = if is_text {
+        normaliser.apply(content).into_bytes()
+    } else {
+        content.to_vec()
+    };
+    let hash = Sha256::digest(&normalised);
+    let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("<{} bytes, SHA-256 {hex}>", normalised.len())
+}
+
+/// `*` within a folder, `**` across folders.
+fn glob(pattern: &str) -> Result<regex::Regex, regex::Error> {
+    let escaped = regex::escape(pattern)
+        .replace(r"\*\*", "\u{0}")
+        .replace(r"\*", "[^/]*")
+        .replace('\u{0}', ".*")
+        .replace(r"\?", "[^/]");
+    regex::Regex::new(&format!("^{escaped}$"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn globs_stay_within_a_folder_unless_doubled() {
+        let one = glob("ftp/*.txt").unwrap();
+        assert!(one.is_match("ftp/a.txt"));
+        assert!(!one.is_match("ftp/up/a.txt"));
+        assert!(glob("ftp/**").unwrap().is_match("ftp/up/a.txt"));
+    }
+}

@@ -1,0 +1,512 @@
+//! One running server with all its processes: starts it, follows it, names its
+//! processes, and tells the watcher what happens.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use nix::sys::signal::{Signal, kill};
+use nix::sys::signalfd::SignalFd;
+use nix::unistd::Pid;
+
+use super::names::{FunctionNames, RoleNames};
+use super::spec::SessionSpec;
+use super::watch::Watcher;
+use crate::sandbox::root::RUN_FOLDER;
+use crate::trace::RoleInstance;
+use crate::tracee::activity::{Activities, Reading, all_threads};
+use crate::tracee::libraries::Libraries;
+use crate::tracee::maps::mapped_files;
+use crate::tracee::stopped::Until;
+use crate::tracee::tree::{Event, ProcessIndex, Stop, Tree, signal_name};
+use crate::tracee::unwind::{Registers, Unwinder, Walk};
+use crate::tracee::{Stopped, TraceeError, counter};
+use crate::verdict::observation::{Ending, Fault};
+use crate::workload::Normaliser;
+use crate::world::{Host, HostError};
+
+/// What is kept from test to test: caches that only speed things up.
+#[derive(Default)]
+pub struct Tools {
+    /// Stack unwinding.
+    pub unwinder: Unwinder,
+    /// Library symbols.
+    pub libraries: Libraries,
+    /// Open state files of threads.
+    pub activities: Activities,
+}
+
+/// What is known of one process beside its tracing.
+#[derive(Clone, Debug)]
+pub struct Note {
+    /// Its role instance.
+    pub role: RoleInstance,
+    /// Exchange in which it was born.
+    pub born: u32,
+    /// Exchange in which it ended.
+    pub ended: Option<u32>,
+    /// Whether the update is in it.
+    pub updated: bool,
+    /// Where it last took a signal that usually kills.
+    pub fault: Option<Fault>,
+}
+
+/// Everything about the running server that a watcher may use.
+pub struct Parts<'a> {
+    /// The session's specification.
+    pub spec: &'a SessionSpec,
+    /// Caches.
+    pub tools: &'a mut Tools,
+    /// Processes and threads; empty when not traced.
+    pub tree: Tree,
+    /// Notes on the processes, by position in the tree.
+    pub notes: Vec<Note>,
+    /// Function names.
+    pub names: &'a FunctionNames,
+    /// The exchange under way.
+    pub exchange: u32,
+    roles: RoleNames<'a>,
+    until: Until,
+}
+
+impl Parts<'_> {
+    /// Walks the stack of a stopped thread; at a counted entry from the entry of
+    /// `function`, as if the counting call had not been made.
+    ///
+    /// # Errors
+    /// When the process is gone.
+    pub fn walk(
+        &mut self,
+        process: ProcessIndex,
+        stopped: &Stopped,
+        function: Option<crate::binary::Address>,
+    ) -> Result<Walk, TraceeError> {
+        let now = stopped.registers()?;
+        let registers = function.map_or(now, |function| counter::at_entry(&now, function));
+        let process = &self.tree.processes[process];
+        Ok(self
+            .tools
+            .unwinder
+            .walk(process.pid, &process.memory, Registers::from(&registers)))
+    }
+
+    /// Living processes of the server with their positions.
+    #[must_use]
+    pub fn living(&self) -> Vec<ProcessIndex> {
+        self.tree.living().map(|(index, _)| index).collect()
+    }
+
+    /// Sets the entry counter of every living thread by `value`.
+    ///
+    /// # Errors
+    /// When a counter cannot be written although its process lives.
+    pub fn set_counters(
+        &mut self,
+        value: &mut dyn FnMut(ProcessIndex, u32) -> u64,
+    ) -> Result<(), HostError> {
+        for (index, process) in self.tree.living() {
+            for thread in &process.threads {
+                counter::set(&process.memory, thread.ordinal, value(index, thread.ordinal))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn name_child(
+        &mut self,
+        parent: ProcessIndex,
+        stopped: &Stopped,
+    ) -> Result<RoleInstance, TraceeError> {
+        let parent_role = self.notes[parent].role.clone();
+        let walk = if self.roles.needs_stack(&parent_role) {
+            self.walk(parent, stopped, None)?
+        } else {
+            Walk {
+                frames: Vec::new(),
+                complete: true,
+            }
+        };
+        let stack: Vec<&str> = walk
+            .frames
+            .iter()
+            .filter_map(|frame| self.names.own(frame.address))
+            .map(|function| function.name.as_str())
+            .collect();
+        Ok(self.roles.child(&parent_role, &stack))
+    }
+
+    fn fault(&mut self, process: ProcessIndex, stopped: &Stopped) -> Result<Fault, TraceeError> {
+        let registers = stopped.registers()?;
+        let walk = self.walk(process, stopped, None)?;
+        let mapped = mapped_files(self.tree.processes[process].pid);
+        let address = crate::binary::Address(registers.rip);
+        let name = |address| self.names.describe(address, &mapped);
+        Ok(Fault {
+            address,
+            function: name(address),
+            stack: walk.frames.iter().map(|frame| name(frame.address)).collect(),
+        })
+    }
+}
+
+/// The server of one run.
+pub struct Server<'a> {
+    /// Its parts.
+    pub parts: Parts<'a>,
+    /// The watcher.
+    pub watcher: &'a mut dyn Watcher,
+    /// Normalised log text of each exchange so far.
+    pub logs: Vec<BTreeMap<String, String>>,
+    root: Pid,
+    /// End of the first process of a run that is not traced.
+    root_ending: Option<Ending>,
+    instrumented: bool,
+    session_exchanges: u32,
+    read_logs: BTreeMap<String, usize>,
+    normaliser: &'a Normaliser,
+    reports: &'a SignalFd,
+}
+
+/// Settings of a server's run that its parts do not hold.
+pub struct Frame<'a> {
+    /// Rules for volatile text.
+    pub normaliser: &'a Normaliser,
+    /// Readable when a child of the worker changed state.
+    pub reports: &'a SignalFd,
+    /// Exchanges of the session proper.
+    pub session_exchanges: u32,
+}
+
+impl<'a> Server<'a> {
+    /// A server that was started; `traced` holds the tree if it is traced, its
+    /// first thread being stopped at `execve` and already instrumented.
+    pub fn new(
+        spec: &'a SessionSpec,
+        names: &'a FunctionNames,
+        tools: &'a mut Tools,
+        watcher: &'a mut dyn Watcher,
+        frame: &Frame<'a>,
+        root: Pid,
+        traced: Option<Tree>,
+    ) -> Self {
+        let until = if watcher.sees_system_calls() {
+            Until::SystemCall
+        } else {
+            Until::Event
+        };
+        let mut roles = RoleNames::new(&spec.roles);
+        let first = Note {
+            role: roles.first(),
+            born: 0,
+            ended: None,
+            updated: false,
+            fault: None,
+        };
+        let instrumented = watcher.instruments();
+        Self {
+            parts: Parts {
+                spec,
+                tools,
+                notes: vec![first],
+                tree: traced.unwrap_or_default(),
+                names,
+                exchange: 0,
+                roles,
+                until,
+            },
+            watcher,
+            logs: Vec::new(),
+            root,
+            root_ending: None,
+            instrumented,
+            session_exchanges: frame.session_exchanges,
+            read_logs: BTreeMap::new(),
+            normaliser: frame.normaliser,
+            reports: frame.reports,
+        }
+    }
+
+    fn traced(&self) -> bool {
+        !self.parts.tree.processes.is_empty()
+    }
+
+    /// How the first process ended, if it has.
+    #[must_use]
+    pub fn root_ending(&self) -> Option<&Ending> {
+        match self.parts.tree.processes.first() {
+            Some(process) => process.ending.as_ref(),
+            None => self.root_ending.as_ref(),
+        }
+    }
+
+    /// The first process.
+    #[must_use]
+    pub fn root(&self) -> Pid {
+        self.root
+    }
+
+    fn handle(&mut self, event: Event) -> Result<(), HostError> {
+        match event {
+            Event::Ended(process) => {
+                let note = &mut self.parts.notes[process];
+                note.ended = Some(self.parts.exchange);
+                let killed = matches!(
+                    self.parts.tree.processes[process].ending,
+                    Some(Ending::Killed(_))
+                );
+                if !killed {
+                    note.fault = None;
+                }
+                Ok(())
+            }
+            Event::Forked {
+                parent,
+                stopped,
+                child,
+                child_stopped,
+                ..
+            } => self.forked(parent, stopped, child, child_stopped),
+            Event::Stopped {
+                process,
+                thread,
+                stopped,
+                stop,
+            } => self.stopped(process, thread, stopped, stop),
+        }
+    }
+
+    fn forked(
+        &mut self,
+        parent: ProcessIndex,
+        stopped: Stopped,
+        child: ProcessIndex,
+        child_stopped: Stopped,
+    ) -> Result<(), HostError> {
+        let role = self.parts.name_child(parent, &stopped)?;
+        self.parts.notes.push(Note {
+            role,
+            born: self.parts.exchange,
+            ended: None,
+            updated: self.parts.notes[parent].updated,
+            fault: None,
+        });
+        if self.instrumented {
+            let count = self.watcher.first_count(&self.parts, child, 0);
+            let memory = &self.parts.tree.processes[child].memory;
+            counter::adopt(&child_stopped, memory, 0, count)?;
+        }
+        self.watcher.forked(&self.parts, parent, child);
+        stopped.resume(self.parts.until, 0)?;
+        child_stopped.resume(self.parts.until, 0)?;
+        Ok(())
+    }
+
+    fn stopped(
+        &mut self,
+        process: ProcessIndex,
+        thread: u32,
+        stopped: Stopped,
+        stop: Stop,
+    ) -> Result<(), HostError> {
+        let until = self.parts.until;
+        let mut signal = 0;
+        match stop {
+            Stop::Entry(function) => {
+                signal =
+                    self.watcher
+                        .entered(&mut self.parts, process, thread, &stopped, function)?;
+            }
+            Stop::Breakpoint(address) => {
+                self.watcher
+                    .breakpoint(&mut self.parts, process, &stopped, address)?;
+                if self.parts.tree.processes[process]
+                    .breakpoints
+                    .contains(address)
+                {
+                    self.parts.tree.step_over(process, stopped, address, until)?;
+                    return Ok(());
+                }
+            }
+            Stop::ThreadStarted => {
+                if self.instrumented {
+                    let count = self.watcher.first_count(&self.parts, process, thread);
+                    let memory = &self.parts.tree.processes[process].memory;
+                    counter::adopt(&stopped, memory, thread, count)?;
+                }
+            }
+            Stop::Executed | Stop::Signal(0) => {}
+            Stop::SystemCall => {
+                self.watcher
+                    .system_call(&mut self.parts, process, thread, &stopped)?;
+            }
+            Stop::Signal(number) => {
+                if usually_kills(number) {
+                    let fault = self.parts.fault(process, &stopped)?;
+                    self.parts.notes[process].fault = Some(fault);
+                }
+                signal = number;
+            }
+        }
+        stopped.resume(until, signal)?;
+        Ok(())
+    }
+
+    /// Appends to the record what each log gained since the last call.
+    fn take_logs(&mut self) {
+        let mut gained = BTreeMap::new();
+        for log in &self.parts.spec.logs {
+            let content = std::fs::read(log_path(log)).unwrap_or_default();
+            let read = self.read_logs.entry(log.clone()).or_insert(0);
+            // A log that was truncated or rotated starts again.
+            let from = if *read <= content.len() { *read } else { 0 };
+            if content.len() > from {
+                gained.insert(log.clone(), self.normaliser.apply(&content[from..]));
+            }
+            *read = content.len();
+        }
+        self.logs.push(gained);
+    }
+
+    /// Marks the server as ready: the session's first exchange is about to begin.
+    ///
+    /// # Errors
+    /// When tracing fails.
+    pub fn ready(&mut self) -> Result<(), HostError> {
+        self.take_logs();
+        self.logs.clear();
+        self.watcher.exchange_begins(&mut self.parts, 0)
+    }
+
+    /// Takes what the logs gained during the stop.
+    pub fn stopped_logs(&mut self) {
+        self.take_logs();
+    }
+}
+
+/// Where a log is found inside the sandbox.
+#[must_use]
+pub fn log_path(log: &str) -> String {
+    match log {
+        "stdout" | "stderr" => format!("/kairos/{log}"),
+        path => format!("{RUN_FOLDER}/{path}"),
+    }
+}
+
+const fn usually_kills(signal: i32) -> bool {
+    matches!(
+        signal,
+        libc::SIGSEGV
+            | libc::SIGBUS
+            | libc::SIGILL
+            | libc::SIGFPE
+            | libc::SIGABRT
+            | libc::SIGSYS
+            | libc::SIGTRAP
+    )
+}
+
+impl Host for Server<'_> {
+    fn pump(&mut self) -> Result<(), HostError> {
+        while matches!(self.reports.read_signal(), Ok(Some(_))) {}
+        if !self.traced() {
+            self.reap_untraced();
+            return Ok(());
+        }
+        while let Some(event) = self.parts.tree.poll()? {
+            match self.handle(event) {
+                // Its end is on its way.
+                Err(HostError::Tracee(error)) if error.is_gone() => {}
+                Err(HostError::Tracee(error)) if self.any_dying() => {
+                    tracing_note(&error);
+                }
+                other => other?,
+            }
+        }
+        Ok(())
+    }
+
+    fn reports(&self) -> BorrowedFd<'_> {
+        self.reports.as_fd()
+    }
+
+    fn reading(&mut self) -> Reading {
+        if self.traced() {
+            let threads: Vec<_> = self.parts.tree.living_threads().collect();
+            self.parts.tools.activities.read(threads)
+        } else {
+            self.parts.tools.activities.forget();
+            self.parts.tools.activities.read(all_threads())
+        }
+    }
+
+    fn signal(&mut self, role: &str, signal: &str) {
+        let Ok(signal) = signal.parse::<Signal>() else {
+            return;
+        };
+        let target = if self.traced() {
+            self.parts
+                .tree
+                .living()
+                .find(|(index, _)| self.parts.notes[*index].role.role == role)
+                .map(|(_, process)| process.pid)
+        } else {
+            (self.parts.notes[0].role.role == role).then_some(self.root)
+        };
+        if let Some(pid) = target {
+            let _ = kill(pid, signal);
+        }
+    }
+
+    fn exchange_over(&mut self, number: u32) -> Result<(), HostError> {
+        self.take_logs();
+        self.watcher.exchange_ended(&mut self.parts, number)?;
+        let next = number + 1;
+        self.parts.exchange = next;
+        if next < self.session_exchanges {
+            self.watcher.exchange_begins(&mut self.parts, next)?;
+        } else if next == self.session_exchanges && self.instrumented {
+            // Probe and stop are no update points.
+            self.parts.set_counters(&mut |_, _| counter::NEVER)?;
+        }
+        Ok(())
+    }
+}
+
+impl Server<'_> {
+    fn reap_untraced(&mut self) {
+        use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+        loop {
+            match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+                Ok(WaitStatus::Exited(pid, status)) if pid == self.root => {
+                    self.root_ending = Some(Ending::Exited(status));
+                }
+                Ok(WaitStatus::Signaled(pid, signal, _)) if pid == self.root => {
+                    self.root_ending = Some(Ending::Killed(signal_name(signal as i32)));
+                }
+                Ok(WaitStatus::StillAlive) | Err(_) => return,
+                Ok(_) => {}
+            }
+        }
+    }
+
+    /// Whether some process of the tree is a zombie or gone although its end has
+    /// not been reported: reading its memory fails before the wait says why.
+    fn any_dying(&self) -> bool {
+        self.parts.tree.living().any(|(_, process)| {
+            std::fs::read_to_string(format!("/proc/{}/stat", process.pid))
+                .ok()
+                .and_then(|stat| {
+                    let state = stat.rsplit(')').next()?.trim_start().chars().next()?;
+                    Some(matches!(state, 'Z' | 'X'))
+                })
+                .unwrap_or(true)
+        })
+    }
+}
+
+/// A failed access to a process that was being killed is no fault; it is only
+/// worth seeing when one looks for one.
+fn tracing_note(error: &TraceeError) {
+    if std::env::var_os("KAIROS_DEBUG").is_some() {
+        eprintln!("kairos: while a process was dying: {error}");
+    }
+}

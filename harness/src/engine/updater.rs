@@ -1,0 +1,302 @@
+//! Watches a run in order to apply the update at one point, and to follow what
+//! old code still does afterwards.
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::Instant;
+
+use super::PointRequest;
+use super::old_frames::OldFrames;
+use super::server::Parts;
+use super::spec::{SessionSpec, Which};
+use super::watch::Watcher;
+use crate::binary::Address;
+use crate::sandbox::run_folder::point_program_at;
+use crate::trace::fingerprint;
+use crate::tracee::apply::{Outcome, apply};
+use crate::tracee::counter::{self, NEVER};
+use crate::tracee::stopped::Until;
+use crate::tracee::tree::ProcessIndex;
+use crate::tracee::unwind::Walk;
+use crate::tracee::Stopped;
+use crate::verdict::observation::Update;
+use crate::world::HostError;
+
+/// How the point is sought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Search {
+    /// By its index, then checked by its stack.
+    Index,
+    /// By its stack alone, looking at every entry of its exchange: counts drift
+    /// between runs over real sockets, stacks do not.
+    Stack,
+}
+
+/// What to do at the point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AtPoint {
+    /// Apply the session's patch.
+    Apply,
+    /// Stop, look and go on: a control.
+    Nothing,
+}
+
+/// Applies the update at a point.
+pub struct Updater<'a> {
+    point: &'a PointRequest,
+    search: Search,
+    at_point: AtPoint,
+    tries: u32,
+    seen: u32,
+    same_stack: u32,
+    /// How the update went so far.
+    pub update: Update,
+    /// Exchanges during which an old frame ran.
+    pub old_frame_exchanges: BTreeSet<u32>,
+    old_frames: HashMap<ProcessIndex, OldFrames>,
+    counts: HashMap<(ProcessIndex, u32), u64>,
+    done: bool,
+}
+
+impl<'a> Updater<'a> {
+    /// Seeks `point`; `tries` counts from 1.
+    #[must_use]
+    pub fn new(point: &'a PointRequest, search: Search, at_point: AtPoint, tries: u32) -> Self {
+        Self {
+            point,
+            search,
+            at_point,
+            tries,
+            seen: 0,
+            same_stack: 0,
+            update: Update::NotReached {
+                reason: "its process or exchange did not come, or had fewer entries".to_owned(),
+            },
+            old_frame_exchanges: BTreeSet::new(),
+            old_frames: HashMap::new(),
+            counts: HashMap::new(),
+            done: false,
+        }
+    }
+
+    fn armed(&self) -> u64 {
+        match self.search {
+            Search::Index => u64::from(self.point.id.index),
+            Search::Stack => 1,
+        }
+    }
+
+    fn is_target(&self, parts: &Parts<'_>, process: ProcessIndex, thread: u32) -> bool {
+        !self.done
+            && parts.exchange == self.point.id.exchange
+            && thread == self.point.id.thread
+            && parts.notes[process].role == self.point.id.role
+    }
+
+    /// Looks at the entry that was reached: is it the point?
+    fn recognises(&mut self, walk: &Walk) -> bool {
+        let matches = fingerprint(&walk.stack()) == self.point.stack;
+        match self.search {
+            Search::Index => matches,
+            Search::Stack => {
+                self.seen += 1;
+                self.same_stack += u32::from(matches);
+                matches && self.same_stack == self.point.occurrence + 1
+            }
+        }
+    }
+
+    fn update(
+        &mut self,
+        parts: &mut Parts<'_>,
+        process: ProcessIndex,
+        stopped: &Stopped,
+        function: Address,
+        walk: &Walk,
+    ) -> Result<i32, HostError> {
+        self.done = true;
+        let index = match self.search {
+            Search::Index => self.point.id.index,
+            Search::Stack => self.seen,
+        };
+        let name = parts
+            .names
+            .own(function)
+            .map_or_else(|| function.to_string(), |own| own.name.clone());
+        let mut applied = Update::Applied {
+            function: name,
+            stack: walk.stack(),
+            tries: self.tries,
+            drifted: index != self.point.id.index,
+            apply_us: 0.0,
+        };
+        let Some(patch) = parts
+            .spec
+            .patch
+            .as_ref()
+            .filter(|_| self.at_point == AtPoint::Apply)
+        else {
+            self.update = applied;
+            return Ok(0);
+        };
+        let others = parts.tree.stop_others(process, stopped.thread())?;
+        let begun = Instant::now();
+        let outcome = apply(
+            patch,
+            &parts.tree.processes[process],
+            stopped,
+            &others,
+            walk,
+            &mut parts.tools.libraries,
+        )?;
+        if let Update::Applied { apply_us, .. } = &mut applied {
+            *apply_us = begun.elapsed().as_secs_f64() * 1e6;
+        }
+        let mut signal = 0;
+        match outcome {
+            Outcome::Refused(reason) => self.update = Update::NotApplied { reason },
+            Outcome::Applied | Outcome::Faulted(_) => {
+                self.update = applied;
+                parts.notes[process].updated = true;
+                point_program_at(&parts.spec.program_inside(Which::New))?;
+                let target = &mut parts.tree.processes[process];
+                let frames =
+                    OldFrames::follow(patch, walk, &target.memory, &mut target.breakpoints)?;
+                if frames.running() {
+                    self.old_frame_exchanges.insert(parts.exchange);
+                }
+                self.old_frames.insert(process, frames);
+                if let Outcome::Faulted(fatal) = outcome {
+                    signal = fatal;
+                }
+            }
+        }
+        for other in others {
+            other.resume(Until::Event, 0)?;
+        }
+        Ok(signal)
+    }
+}
+
+impl Watcher for Updater<'_> {
+    fn instruments(&self) -> bool {
+        true
+    }
+
+    fn exchange_begins(&mut self, parts: &mut Parts<'_>, number: u32) -> Result<(), HostError> {
+        let armed = self.armed();
+        let target: Vec<_> = parts
+            .living()
+            .into_iter()
+            .map(|process| {
+                number == self.point.id.exchange
+                    && !self.done
+                    && parts.notes[process].role == self.point.id.role
+            })
+            .collect();
+        let living = parts.living();
+        let thread = self.point.id.thread;
+        self.counts.clear();
+        let counts = &mut self.counts;
+        parts.set_counters(&mut |process, ordinal| {
+            let at = living.iter().position(|p| *p == process);
+            let is_target = at.is_some_and(|at| target[at]) && ordinal == thread;
+            let value = if is_target { armed } else { NEVER };
+            counts.insert((process, ordinal), value);
+            value
+        })
+    }
+
+    /// An old frame that has begun to run and is still active ran in this exchange
+    /// too if its process entered any function: it is the innermost loop by then.
+    fn exchange_ended(&mut self, parts: &mut Parts<'_>, number: u32) -> Result<(), HostError> {
+        for (process, frames) in &self.old_frames {
+            let traced = &parts.tree.processes[*process];
+            if !frames.running() || traced.ending.is_some() {
+                continue;
+            }
+            for thread in &traced.threads {
+                let before = self.counts.get(&(*process, thread.ordinal));
+                if before != Some(&counter::get(&traced.memory, thread.ordinal)?) {
+                    self.old_frame_exchanges.insert(number);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn first_count(&mut self, parts: &Parts<'_>, process: ProcessIndex, thread: u32) -> u64 {
+        if self.is_target(parts, process, thread) {
+            self.armed()
+        } else {
+            NEVER
+        }
+    }
+
+    fn forked(&mut self, _parts: &Parts<'_>, parent: ProcessIndex, child: ProcessIndex) {
+        if let Some(frames) = self.old_frames.get(&parent) {
+            self.old_frames.insert(child, frames.clone());
+        }
+    }
+
+    fn entered(
+        &mut self,
+        parts: &mut Parts<'_>,
+        process: ProcessIndex,
+        thread: u32,
+        stopped: &Stopped,
+        function: Address,
+    ) -> Result<i32, HostError> {
+        let mut signal = 0;
+        let mut next = NEVER;
+        if self.is_target(parts, process, thread) {
+            let walk = parts.walk(process, stopped, Some(function))?;
+            if self.recognises(&walk) {
+                signal = self.update(parts, process, stopped, function, &walk)?;
+            } else if self.search == Search::Stack {
+                next = 1;
+            } else {
+                self.done = true;
+                let found = parts
+                    .names
+                    .own(function)
+                    .map_or("?", |own| own.name.as_str());
+                self.update = Update::NotReached {
+                    reason: format!("entry {} is of {found}, on another stack", self.point.id.index),
+                };
+            }
+        }
+        counter::set(&parts.tree.processes[process].memory, thread, next)?;
+        Ok(signal)
+    }
+
+    fn breakpoint(
+        &mut self,
+        parts: &mut Parts<'_>,
+        process: ProcessIndex,
+        stopped: &Stopped,
+        address: Address,
+    ) -> Result<(), HostError> {
+        let stack_pointer = Address(stopped.registers()?.rsp);
+        let exchange = parts.exchange;
+        let target = &mut parts.tree.processes[process];
+        if let Some(frames) = self.old_frames.get_mut(&process) {
+            let begins = frames.reached(
+                address,
+                stack_pointer,
+                &target.memory,
+                &mut target.breakpoints,
+            )?;
+            if begins {
+                self.old_frame_exchanges.insert(exchange);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The patch of a session, if it is to be applied.
+#[must_use]
+pub fn image_length(spec: &SessionSpec) -> u64 {
+    const PAGE: u64 = 4096;
+    (spec.image.len() as u64).next_multiple_of(PAGE)
+}

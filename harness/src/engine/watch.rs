@@ -1,0 +1,98 @@
+//! What a run is for: recording a trace, applying an update, or nothing. The
+//! server tells its watcher what happens; the watcher decides where to stop.
+
+use super::server::Parts;
+use crate::binary::Address;
+use crate::tracee::Stopped;
+use crate::tracee::counter::NEVER;
+use crate::tracee::tree::ProcessIndex;
+use crate::world::HostError;
+
+/// Watches one run.
+pub trait Watcher {
+    /// Whether entries are counted in the process, so that it can be stopped at one.
+    fn instruments(&self) -> bool {
+        false
+    }
+
+    /// Whether it wants to see system calls.
+    fn sees_system_calls(&self) -> bool {
+        false
+    }
+
+    /// The server stands still and exchange `number` is about to begin (0: the
+    /// server has just become ready).
+    ///
+    /// # Errors
+    /// When tracing fails.
+    fn exchange_begins(&mut self, _parts: &mut Parts<'_>, _number: u32) -> Result<(), HostError> {
+        Ok(())
+    }
+
+    /// The server stands still after exchange `number`.
+    ///
+    /// # Errors
+    /// When tracing fails.
+    fn exchange_ended(&mut self, _parts: &mut Parts<'_>, _number: u32) -> Result<(), HostError> {
+        Ok(())
+    }
+
+    /// What the entry counter of a new thread or process starts with.
+    fn first_count(&mut self, _parts: &Parts<'_>, _process: ProcessIndex, _thread: u32) -> u64 {
+        NEVER
+    }
+
+    /// A process was forked and named.
+    fn forked(&mut self, _parts: &Parts<'_>, _parent: ProcessIndex, _child: ProcessIndex) {}
+
+    /// A thread's counter reached zero at the entry of `function`. Returns the
+    /// signal to resume it with (0: none).
+    ///
+    /// # Errors
+    /// When tracing fails.
+    fn entered(
+        &mut self,
+        _parts: &mut Parts<'_>,
+        _process: ProcessIndex,
+        _thread: u32,
+        _stopped: &Stopped,
+        _function: Address,
+    ) -> Result<i32, HostError> {
+        Ok(0)
+    }
+
+    /// A thread reached a breakpoint; tells whether it was the watcher's own and
+    /// is cleared. Otherwise the thread steps over it.
+    ///
+    /// # Errors
+    /// When tracing fails.
+    fn breakpoint(
+        &mut self,
+        _parts: &mut Parts<'_>,
+        _process: ProcessIndex,
+        _stopped: &Stopped,
+        _address: Address,
+    ) -> Result<(), HostError> {
+        Ok(())
+    }
+
+    /// A thread enters or leaves a system call.
+    ///
+    /// # Errors
+    /// When tracing fails.
+    fn system_call(
+        &mut self,
+        _parts: &mut Parts<'_>,
+        _process: ProcessIndex,
+        _thread: u32,
+        _stopped: &Stopped,
+    ) -> Result<(), HostError> {
+        Ok(())
+    }
+}
+
+/// Watches nothing: a baseline.
+#[derive(Debug, Default)]
+pub struct Idle;
+
+impl Watcher for Idle {}

@@ -1,0 +1,136 @@
+//! The worker process: enters the sandbox once, then runs what it is asked to.
+
+use std::io::{BufRead, Write};
+
+use super::PointRequest;
+use super::baseline::{baseline, trace};
+use super::protocol::{Reply, Request};
+use super::restart::{Mode, Restart};
+use super::spec::{SessionSpec, Which};
+use super::updater::{AtPoint, Search, Updater};
+use crate::sandbox::namespaces;
+use crate::sandbox::root::{self, Mounted};
+use crate::tracee::spawn::Tracing;
+use crate::verdict::Observation;
+use crate::verdict::observation::Update;
+use crate::workload::Script;
+use crate::world::HostError;
+
+/// Tries to find a point again before it counts as not reached.
+const MOST_TRIES: u32 = 3;
+
+/// Serves requests from `input` until it ends. The first line is the session's
+/// specification.
+///
+/// # Errors
+/// When input or output breaks; everything else is reported in replies.
+pub fn serve(input: &mut dyn BufRead, output: &mut dyn Write) -> std::io::Result<()> {
+    let mut line = String::new();
+    input.read_line(&mut line)?;
+    let prepared = serde_json::from_str::<SessionSpec>(&line)
+        .map_err(|e| e.to_string())
+        .and_then(|spec| prepare(spec).map_err(|e| e.to_string()));
+    let mut engine = match prepared {
+        Ok(engine) => engine,
+        Err(message) => return say(output, &Reply::Failed(message)),
+    };
+    say(output, &Reply::Ready)?;
+    let mut limits = engine.spec().limits;
+    loop {
+        line.clear();
+        if input.read_line(&mut line)? == 0 {
+            return Ok(());
+        }
+        let reply = match serde_json::from_str(&line) {
+            Err(error) => Reply::Failed(error.to_string()),
+            Ok(Request::Limits(new)) => {
+                limits = new;
+                Reply::Ready
+            }
+            Ok(Request::Baseline { version, followed }) => {
+                reply(baseline(&mut engine, version, followed), Reply::Baseline)
+            }
+            Ok(Request::Trace) => reply(trace(&mut engine), Reply::Traced),
+            Ok(Request::Test { point, apply }) => {
+                let at_point = if apply {
+                    AtPoint::Apply
+                } else {
+                    AtPoint::Nothing
+                };
+                let mode = Mode {
+                    version: Which::Old,
+                    tracing: Tracing::Seized,
+                    limits,
+                };
+                reply(test(&mut engine, &mode, &point, at_point), Reply::Observed)
+            }
+        };
+        say(output, &reply)?;
+    }
+}
+
+fn reply<T>(result: Result<T, HostError>, wrap: fn(Box<T>) -> Reply) -> Reply {
+    match result {
+        Ok(value) => wrap(Box::new(value)),
+        Err(error) => Reply::Failed(error.to_string()),
+    }
+}
+
+fn say(output: &mut dyn Write, reply: &Reply) -> std::io::Result<()> {
+    serde_json::to_writer(&mut *output, reply)?;
+    output.write_all(b"\n")?;
+    output.flush()
+}
+
+/// Reads what must be read from the machine, then leaves it for the sandbox.
+fn prepare(spec: SessionSpec) -> Result<Restart, Box<dyn std::error::Error>> {
+    let script = Script::read(&spec.workload, &spec.ports)?;
+    let probe = spec
+        .probe
+        .as_ref()
+        .map(|path| Script::read(path, &spec.ports))
+        .transpose()?;
+    namespaces::pin_to(spec.processor)?;
+    namespaces::enter(spec.identity)?;
+    let builds: Vec<Mounted> = [Which::Old, Which::New]
+        .into_iter()
+        .map(|which| Mounted {
+            outside: spec.version(which).tree.clone(),
+            inside: SessionSpec::inside(which).to_owned(),
+        })
+        .collect();
+    let root = root::enter(spec.identity, &builds)?;
+    Ok(Restart::new(spec, root, script, probe)?)
+}
+
+/// Runs one update test: first by the point's index, then by its stack.
+///
+/// # Errors
+/// When the harness or the machine fails.
+pub fn test(
+    engine: &mut Restart,
+    mode: &Mode,
+    point: &PointRequest,
+    at_point: AtPoint,
+) -> Result<Observation, HostError> {
+    let mut tries = 1;
+    loop {
+        let search = if tries == 1 {
+            Search::Index
+        } else {
+            Search::Stack
+        };
+        let mut updater = Updater::new(point, search, at_point, tries);
+        let run = engine.run(mode, &mut updater, &mut |_| {})?;
+        let missed = matches!(updater.update, Update::NotReached { .. });
+        if missed && tries < MOST_TRIES {
+            tries += 1;
+            continue;
+        }
+        return Ok(Observation {
+            update: updater.update,
+            old_frame_exchanges: updater.old_frame_exchanges,
+            ..run.observation
+        });
+    }
+}
