@@ -1,0 +1,11 @@
+/* What a client hears first. */
+#ifndef KVD_GREETING_H
+#define KVD_GREETING_H
+
+/* Puts the text together, once, at the start. */
+void make_greeting(void);
+const char *greeting(void);
+/* The part of it that names the protocol. */
+const char *protocol_name(void);
+
+#endif
