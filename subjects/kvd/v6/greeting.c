@@ -1,15 +1,16 @@
 #include "greeting.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static char greeting_text[64];
-static const char *protocol_text; /* within greeting_text */
+static const char *protocol_digits; /* within greeting_text */
 
 void make_greeting(void)
 {
     snprintf(greeting_text, sizeof greeting_text, "HELLO kvd protocol %d", 2);
-    protocol_text = strstr(greeting_text, "protocol");
+    protocol_digits = strrchr(greeting_text, ' ') + 1;
 }
 
 const char *greeting(void)
@@ -17,7 +18,7 @@ const char *greeting(void)
     return greeting_text;
 }
 
-const char *protocol_name(void)
+int protocol_number(void)
 {
-    return protocol_text;
+    return atoi(protocol_digits);
 }

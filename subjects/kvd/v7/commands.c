@@ -167,8 +167,11 @@ static int cmd_stats(struct client *client, const struct request *request)
 
 static int cmd_version(struct client *client, const struct request *request)
 {
+    char text[32];
+
     (void)request;
-    reply_value(client, protocol_name());
+    snprintf(text, sizeof text, "protocol %d", protocol_number());
+    reply_value(client, text);
     return 0;
 }
 

@@ -5,7 +5,7 @@
 /* Puts the text together, once, at the start. */
 void make_greeting(void);
 const char *greeting(void);
-/* The part of it that names the protocol. */
-const char *protocol_name(void);
+/* The number of the protocol in it. */
+int protocol_number(void);
 
 #endif
