@@ -6,11 +6,6 @@
 #include "log.h"
 #include "stats.h"
 
-static int is_blank(char c)
-{
-    return c == ' ' || c == '\t';
-}
-
 /* Takes the carriage return off the end of the line. */
 void trim_line(char *line)
 {
@@ -23,12 +18,9 @@ void trim_line(char *line)
 /* Cuts the next word off and moves on to what follows it. */
 static const char *next_word(char **rest)
 {
-    char *word = *rest;
-    char *end;
+    char *word = *rest + strspn(*rest, " \t");
+    char *end = word + strcspn(word, " \t");
 
-    while (is_blank(*word))
-        word++;
-    end = word + strcspn(word, " \t");
     *rest = *end ? end + 1 : end;
     *end = '\0';
     return word;

@@ -26,12 +26,9 @@ void trim_line(char *line)
 /* Cuts the next word off and moves on to what follows it. */
 static const char *next_word(char **rest)
 {
-    char *word = *rest;
-    char *end;
+    char *word = *rest + strspn(*rest, " \t");
+    char *end = word + strcspn(word, " \t");
 
-    while (is_blank(*word))
-        word++;
-    end = word + strcspn(word, " \t");
     *rest = *end ? end + 1 : end;
     *end = '\0';
     return word;
