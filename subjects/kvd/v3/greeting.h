@@ -1,0 +1,9 @@
+/* What a client hears first. */
+#ifndef KVD_GREETING_H
+#define KVD_GREETING_H
+
+/* Puts the text together, once, at the start. */
+void make_greeting(void);
+const char *greeting(void);
+
+#endif
