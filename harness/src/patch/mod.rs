@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::binary::Address;
+pub use crate::binary::FunctionName;
 
 /// Bytes of NOPs that the compiler leaves at the entry of every function
 /// (`-fpatchable-function-entry=16,0`). Bytes 0–4 hold the counting call from
@@ -16,16 +17,6 @@ pub const REDIRECT_OFFSET: u64 = 5;
 /// First address of the patch image in the process; the linker script places
 /// the image here, within reach of a 32-bit displacement from the old text.
 pub const IMAGE_BASE: Address = Address(0x4000_0000);
-
-/// A function of one version: its name and the source file that defines it,
-/// relative to the source tree. Static functions of equal name differ by file.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct FunctionName {
-    /// Name in the symbol table.
-    pub name: String,
-    /// Source file, relative to the root of the source tree.
-    pub file: String,
-}
 
 /// Why a function is part of the patch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
