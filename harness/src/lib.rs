@@ -9,6 +9,7 @@
 #![deny(unsafe_code)]
 
 pub mod binary;
+pub mod cli;
 pub mod patch;
 pub mod subject;
 pub mod trace;

@@ -1,10 +1,29 @@
 //! The update itself: what changed between two builds, and the code image that
 //! a stopped process receives.
 
+mod build;
+mod closure;
+mod compare;
+mod error;
+mod fingerprint;
+mod link;
+mod reduce;
+mod resolve;
+mod transform;
+mod types;
+mod unit;
+mod version;
+mod warnings;
+
 use serde::{Deserialize, Serialize};
+
 
 use crate::binary::Address;
 pub use crate::binary::FunctionName;
+pub use build::{Built, Selection, Statistics, Update, build, build_broken, build_control};
+pub use error::PatchError;
+pub use transform::{Compile, Transformer};
+pub use version::{Build, ObjectUnit};
 
 /// Bytes of NOPs that the compiler leaves at the entry of every function
 /// (`-fpatchable-function-entry=16,0`). Bytes 0–4 hold the counting call from
@@ -161,7 +180,7 @@ pub struct Warning {
 }
 
 /// An update ready to be applied: the code image and what to do with it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Patch {
     /// Update pair, `<subject>-<old>-<new>[-variant]`.
     pub pair: String,
