@@ -1,9 +1,29 @@
 //! The update itself: what changed between two builds, and the code image that
 //! a stopped process receives.
 
+mod build;
+mod closure;
+mod compare;
+mod error;
+mod fingerprint;
+mod link;
+mod reduce;
+mod resolve;
+mod transform;
+mod types;
+mod unit;
+mod version;
+mod warnings;
+
 use serde::{Deserialize, Serialize};
 
+
 use crate::binary::Address;
+pub use crate::binary::FunctionName;
+pub use build::{Built, Selection, Statistics, Update, build, build_broken, build_control};
+pub use error::PatchError;
+pub use transform::{Compile, Transformer};
+pub use version::{Build, ObjectUnit};
 
 /// Bytes of NOPs that the compiler leaves at the entry of every function
 /// (`-fpatchable-function-entry=16,0`). Bytes 0–4 hold the counting call from
@@ -16,16 +36,6 @@ pub const REDIRECT_OFFSET: u64 = 5;
 /// First address of the patch image in the process; the linker script places
 /// the image here, within reach of a 32-bit displacement from the old text.
 pub const IMAGE_BASE: Address = Address(0x4000_0000);
-
-/// A function of one version: its name and the source file that defines it,
-/// relative to the source tree. Static functions of equal name differ by file.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct FunctionName {
-    /// Name in the symbol table.
-    pub name: String,
-    /// Source file, relative to the root of the source tree.
-    pub file: String,
-}
 
 /// Why a function is part of the patch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -170,7 +180,7 @@ pub struct Warning {
 }
 
 /// An update ready to be applied: the code image and what to do with it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Patch {
     /// Update pair, `<subject>-<old>-<new>[-variant]`.
     pub pair: String,

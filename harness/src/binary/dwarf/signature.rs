@@ -1,0 +1,463 @@
+//! Canonical, comparable spellings of the types of one compilation unit.
+
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashMap};
+use std::fmt::Write as _;
+
+use gimli::{DwTag, UnitRef, constants as c};
+
+use super::entry::{Entries, Entry};
+use super::{
+    Bytes, FunctionType, Layout, Member, Parameter, PlainType, Prototype, TypeKey, Types, Variable,
+};
+use crate::binary::names::relative_source;
+use crate::binary::{Address, FunctionName};
+
+/// Canonical spelling of a type and the records that a value of it contains.
+#[derive(Clone, Default)]
+struct Signature {
+    text: String,
+    by_value: BTreeSet<TypeKey>,
+}
+
+struct UnitTypes {
+    entries: Entries,
+    /// Declaring files by their index in the line table.
+    files: Vec<String>,
+    /// Anonymous records and enums by the typedef that names them.
+    typedef_names: HashMap<usize, String>,
+    memo: RefCell<HashMap<usize, Signature>>,
+}
+
+pub(super) fn read_unit(
+    dwarf: &gimli::Dwarf<Bytes<'_>>,
+    header: gimli::UnitHeader<Bytes<'_>>,
+) -> gimli::Result<Types> {
+    let unit = dwarf.unit(header)?;
+    let unit = unit.unit_ref(dwarf);
+    let entries = Entries::read(unit)?;
+    let file = unit_file(unit);
+    let mut typedef_names = HashMap::new();
+    for entry in &entries.list {
+        if entry.tag != c::DW_TAG_typedef {
+            continue;
+        }
+        let Some(target) = entry.type_offset.and_then(|o| entries.at_offset(o)) else {
+            continue;
+        };
+        if entries.list[target].name.is_none() && is_named_kind(entries.list[target].tag) {
+            if let Some(name) = &entry.name {
+                typedef_names.entry(target).or_insert_with(|| name.clone());
+            }
+        }
+    }
+    let types = UnitTypes {
+        files: declaring_files(unit)?,
+        typedef_names,
+        memo: RefCell::default(),
+        entries,
+    };
+    Ok(types.collect(&file))
+}
+
+fn is_named_kind(tag: DwTag) -> bool {
+    matches!(
+        tag,
+        c::DW_TAG_structure_type | c::DW_TAG_union_type | c::DW_TAG_enumeration_type
+    )
+}
+
+fn unit_file(unit: UnitRef<'_, Bytes<'_>>) -> String {
+    let text = |bytes: Option<Bytes<'_>>| {
+        bytes
+            .map(|b| b.to_string_lossy().into_owned())
+            .unwrap_or_default()
+    };
+    relative_source(&text(unit.comp_dir), &text(unit.name))
+}
+
+fn declaring_files(unit: UnitRef<'_, Bytes<'_>>) -> gimli::Result<Vec<String>> {
+    let Some(program) = &unit.line_program else {
+        return Ok(Vec::new());
+    };
+    let header = program.header();
+    let directory = unit
+        .comp_dir
+        .map(|b| b.to_string_lossy().into_owned())
+        .unwrap_or_default();
+    let mut files = Vec::new();
+    let mut index = 0;
+    // Before DWARF 5 the numbering starts at 1, with 0 for "none".
+    let last = header.file_names().len() + usize::from(header.version() < 5);
+    while index < last {
+        files.push(match header.file(index as u64) {
+            Some(file) => {
+                let name = unit.attr_string(file.path_name())?;
+                let folder = match file.directory(header) {
+                    Some(folder) => unit.attr_string(folder)?.to_string_lossy().into_owned(),
+                    None => directory.clone(),
+                };
+                let folder = if folder.starts_with('/') {
+                    folder
+                } else {
+                    format!("{directory}/{folder}")
+                };
+                relative_source(&folder, &name.to_string_lossy())
+            }
+            None => String::new(),
+        });
+        index += 1;
+    }
+    Ok(files)
+}
+
+impl UnitTypes {
+    fn collect(&self, file: &str) -> Types {
+        let mut found = Types::default();
+        found.files.insert(file.to_owned());
+        for (index, entry) in self.entries.list.iter().enumerate() {
+            match entry.tag {
+                c::DW_TAG_structure_type | c::DW_TAG_union_type if !entry.declaration => {
+                    if let Some(key) = self.key(index) {
+                        let layout = self.layout(index);
+                        found.records.entry(key).or_default().insert(layout);
+                    }
+                }
+                c::DW_TAG_enumeration_type if !entry.declaration => {
+                    let key = self.key(index).unwrap_or_else(|| TypeKey {
+                        tag: "enum".to_owned(),
+                        name: String::new(),
+                        file: self.file(entry),
+                    });
+                    found
+                        .enums
+                        .entry(key)
+                        .or_default()
+                        .extend(self.enumerators(entry));
+                }
+                c::DW_TAG_variable => found.variables.extend(self.variable(index, file)),
+                c::DW_TAG_subprogram => found.functions.extend(self.function(index, file)),
+                _ => {}
+            }
+        }
+        found
+    }
+
+    fn file(&self, entry: &Entry) -> String {
+        entry
+            .file_index
+            .and_then(|i| self.files.get(usize::try_from(i).ok()?))
+            .cloned()
+            .unwrap_or_default()
+    }
+
+    fn key(&self, index: usize) -> Option<TypeKey> {
+        let entry = &self.entries.list[index];
+        let (tag, name) = match (&entry.name, self.typedef_names.get(&index)) {
+            (Some(name), _) => {
+                let tag = match entry.tag {
+                    c::DW_TAG_structure_type => "struct",
+                    c::DW_TAG_union_type => "union",
+                    _ => "enum",
+                };
+                (tag, name)
+            }
+            (None, Some(typedef)) => ("typedef", typedef),
+            (None, None) => return None,
+        };
+        Some(TypeKey {
+            tag: tag.to_owned(),
+            name: name.clone(),
+            file: self.file(entry),
+        })
+    }
+
+    fn enumerators<'a>(&'a self, entry: &'a Entry) -> impl Iterator<Item = (String, i64)> + 'a {
+        entry.children.iter().filter_map(|child| {
+            let child = &self.entries.list[*child];
+            Some((child.name.clone()?, child.value?))
+        })
+    }
+
+    fn layout(&self, index: usize) -> Layout {
+        let entry = &self.entries.list[index];
+        let mut layout = Layout {
+            size: entry.byte_size.unwrap_or(0),
+            members: Vec::new(),
+            embeds: BTreeSet::new(),
+        };
+        for child in &entry.children {
+            let member = &self.entries.list[*child];
+            if member.tag != c::DW_TAG_member {
+                continue;
+            }
+            let signature = self.signature(self.entries.type_of(*child));
+            layout.embeds.extend(signature.by_value);
+            layout.members.push(Member {
+                name: member.name.clone().unwrap_or_default(),
+                offset: member.member_offset.unwrap_or(0),
+                bit_offset: member.bit_offset,
+                bit_size: member.bit_size,
+                signature: signature.text,
+            });
+        }
+        layout
+    }
+
+    fn variable(&self, index: usize, file: &str) -> Option<Variable> {
+        let entry = &self.entries.list[index];
+        let address = entry.address?;
+        let name = self.entries.name_of(index)?.to_owned();
+        let type_index = self.entries.type_of(index);
+        let signature = self.signature(type_index);
+        Some(Variable {
+            name,
+            function: self.enclosing_function(index),
+            file: file.to_owned(),
+            address: Address(address),
+            size: type_index.and_then(|t| self.size(t)),
+            signature: signature.text,
+            embeds: signature.by_value,
+            plain: type_index.and_then(|t| self.plain(t)),
+        })
+    }
+
+    fn enclosing_function(&self, index: usize) -> Option<String> {
+        let mut at = self.entries.list[index].parent;
+        while let Some(parent) = at {
+            if self.entries.list[parent].tag == c::DW_TAG_subprogram {
+                return self.entries.name_of(parent).map(str::to_owned);
+            }
+            at = self.entries.list[parent].parent;
+        }
+        None
+    }
+
+    fn function(&self, index: usize, file: &str) -> Option<FunctionType> {
+        let entry = &self.entries.list[index];
+        let low = entry.low_pc?;
+        let name = self.entries.name_of(index)?.to_owned();
+        Some(FunctionType {
+            function: FunctionName {
+                name,
+                file: file.to_owned(),
+            },
+            entry: Address(low),
+            prototype: self.prototype(index),
+        })
+    }
+
+    fn prototype(&self, index: usize) -> Prototype {
+        let result = self.signature(self.entries.type_of(index));
+        let mut by_value = result.by_value;
+        let mut parameters = Vec::new();
+        let mut variadic = false;
+        for child in &self.entries.list[index].children {
+            match self.entries.list[*child].tag {
+                c::DW_TAG_formal_parameter => {
+                    let signature = self.signature(self.entries.type_of(*child));
+                    by_value.extend(signature.by_value);
+                    parameters.push(Parameter {
+                        name: self.entries.name_of(*child).unwrap_or_default().to_owned(),
+                        signature: signature.text,
+                    });
+                }
+                c::DW_TAG_unspecified_parameters => variadic = true,
+                _ => {}
+            }
+        }
+        Prototype {
+            result: result.text,
+            parameters,
+            variadic,
+            by_value,
+        }
+    }
+
+    /// `None` is `void`.
+    fn signature(&self, index: Option<usize>) -> Signature {
+        let Some(index) = index else {
+            return Signature {
+                text: "void".to_owned(),
+                ..Signature::default()
+            };
+        };
+        if let Some(known) = self.memo.borrow().get(&index) {
+            return known.clone();
+        }
+        // Broken debug information could make a type contain itself.
+        self.memo.borrow_mut().insert(
+            index,
+            Signature {
+                text: "recursive".to_owned(),
+                ..Signature::default()
+            },
+        );
+        let signature = self.spell(index);
+        self.memo.borrow_mut().insert(index, signature.clone());
+        signature
+    }
+
+    fn spell(&self, index: usize) -> Signature {
+        let entry = &self.entries.list[index];
+        let inner = || self.signature(self.entries.type_of(index));
+        match entry.tag {
+            c::DW_TAG_typedef
+            | c::DW_TAG_const_type
+            | c::DW_TAG_volatile_type
+            | c::DW_TAG_restrict_type
+            | c::DW_TAG_atomic_type => inner(),
+            c::DW_TAG_pointer_type => Signature {
+                text: format!("{}*", inner().text),
+                by_value: BTreeSet::new(),
+            },
+            c::DW_TAG_array_type => {
+                let mut signature = inner();
+                for child in &entry.children {
+                    let child = &self.entries.list[*child];
+                    if child.tag == c::DW_TAG_subrange_type {
+                        match child.count {
+                            Some(count) => _ = write!(signature.text, "[{count}]"),
+                            None => signature.text.push_str("[]"),
+                        }
+                    }
+                }
+                signature
+            }
+            c::DW_TAG_subroutine_type => {
+                let prototype = self.prototype(index);
+                let mut parts: Vec<String> = prototype
+                    .parameters
+                    .into_iter()
+                    .map(|p| p.signature)
+                    .collect();
+                if prototype.variadic {
+                    parts.push("...".to_owned());
+                }
+                Signature {
+                    text: format!("({}({}))", prototype.result, parts.join(",")),
+                    by_value: BTreeSet::new(),
+                }
+            }
+            c::DW_TAG_structure_type | c::DW_TAG_union_type => self.spell_record(index),
+            c::DW_TAG_enumeration_type => Signature {
+                text: match self.key(index) {
+                    Some(key) => format!("{} {}", key.tag, key.name),
+                    None => format!("enum{{{:?}}}", self.enumerators(entry).collect::<Vec<_>>()),
+                },
+                by_value: BTreeSet::new(),
+            },
+            c::DW_TAG_base_type => Signature {
+                text: format!(
+                    "{}/{}",
+                    entry.name.as_deref().unwrap_or("?"),
+                    entry.byte_size.unwrap_or(0)
+                ),
+                by_value: BTreeSet::new(),
+            },
+            other => Signature {
+                text: format!("{other} {}", entry.name.as_deref().unwrap_or("?")),
+                by_value: BTreeSet::new(),
+            },
+        }
+    }
+
+    fn spell_record(&self, index: usize) -> Signature {
+        if let Some(key) = self.key(index) {
+            return Signature {
+                text: format!("{} {}", key.tag, key.name),
+                by_value: BTreeSet::from([key]),
+            };
+        }
+        // Without a name of any kind the structure itself is the identity.
+        let layout = self.layout(index);
+        Signature {
+            text: format!("record{{{}:{:?}}}", layout.size, layout.members),
+            by_value: layout.embeds,
+        }
+    }
+
+    fn size(&self, index: usize) -> Option<u64> {
+        let entry = &self.entries.list[index];
+        match entry.tag {
+            c::DW_TAG_pointer_type => Some(entry.byte_size.unwrap_or(8)),
+            c::DW_TAG_array_type => {
+                let element = self.size(self.entries.type_of(index)?)?;
+                entry.children.iter().try_fold(element, |size, child| {
+                    let child = &self.entries.list[*child];
+                    if child.tag == c::DW_TAG_subrange_type {
+                        child.count.map(|count| size.wrapping_mul(count))
+                    } else {
+                        Some(size)
+                    }
+                })
+            }
+            _ => match entry.byte_size {
+                Some(size) => Some(size),
+                None => self.size(self.entries.type_of(index)?),
+            },
+        }
+    }
+
+    /// Base types, pointers to them or to `void`, and arrays of these.
+    fn plain(&self, index: usize) -> Option<PlainType> {
+        let entry = &self.entries.list[index];
+        match entry.tag {
+            c::DW_TAG_base_type => Some(PlainType {
+                before: format!("{} ", entry.name.as_deref()?),
+                after: String::new(),
+            }),
+            c::DW_TAG_typedef
+            | c::DW_TAG_const_type
+            | c::DW_TAG_volatile_type
+            | c::DW_TAG_restrict_type => self.plain(self.entries.type_of(index)?),
+            c::DW_TAG_pointer_type => match self.entries.type_of(index) {
+                None => Some(PlainType {
+                    before: "void *".to_owned(),
+                    after: String::new(),
+                }),
+                Some(target) => {
+                    let target = self.strip(target);
+                    match target.map(|t| self.entries.list[t].tag) {
+                        None => Some(PlainType {
+                            before: "void *".to_owned(),
+                            after: String::new(),
+                        }),
+                        Some(c::DW_TAG_base_type | c::DW_TAG_pointer_type) => {
+                            let inner = self.plain(target?)?;
+                            Some(PlainType {
+                                before: format!("{}*", inner.before),
+                                after: inner.after,
+                            })
+                        }
+                        Some(_) => None,
+                    }
+                }
+            },
+            c::DW_TAG_array_type => {
+                let mut plain = self.plain(self.entries.type_of(index)?)?;
+                let mut dimensions = String::new();
+                for child in &entry.children {
+                    let child = &self.entries.list[*child];
+                    if child.tag == c::DW_TAG_subrange_type {
+                        _ = write!(dimensions, "[{}]", child.count?);
+                    }
+                }
+                plain.after = format!("{dimensions}{}", plain.after);
+                Some(plain)
+            }
+            _ => None,
+        }
+    }
+
+    /// The type below typedefs and qualifiers; `None` for `void`.
+    fn strip(&self, index: usize) -> Option<usize> {
+        match self.entries.list[index].tag {
+            c::DW_TAG_typedef
+            | c::DW_TAG_const_type
+            | c::DW_TAG_volatile_type
+            | c::DW_TAG_restrict_type => self.strip(self.entries.type_of(index)?),
+            _ => Some(index),
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! `kairos patch PAIR`: what an update changes, and what to look out for.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+
+use serde::Serialize;
+
+use crate::patch::{
+    Build, Built, DataAction, Patch, Reason, Statistics, Transformer, Update, build,
+};
+
+/// Arguments of `kairos patch`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct PatchArgs {
+    /// Update pair, `<subject>-<old>-<new>[-variant]`
+    #[arg(value_name = "PAIR")]
+    pub pair: String,
+    /// Print JSON instead of text
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Builds the patch of a pair whose two builds are ready, and prints what it
+/// changes.
+///
+/// # Errors
+/// When the patch cannot be built ([`crate::patch::PatchError`]), or standard output is gone.
+pub fn run(
+    args: &PatchArgs,
+    old: Build<'_>,
+    new: Build<'_>,
+    transformer: Option<Transformer<'_>>,
+) -> anyhow::Result<()> {
+    let built = build(&Update {
+        pair: &args.pair,
+        old,
+        new,
+        transformer,
+        folder: None,
+    })?;
+    let text = if args.json {
+        json(&built)? + "\n"
+    } else {
+        human(&built)
+    };
+    std::io::stdout().lock().write_all(text.as_bytes())?;
+    Ok(())
+}
+
+/// The patch and its statistics as JSON.
+///
+/// # Errors
+/// Never for patches that [`build`] made.
+pub fn json(built: &Built) -> serde_json::Result<String> {
+    #[derive(Serialize)]
+    struct Whole<'a> {
+        #[serde(flatten)]
+        patch: &'a Patch,
+        statistics: &'a Statistics,
+    }
+    serde_json::to_string_pretty(&Whole {
+        patch: &built.patch,
+        statistics: &built.statistics,
+    })
+}
+
+/// The patch for people.
+#[must_use]
+pub fn human(built: &Built) -> String {
+    let Built { patch, statistics } = built;
+    let mut text = String::new();
+    let (old, new) = statistics.functions;
+    _ = writeln!(text, "{}: {old} functions before, {new} after", patch.pair);
+    let replaced = |reason| {
+        patch
+            .redirects
+            .iter()
+            .filter(move |r| r.reason == reason)
+            .map(|r| {
+                let mark = if r.prototype_changed {
+                    " (prototype)"
+                } else {
+                    ""
+                };
+                format!("{}{mark}", r.function.name)
+            })
+            .collect::<Vec<_>>()
+    };
+    list(&mut text, "functions changed", replaced(Reason::ObjectCode));
+    let rebuilt = "functions rebuilt because data they use moves";
+    list(&mut text, rebuilt, replaced(Reason::RefersToMoved));
+    list(&mut text, "functions copied", replaced(Reason::Control));
+    let names = |functions: Vec<&crate::patch::FunctionName>| {
+        functions.into_iter().map(|f| f.name.clone()).collect()
+    };
+    let added = patch.added.iter().map(|a| &a.function).collect();
+    list(&mut text, "functions added", names(added));
+    let deleted = patch.deleted.iter().map(|d| &d.function).collect();
+    list(&mut text, "functions deleted", names(deleted));
+    for (kind, title) in [
+        ("add", "data added"),
+        ("reinitialise", "data with another initial value"),
+        ("carry", "data that moves"),
+        ("renew", "read-only data renewed"),
+    ] {
+        let of_kind = patch
+            .data
+            .iter()
+            .filter(|action| data_kind(action) == kind)
+            .map(|action| data_text(action))
+            .collect();
+        list(&mut text, title, of_kind);
+    }
+    list(&mut text, "types changed", patch.changed_types.clone());
+    let prototypes = patch.changed_prototypes.clone();
+    list(&mut text, "prototypes changed", prototypes);
+    let imports = patch.imports.iter().map(|i| i.name.clone()).collect();
+    list(&mut text, "library symbols newly used", imports);
+    if patch.transformer.is_some() {
+        let uses = match patch.transformer_imports.as_slice() {
+            [] => "nothing of a library".to_owned(),
+            names => names.join(" "),
+        };
+        _ = writeln!(text, "  state transformer, which uses {uses}");
+    }
+    if !patch.warnings.is_empty() {
+        _ = writeln!(text, "  warnings ({})", patch.warnings.len());
+        for warning in &patch.warnings {
+            _ = writeln!(text, "    {}: {}", warning.kind, warning.message);
+        }
+    }
+    let milliseconds = |time: std::time::Duration| time.as_secs_f64() * 1e3;
+    _ = writeln!(
+        text,
+        "  image {} bytes; read {:.0} ms, compare {:.0} ms, reduce {:.0} ms, link {:.0} ms",
+        statistics.image_bytes,
+        milliseconds(statistics.read),
+        milliseconds(statistics.compare),
+        milliseconds(statistics.reduce),
+        milliseconds(statistics.link),
+    );
+    text
+}
+
+fn list(text: &mut String, title: &str, mut names: Vec<String>) {
+    if names.is_empty() {
+        return;
+    }
+    names.sort();
+    _ = writeln!(text, "  {title} ({}): {}", names.len(), names.join(" "));
+}
+
+fn data_kind(action: &DataAction) -> &'static str {
+    match action {
+        DataAction::Add { .. } => "add",
+        DataAction::Reinitialise { .. } => "reinitialise",
+        DataAction::Carry { .. } => "carry",
+        DataAction::Renew { .. } => "renew",
+    }
+}
+
+fn data_text(action: &DataAction) -> String {
+    match action {
+        DataAction::Add { name, size, .. }
+        | DataAction::Reinitialise { name, size, .. }
+        | DataAction::Renew { name, size, .. } => format!("{name}[{size}]"),
+        DataAction::Carry {
+            name,
+            old_size,
+            new_size,
+            ..
+        } => format!("{name}[{old_size}→{new_size}]"),
+    }
+}
+
