@@ -9,7 +9,6 @@
 #![deny(unsafe_code)]
 
 pub mod binary;
-pub mod cli;
 pub mod engine;
 pub mod patch;
 pub mod sandbox;

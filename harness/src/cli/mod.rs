@@ -1,3 +1,65 @@
-//! One file per subcommand.
+//! The command line: one file per subcommand. Each parses its arguments, calls
+//! the library, prints, and says how it ended.
 
-pub mod patch;
+mod cc;
+pub mod exit_code;
+mod subjects;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use kairos::subject::{Catalogue, catalogue, wrapper};
+
+use exit_code::ExitCode;
+
+/// Finds out when a running C server can safely be updated.
+#[derive(Parser)]
+#[command(name = "kairos", version, arg_required_else_help = true, disable_help_subcommand = true)]
+struct Cli {
+    #[command(flatten)]
+    project: Project,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Which project the command is about.
+#[derive(Args)]
+pub struct Project {
+    /// The project: the folder that holds subjects/ and update-pairs/
+    /// [default: KAIROS_ROOT, or the nearest such folder]
+    #[arg(long, global = true, value_name = "DIR")]
+    root: Option<PathBuf>,
+}
+
+impl Project {
+    /// Reads all subjects and pairs.
+    pub fn open(&self) -> anyhow::Result<Catalogue> {
+        let root = catalogue::find_root(self.root.as_deref())?;
+        Ok(Catalogue::open(&root)?)
+    }
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// The programs under study: list them, fetch their sources, build them
+    Subjects(subjects::Arguments),
+}
+
+/// Runs the command line and says how it ended.
+pub fn run() -> ExitCode {
+    let mut arguments = std::env::args_os();
+    let second = arguments.by_ref().nth(1);
+    // Not clap's business: every argument belongs to the compiler.
+    if second.as_deref() == Some(wrapper::SUBCOMMAND.as_ref()) {
+        return cc::run(arguments.collect::<Vec<OsString>>());
+    }
+    let cli = Cli::parse();
+    let result = match cli.command {
+        Command::Subjects(arguments) => subjects::run(&arguments, &cli.project),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("kairos: {error:#}");
+        ExitCode::of(&error)
+    })
+}

@@ -1,0 +1,48 @@
+//! What the exit status of `kairos` means.
+
+use std::process::{ExitCode as ProcessExit, Termination};
+
+use kairos::subject::SubjectError;
+
+/// The exit status of every subcommand. The numbers are documented and stable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum ExitCode {
+    /// 0: it was done, and found what should be.
+    Success = 0,
+    /// 1: Kairos itself failed, in a way that has no number of its own.
+    Fault = 1,
+    /// 2: wrong arguments, or a wrong manifest, pair or session script.
+    Usage = 2,
+    /// 3: sources could not be had, or a version could not be built.
+    Build = 3,
+    /// 4: the machine refuses what Kairos needs; `kairos doctor` says what.
+    Machine = 4,
+    /// 5: it was done, and found failures: an update test that a study's own
+    /// controls forbid, or verdicts other than those asked for.
+    Findings = 5,
+    /// 130: interrupted from the terminal; results so far are kept.
+    Interrupted = 130,
+}
+
+impl ExitCode {
+    /// The code for an error, by the first cause that has one.
+    pub fn of(error: &anyhow::Error) -> Self {
+        error
+            .chain()
+            .find_map(|cause| cause.downcast_ref::<SubjectError>())
+            .map_or(Self::Fault, |error| match error {
+                SubjectError::Manifest(_)
+                | SubjectError::Unknown { .. }
+                | SubjectError::NoProject { .. } => Self::Usage,
+                SubjectError::Source(_) | SubjectError::Build(_) => Self::Build,
+                SubjectError::File { .. } => Self::Fault,
+            })
+    }
+}
+
+impl Termination for ExitCode {
+    fn report(self) -> ProcessExit {
+        ProcessExit::from(self as u8)
+    }
+}

@@ -1,0 +1,562 @@
+//! From the manifest as written to a [`Subject`], refusing what makes no sense.
+
+use std::collections::BTreeSet;
+use std::path::{Component, Path, PathBuf};
+use std::str::FromStr;
+
+use nix::sys::signal::Signal;
+use regex::Regex;
+use toml::Spanned;
+
+use super::{placeholder, raw};
+use super::{
+    Archive, Build, FileContent, Identity, ManualPoint, Placeholders, Port, Queue, Ready, Role, Run, RunFile,
+    RunFolder, State, Step, Subject, Version, VersionSource, Volatile, Workloads,
+};
+use crate::subject::error::ManifestError;
+use crate::subject::place::Text;
+
+type Checked<T> = Result<T, ManifestError>;
+
+pub(super) fn subject(raw: raw::Manifest, place: &Text<'_>) -> Checked<Subject> {
+    let folder = place
+        .path
+        .parent()
+        .map(Path::to_path_buf)
+        .unwrap_or_default();
+    name(&raw.name, &folder, place)?;
+    if raw.version.is_empty() {
+        return Err(place.error(
+            raw.name.span(),
+            "the subject has no version",
+            "add at least one [[version]]",
+        ));
+    }
+    let ports = ports(&raw.run, place)?;
+    let roles = roles(raw.role, place)?;
+    Ok(Subject {
+        about: raw.about,
+        versions: versions(raw.version, &folder, place)?,
+        build: build(raw.build, place)?,
+        run: run(raw.run, ports, &folder, place)?,
+        manual: raw
+            .manual
+            .into_iter()
+            .map(|point| manual(point, &roles, place))
+            .collect::<Checked<_>>()?,
+        roles,
+        volatile: raw
+            .volatile
+            .into_iter()
+            .map(|rule| volatile(rule, place))
+            .collect::<Checked<_>>()?,
+        logs: raw
+            .log
+            .into_iter()
+            .map(|log| log_path(log, place))
+            .collect::<Checked<_>>()?,
+        state: state(raw.state, place)?,
+        workloads: workloads(raw.workloads, &folder, place)?,
+        name: raw.name.into_inner(),
+        folder,
+    })
+}
+
+fn name(name: &raw::Text, folder: &Path, place: &Text<'_>) -> Checked<()> {
+    let expected = folder.file_name().map(|name| name.to_string_lossy());
+    let text = name.get_ref();
+    if text.is_empty() || !text.chars().all(is_word) {
+        return Err(place.error(
+            name.span(),
+            format!("'{text}' cannot name a subject"),
+            "use letters, digits and underscores; hyphens separate the parts of a pair's name",
+        ));
+    }
+    match expected {
+        Some(expected) if expected != text.as_str() => Err(place.error(
+            name.span(),
+            format!("the subject is named '{text}' but lies in the folder '{expected}'"),
+            format!("write name = \"{expected}\", or rename the folder"),
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn is_word(character: char) -> bool {
+    character.is_ascii_alphanumeric() || character == '_'
+}
+
+fn versions(
+    raw: Vec<Spanned<raw::Version>>,
+    folder: &Path,
+    place: &Text<'_>,
+) -> Checked<Vec<Version>> {
+    let mut seen = BTreeSet::new();
+    raw.into_iter()
+        .map(|version| {
+            let span = version.span();
+            let version = version.into_inner();
+            let label = version.label.get_ref().clone();
+            let allowed = |c: char| is_word(c) || matches!(c, '.' | '+' | '~');
+            if label.is_empty() || !label.chars().all(allowed) {
+                return Err(place.error(
+                    version.label.span(),
+                    format!("'{label}' cannot label a version"),
+                    "use letters, digits, '.', '_', '+' and '~'; hyphens separate the parts of a pair's name",
+                ));
+            }
+            if !seen.insert(label.clone()) {
+                return Err(place.error(
+                    version.label.span(),
+                    format!("two versions are labelled '{label}'"),
+                    "give each version its own label",
+                ));
+            }
+            let source = match (version.archive, version.queue, version.folder) {
+                (Some(upstream), queue, None) => VersionSource::Archive {
+                    archive: archive(&upstream.file, &upstream.sha256, &upstream.package, place)?,
+                    queue: queue.map(|queue| queue_of(queue, place)).transpose()?,
+                },
+                (None, None, Some(path)) => {
+                    VersionSource::Folder(folder.join(inside(&path, place)?))
+                }
+                (None, Some(queue), _) => {
+                    return Err(place.error(
+                        queue.span(),
+                        "a patch queue needs an archive to apply to",
+                        "add `archive = { file, sha256, package }` to this version",
+                    ));
+                }
+                _ => {
+                    return Err(place.error(
+                        span,
+                        format!("version '{label}' needs either `archive` or `folder`"),
+                        "name the upstream archive, or a source tree beside the manifest",
+                    ));
+                }
+            };
+            Ok(Version {
+                label,
+                about: version.about,
+                source,
+            })
+        })
+        .collect()
+}
+
+fn queue_of(queue: Spanned<raw::Queue>, place: &Text<'_>) -> Checked<Queue> {
+    let queue = queue.into_inner();
+    Ok(Queue {
+        archive: archive(&queue.file, &queue.sha256, &queue.package, place)?,
+        upto: queue.upto,
+        without: queue.without,
+    })
+}
+
+fn archive(
+    file: &raw::Text,
+    sha256: &raw::Text,
+    package: &raw::Text,
+    place: &Text<'_>,
+) -> Checked<Archive> {
+    if file.get_ref().is_empty() || file.get_ref().contains('/') {
+        return Err(place.error(
+            file.span(),
+            format!("'{}' is not a file name", file.get_ref()),
+            "name the archive without any folder or address; Kairos asks apt for the rest",
+        ));
+    }
+    let hash = sha256.get_ref();
+    if hash.len() != 64 || !hash.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+        return Err(place.error(
+            sha256.span(),
+            "this is not a SHA-256",
+            "write the 64 hexadecimal digits that `sha256sum` prints for the archive",
+        ));
+    }
+    // The package name becomes an argument of apt: nothing but a name may pass.
+    let is_package = |name: &str| {
+        name.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && name
+                .chars()
+                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "+-.".contains(c))
+    };
+    if !is_package(package.get_ref()) {
+        return Err(place.error(
+            package.span(),
+            format!("'{}' is not a Debian source package", package.get_ref()),
+            "name the source package, in lower case",
+        ));
+    }
+    Ok(Archive {
+        file: file.get_ref().clone(),
+        sha256: hash.clone(),
+        package: package.get_ref().clone(),
+    })
+}
+
+fn build(raw: raw::Build, place: &Text<'_>) -> Checked<Build> {
+    if raw.steps.get_ref().is_empty() {
+        return Err(place.error(
+            raw.steps.span(),
+            "the recipe has no step",
+            "write at least one shell line, such as \"make CC=\\\"$CC\\\"\"",
+        ));
+    }
+    Ok(Build {
+        debian_packages: raw.debian_packages,
+        program: inside(&raw.program, place)?,
+        steps: raw
+            .steps
+            .into_inner()
+            .into_iter()
+            .map(|step| Step {
+                line: place.line(step.span().start),
+                command: step.into_inner(),
+            })
+            .collect(),
+    })
+}
+
+fn ports(run: &raw::Run, place: &Text<'_>) -> Checked<Vec<Port>> {
+    let mut ports: Vec<_> = run.ports.iter().collect();
+    // `{port}` is the port written first, not the first in the alphabet.
+    ports.sort_by_key(|(_, number)| number.span().start);
+    ports
+        .into_iter()
+        .map(|(name, number)| {
+            if *number.get_ref() == 0 {
+                return Err(place.error(
+                    number.span(),
+                    format!("port {name} has no number"),
+                    "write a fixed number; every worker has a network of its own",
+                ));
+            }
+            Ok(Port {
+                name: name.clone(),
+                number: *number.get_ref(),
+            })
+        })
+        .collect()
+}
+
+fn run(raw: raw::Run, ports: Vec<Port>, folder: &Path, place: &Text<'_>) -> Checked<Run> {
+    if raw.command.get_ref().is_empty() {
+        return Err(place.error(
+            raw.command.span(),
+            "the command is empty",
+            "write at least \"{program}\"",
+        ));
+    }
+    let expandable = |text: &raw::Text| placeholders(text, &ports, place);
+    let ready = match raw.ready {
+        raw::Ready::Listening(port) => {
+            if !ports.iter().any(|known| known.name == *port.get_ref()) {
+                return Err(place.error(
+                    port.span(),
+                    format!("no port is named '{}'", port.get_ref()),
+                    "name one of [run] ports",
+                ));
+            }
+            Ready::Listening(port.into_inner())
+        }
+        raw::Ready::Output(pattern) => {
+            pattern_is_valid(&pattern, place)?;
+            Ready::Output(pattern.into_inner())
+        }
+    };
+    let stop = Signal::from_str(raw.stop.get_ref()).map_err(|_| {
+        place.error(
+            raw.stop.span(),
+            format!("'{}' is not a signal", raw.stop.get_ref()),
+            "write a name such as \"SIGTERM\" or \"SIGINT\"",
+        )
+    })?;
+    let files = raw
+        .file
+        .into_iter()
+        .map(|file| run_file(file, &ports, folder, place))
+        .collect::<Checked<_>>()?;
+    Ok(Run {
+        command: raw
+            .command
+            .into_inner()
+            .into_iter()
+            .map(|word| expandable(&word).map(|()| word.into_inner()))
+            .collect::<Checked<_>>()?,
+        identity: match raw.identity {
+            raw::Identity::User => Identity::User,
+            raw::Identity::Root => Identity::Root,
+        },
+        ready,
+        stop,
+        environment: raw
+            .environment
+            .into_iter()
+            .map(|(name, value)| expandable(&value).map(|()| (name, value.into_inner())))
+            .collect::<Checked<_>>()?,
+        folders: raw
+            .folder
+            .into_iter()
+            .map(|folder| {
+                Ok(RunFolder {
+                    path: inside(&folder.path, place)?,
+                    mode: mode(folder.mode.as_ref(), place)?,
+                })
+            })
+            .collect::<Checked<_>>()?,
+        files,
+        ports,
+    })
+}
+
+fn run_file(
+    file: raw::File,
+    ports: &[Port],
+    folder: &Path,
+    place: &Text<'_>,
+) -> Checked<RunFile> {
+    let content = match (file.text, file.source) {
+        (Some(text), None) => {
+            placeholders(&text, ports, place)?;
+            FileContent::Text(text.into_inner())
+        }
+        (None, Some(source)) => {
+            let path = folder.join(inside(&source, place)?);
+            if !path.is_file() {
+                return Err(place.error(
+                    source.span(),
+                    format!("{} does not exist", path.display()),
+                    "name a file relative to the subject's folder",
+                ));
+            }
+            FileContent::Source(path)
+        }
+        _ => {
+            return Err(place.error(
+                file.path.span(),
+                "a file needs either `text` or `source`",
+                "write its contents as `text`, or name a file beside the manifest as `source`",
+            ));
+        }
+    };
+    Ok(RunFile {
+        path: inside(&file.path, place)?,
+        content,
+        mode: mode(file.mode.as_ref(), place)?,
+    })
+}
+
+fn roles(raw: Vec<Spanned<raw::Role>>, place: &Text<'_>) -> Checked<Vec<Role>> {
+    let names: BTreeSet<String> = raw
+        .iter()
+        .map(|role| role.get_ref().name.get_ref().clone())
+        .collect();
+    let firsts = raw.iter().filter(|role| role.get_ref().first).count();
+    if firsts != 1 {
+        let span = raw.last().map_or(0..0, Spanned::span);
+        return Err(place.error(
+            span,
+            format!("{firsts} roles are marked `first = true`"),
+            "mark exactly one [[role]]: the process that Kairos starts",
+        ));
+    }
+    raw.into_iter()
+        .map(|role| {
+            let role = role.into_inner();
+            if role.first
+                && let Some(extra) = role.parent.as_ref().or(role.forked_in.as_ref())
+            {
+                return Err(place.error(
+                    extra.span(),
+                    format!("the first process '{}' has no parent", role.name.get_ref()),
+                    "remove `parent` and `forked_in` from this role",
+                ));
+            }
+            match &role.parent {
+                Some(parent) if !names.contains(parent.get_ref()) => {
+                    return Err(place.error(
+                        parent.span(),
+                        format!("no role is named '{}'", parent.get_ref()),
+                        "name a [[role]] of this manifest",
+                    ));
+                }
+                None if !role.first => {
+                    return Err(place.error(
+                        role.name.span(),
+                        format!("role '{}' says neither `first` nor `parent`", role.name.get_ref()),
+                        "say whose child it is with `parent`",
+                    ));
+                }
+                _ => {}
+            }
+            Ok(Role {
+                name: role.name.into_inner(),
+                first: role.first,
+                parent: role.parent.map(Spanned::into_inner),
+                forked_in: role.forked_in.map(Spanned::into_inner),
+                threads: role.threads,
+            })
+        })
+        .collect()
+}
+
+fn manual(point: raw::Manual, roles: &[Role], place: &Text<'_>) -> Checked<ManualPoint> {
+    if !roles.iter().any(|role| role.name == *point.role.get_ref()) {
+        return Err(place.error(
+            point.role.span(),
+            format!("no role is named '{}'", point.role.get_ref()),
+            "name a [[role]] of this manifest",
+        ));
+    }
+    Ok(ManualPoint {
+        role: point.role.into_inner(),
+        looping: point.looping.into_inner(),
+        entry: point.entry.into_inner(),
+        why: reason(point.why, place)?,
+    })
+}
+
+fn volatile(rule: raw::Volatile, place: &Text<'_>) -> Checked<Volatile> {
+    pattern_is_valid(&rule.pattern, place)?;
+    Ok(Volatile {
+        pattern: rule.pattern.into_inner(),
+        replace: rule.replace,
+        why: reason(rule.why, place)?,
+    })
+}
+
+fn reason(why: raw::Text, place: &Text<'_>) -> Checked<String> {
+    if why.get_ref().trim().is_empty() {
+        return Err(place.error(
+            why.span(),
+            "the reason is empty",
+            "say why; a reader of the study will ask",
+        ));
+    }
+    Ok(why.into_inner())
+}
+
+fn log_path(log: raw::Log, place: &Text<'_>) -> Checked<String> {
+    inside(&log.path, place)?;
+    Ok(log.path.into_inner())
+}
+
+fn state(raw: Option<raw::State>, place: &Text<'_>) -> Checked<State> {
+    let files = raw.map(|state| state.files).unwrap_or_default();
+    Ok(State {
+        files: files
+            .into_iter()
+            .map(|glob| inside(&glob, place).map(|_| glob.into_inner()))
+            .collect::<Checked<_>>()?,
+    })
+}
+
+fn workloads(raw: raw::Workloads, folder: &Path, place: &Text<'_>) -> Checked<Workloads> {
+    if raw.study.get_ref().is_empty() {
+        return Err(place.error(
+            raw.study.span(),
+            "the subject has no workload",
+            "name at least one session of its folder workloads/",
+        ));
+    }
+    for name in raw.study.get_ref().iter().chain(&raw.probe) {
+        workload_exists(name, folder, place)?;
+    }
+    Ok(Workloads {
+        study: raw
+            .study
+            .into_inner()
+            .into_iter()
+            .map(Spanned::into_inner)
+            .collect(),
+        probe: raw.probe.map(Spanned::into_inner),
+    })
+}
+
+/// Refuses a workload whose script is missing from the subject's folder.
+pub(in crate::subject) fn workload_exists(
+    name: &raw::Text,
+    folder: &Path,
+    place: &Text<'_>,
+) -> Checked<()> {
+    let script = format!("workloads/{}.session", name.get_ref());
+    if folder.join(&script).is_file() {
+        return Ok(());
+    }
+    Err(place.error(
+        name.span(),
+        format!("workload '{}' has no script", name.get_ref()),
+        format!("write {}, or correct the name", folder.join(script).display()),
+    ))
+}
+
+/// A relative path that stays inside its folder.
+pub(in crate::subject) fn inside(path: &raw::Text, place: &Text<'_>) -> Checked<PathBuf> {
+    let relative = Path::new(path.get_ref());
+    let stays = relative
+        .components()
+        .all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+    if stays && relative.components().next().is_some() {
+        return Ok(relative.to_path_buf());
+    }
+    Err(place.error(
+        path.span(),
+        format!("'{}' does not stay inside its folder", path.get_ref()),
+        "write a relative path without '..'",
+    ))
+}
+
+fn mode(mode: Option<&raw::Text>, place: &Text<'_>) -> Checked<Option<u32>> {
+    mode.map(|mode| {
+        u32::from_str_radix(mode.get_ref(), 8)
+            .ok()
+            .filter(|bits| *bits <= 0o7777)
+            .ok_or_else(|| {
+                place.error(
+                    mode.span(),
+                    format!("'{}' is not a file mode", mode.get_ref()),
+                    "write octal permission bits as text, such as \"0644\"",
+                )
+            })
+    })
+    .transpose()
+}
+
+fn pattern_is_valid(pattern: &raw::Text, place: &Text<'_>) -> Checked<()> {
+    Regex::new(pattern.get_ref()).map(|_| ()).map_err(|error| {
+        let text = error.to_string();
+        let reason = text
+            .lines()
+            .rev()
+            .find_map(|line| line.trim().strip_prefix("error: "))
+            .unwrap_or("not a regular expression");
+        place.error(
+            pattern.span(),
+            format!("bad regular expression: {reason}"),
+            "use the syntax of the Rust regex crate; literal text in '…' needs no doubled backslashes",
+        )
+    })
+}
+
+fn placeholders(text: &raw::Text, ports: &[Port], place: &Text<'_>) -> Checked<()> {
+    let values = Placeholders {
+        run: "",
+        program: "",
+    };
+    for found in placeholder::find(text.get_ref()) {
+        if placeholder::value(&found, ports, values).is_none() {
+            let written = &text.get_ref()[found.range];
+            // Escapes in a TOML string shift offsets; look the text up instead.
+            let span = text.span();
+            let source = place.text.get(span.clone()).unwrap_or_default();
+            let at = span.start + source.find(written).unwrap_or(0);
+            return Err(place.error(
+                at..at + written.len(),
+                format!("unknown placeholder {written}"),
+                "there are {run}, {program}, {port} (the first port) and {port:NAME}",
+            ));
+        }
+    }
+    Ok(())
+}

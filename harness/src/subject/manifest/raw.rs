@@ -1,0 +1,164 @@
+//! The manifest as written, with the place of every value that is checked.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use toml::Spanned;
+
+pub(in crate::subject) type Text = Spanned<String>;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::subject) struct Manifest {
+    pub name: Text,
+    pub about: String,
+    #[serde(default)]
+    pub version: Vec<Spanned<Version>>,
+    pub build: Build,
+    pub run: Run,
+    #[serde(default)]
+    pub role: Vec<Spanned<Role>>,
+    #[serde(default)]
+    pub manual: Vec<Manual>,
+    #[serde(default)]
+    pub volatile: Vec<Volatile>,
+    #[serde(default)]
+    pub log: Vec<Log>,
+    pub state: Option<State>,
+    pub workloads: Workloads,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::subject) struct Version {
+    pub label: Text,
+    #[serde(default)]
+    pub about: String,
+    pub archive: Option<Archive>,
+    pub queue: Option<Spanned<Queue>>,
+    pub folder: Option<Text>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::subject) struct Archive {
+    pub file: Text,
+    pub sha256: Text,
+    pub package: Text,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::subject) struct Queue {
+    pub file: Text,
+    pub sha256: Text,
+    pub package: Text,
+    pub upto: Option<String>,
+    #[serde(default)]
+    pub without: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::subject) struct Build {
+    #[serde(default)]
+    pub debian_packages: Vec<String>,
+    pub steps: Spanned<Vec<Text>>,
+    pub program: Text,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::subject) struct Run {
+    pub command: Spanned<Vec<Text>>,
+    #[serde(default)]
+    pub ports: BTreeMap<String, Spanned<u16>>,
+    pub identity: Identity,
+    pub ready: Ready,
+    pub stop: Text,
+    #[serde(default)]
+    pub environment: BTreeMap<String, Text>,
+    #[serde(default)]
+    pub folder: Vec<Folder>,
+    #[serde(default)]
+    pub file: Vec<File>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::subject) enum Identity {
+    User,
+    Root,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::subject) enum Ready {
+    Listening(Text),
+    Output(Text),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::subject) struct Folder {
+    pub path: Text,
+    pub mode: Option<Text>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::subject) struct File {
+    pub path: Text,
+    pub text: Option<Text>,
+    pub source: Option<Text>,
+    pub mode: Option<Text>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::subject) struct Role {
+    pub name: Text,
+    #[serde(default)]
+    pub first: bool,
+    pub parent: Option<Text>,
+    pub forked_in: Option<Text>,
+    #[serde(default)]
+    pub threads: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::subject) struct Manual {
+    pub role: Text,
+    #[serde(rename = "loop")]
+    pub looping: Text,
+    pub entry: Text,
+    pub why: Text,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::subject) struct Volatile {
+    pub pattern: Text,
+    pub replace: String,
+    pub why: Text,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::subject) struct Log {
+    pub path: Text,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::subject) struct State {
+    pub files: Vec<Text>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::subject) struct Workloads {
+    pub study: Spanned<Vec<Text>>,
+    pub probe: Option<Text>,
+}

@@ -1,0 +1,173 @@
+//! `pair.toml`: an update pair, two versions of a subject and how to go from
+//! one to the other. The format is in `docs/manifests.md`.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use toml::Spanned;
+
+use super::error::{AtFile, ManifestError, SubjectError};
+use super::manifest::check::{inside, workload_exists};
+use super::manifest::{Subject, raw};
+use super::place::Text;
+
+/// Name of a pair's manifest in its folder.
+pub const MANIFEST: &str = "pair.toml";
+
+/// Two versions of a subject, old and new, and the transformer between them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Pair {
+    /// `<subject>-<old>-<new>[-variant]`, equal to the folder's name.
+    pub id: String,
+    /// Name of the subject.
+    pub subject: String,
+    /// Label of the version that runs.
+    pub old: String,
+    /// Label of the version that it is updated to.
+    pub new: String,
+    /// Tells pairs of the same versions apart.
+    pub variant: Option<String>,
+    /// The state transformer, an existing C file.
+    pub transformer: Option<PathBuf>,
+    /// The workloads to run: the manifest's, or all of the subject's study.
+    pub workloads: Vec<String>,
+    /// What the update does and what to expect; may be empty.
+    pub notes: String,
+    /// The pair's folder.
+    pub folder: PathBuf,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Raw {
+    subject: raw::Text,
+    old: raw::Text,
+    new: raw::Text,
+    variant: Option<raw::Text>,
+    transformer: Option<raw::Text>,
+    workloads: Option<Spanned<Vec<raw::Text>>>,
+    #[serde(default)]
+    notes: String,
+}
+
+impl Pair {
+    /// Reads and checks `folder/pair.toml`; `subjects` are those it may name.
+    ///
+    /// # Errors
+    /// [`SubjectError::Manifest`] with place and advice, or an unreadable file.
+    pub fn load(folder: &Path, subjects: &[Subject]) -> Result<Self, SubjectError> {
+        let path = folder.join(MANIFEST);
+        let text = std::fs::read_to_string(&path).at("read", &path)?;
+        Self::parse(&text, &path, subjects)
+    }
+
+    /// Reads a manifest's text; `path` is where it lies.
+    ///
+    /// # Errors
+    /// [`SubjectError::Manifest`] with place and advice.
+    pub fn parse(text: &str, path: &Path, subjects: &[Subject]) -> Result<Self, SubjectError> {
+        let place = Text { path, text };
+        let raw: Raw = toml::from_str(text).map_err(|error| place.syntax(&error))?;
+        Ok(check(raw, &place, subjects)?)
+    }
+
+    /// The manifest's path.
+    #[must_use]
+    pub fn manifest(&self) -> PathBuf {
+        self.folder.join(MANIFEST)
+    }
+}
+
+fn check(raw: Raw, place: &Text<'_>, subjects: &[Subject]) -> Result<Pair, ManifestError> {
+    let folder = place
+        .path
+        .parent()
+        .map(Path::to_path_buf)
+        .unwrap_or_default();
+    let Some(subject) = subjects
+        .iter()
+        .find(|subject| subject.name == *raw.subject.get_ref())
+    else {
+        let known: Vec<_> = subjects.iter().map(|s| s.name.as_str()).collect();
+        return Err(place.error(
+            raw.subject.span(),
+            format!("there is no subject '{}'", raw.subject.get_ref()),
+            format!("name a folder of subjects/: {}", known.join(", ")),
+        ));
+    };
+    for label in [&raw.old, &raw.new] {
+        if !subject.versions.iter().any(|v| v.label == *label.get_ref()) {
+            let known: Vec<_> = subject.versions.iter().map(|v| v.label.as_str()).collect();
+            return Err(place.error(
+                label.span(),
+                format!("{} has no version '{}'", subject.name, label.get_ref()),
+                format!("it has: {}", known.join(", ")),
+            ));
+        }
+    }
+    if let Some(variant) = &raw.variant
+        && !variant.get_ref().chars().all(|c| c.is_ascii_alphanumeric() || "_.".contains(c))
+    {
+        return Err(place.error(
+            variant.span(),
+            format!("'{}' cannot name a variant", variant.get_ref()),
+            "use letters, digits, '_' and '.'; hyphens separate the parts of a pair's name",
+        ));
+    }
+    let mut id = format!("{}-{}-{}", subject.name, raw.old.get_ref(), raw.new.get_ref());
+    if let Some(variant) = &raw.variant {
+        id = format!("{id}-{}", variant.get_ref());
+    }
+    let named = folder.file_name().map(|name| name.to_string_lossy());
+    if let Some(named) = named.filter(|named| *named != id) {
+        return Err(place.error(
+            raw.subject.span(),
+            format!("this pair is {id}, but lies in the folder '{named}'"),
+            format!("rename the folder to {id}, or correct the names"),
+        ));
+    }
+    let transformer = match &raw.transformer {
+        None => None,
+        Some(file) => {
+            let path = folder.join(inside(file, place)?);
+            if !path.is_file() {
+                return Err(place.error(
+                    file.span(),
+                    format!("{} does not exist", path.display()),
+                    "write the transformer, or remove this line",
+                ));
+            }
+            Some(path)
+        }
+    };
+    let workloads = match raw.workloads {
+        None => subject.workloads.study.clone(),
+        Some(list) => {
+            if list.get_ref().is_empty() {
+                return Err(place.error(
+                    list.span(),
+                    "the pair has no workload",
+                    "name at least one, or remove the key to run all of the subject's",
+                ));
+            }
+            for name in list.get_ref() {
+                workload_exists(name, &subject.folder, place)?;
+            }
+            list.into_inner()
+                .into_iter()
+                .map(Spanned::into_inner)
+                .collect()
+        }
+    };
+    Ok(Pair {
+        id,
+        subject: raw.subject.into_inner(),
+        old: raw.old.into_inner(),
+        new: raw.new.into_inner(),
+        variant: raw.variant.map(Spanned::into_inner),
+        transformer,
+        workloads,
+        notes: raw.notes,
+        folder,
+    })
+}

@@ -1,0 +1,62 @@
+//! Places in a manifest: from a byte range to line, column and the line's text.
+
+use std::ops::Range;
+use std::path::Path;
+
+use super::error::ManifestError;
+
+/// A manifest's text with its path, for errors that point into it.
+pub(crate) struct Text<'a> {
+    /// Where the text was read from.
+    pub path: &'a Path,
+    /// The whole file.
+    pub text: &'a str,
+}
+
+impl Text<'_> {
+    /// Line of a byte offset, counted from 1.
+    pub fn line(&self, offset: usize) -> usize {
+        let end = offset.min(self.text.len());
+        self.text.as_bytes()[..end]
+            .iter()
+            .filter(|byte| **byte == b'\n')
+            .count()
+            + 1
+    }
+
+    /// An error at `span`: what is wrong, and what to do about it.
+    pub fn error(
+        &self,
+        span: Range<usize>,
+        wrong: impl Into<String>,
+        mend: impl Into<String>,
+    ) -> ManifestError {
+        let mut start = span.start.min(self.text.len());
+        while !self.text.is_char_boundary(start) {
+            start -= 1;
+        }
+        let line_start = self.text[..start].rfind('\n').map_or(0, |at| at + 1);
+        let excerpt = self.text[line_start..].lines().next().unwrap_or_default();
+        ManifestError {
+            file: self.path.to_path_buf(),
+            line: self.line(start),
+            column: self.text[line_start..start].chars().count() + 1,
+            excerpt: excerpt.to_owned(),
+            wrong: wrong.into(),
+            mend: mend.into(),
+        }
+    }
+
+    /// The TOML reader's own error, in the same form as ours.
+    pub fn syntax(&self, error: &toml::de::Error) -> ManifestError {
+        let message = error.message().trim_end();
+        let mend = if message.starts_with("unknown field") {
+            "correct or remove this key; docs/manifests.md lists all keys"
+        } else if message.starts_with("missing field") {
+            "add the key; docs/manifests.md shows each with an example"
+        } else {
+            "see docs/manifests.md for the format"
+        };
+        self.error(error.span().unwrap_or(0..0), message, mend)
+    }
+}
