@@ -10,6 +10,8 @@
 
 pub mod binary;
 pub mod patch;
+pub mod policy;
+pub mod study;
 pub mod subject;
 pub mod trace;
 pub mod verdict;
