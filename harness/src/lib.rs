@@ -8,9 +8,12 @@
 #![deny(missing_docs)]
 #![deny(unsafe_code)]
 
+pub mod analysis;
 pub mod binary;
+pub mod cli;
 pub mod patch;
 pub mod policy;
+pub mod report;
 pub mod study;
 pub mod subject;
 pub mod trace;

@@ -88,6 +88,24 @@ impl SessionKey {
         } = self;
         format!("{pair}/{mechanism}/{scope}/{workload}/{point}")
     }
+
+    /// The pair as tables name it: scope and mechanism are added where they are
+    /// not the usual ones, so that rows of one run never share a name.
+    #[must_use]
+    pub fn label(&self) -> String {
+        let mut extra = Vec::new();
+        if self.scope != Scope::default() {
+            extra.push(self.scope.name());
+        }
+        if self.mechanism != DEFAULT_MECHANISM {
+            extra.push(&self.mechanism);
+        }
+        if extra.is_empty() {
+            self.pair.clone()
+        } else {
+            format!("{} ({})", self.pair, extra.join(", "))
+        }
+    }
 }
 
 /// One update test to be run: a line of `plan.jsonl`.
