@@ -8,10 +8,14 @@
 #![deny(missing_docs)]
 #![deny(unsafe_code)]
 
+pub mod analysis;
 pub mod binary;
 pub mod engine;
 pub mod patch;
+pub mod policy;
+pub mod report;
 pub mod sandbox;
+pub mod study;
 pub mod subject;
 pub mod trace;
 pub mod tracee;

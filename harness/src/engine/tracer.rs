@@ -82,6 +82,7 @@ impl Tracer {
                     thread,
                     exchange,
                     stack,
+                    span_us: None,
                 });
             }
         }

@@ -56,6 +56,10 @@ pub struct Wait {
     pub exchange: u32,
     /// Stack, index into [`Trace::stacks`].
     pub stack: u32,
+    /// When it began and ended, microseconds since readiness, from the run
+    /// without stops; none where that run did not time it.
+    #[serde(default)]
+    pub span_us: Option<(u64, u64)>,
 }
 
 /// One exchange of the session as the trace saw it.

@@ -1,0 +1,171 @@
+//! All policies on all points of a trace.
+
+use std::collections::HashMap;
+
+use super::{ChangedRanges, Decision, Decisions, FunctionTable, ManualPoint, PointView, REGISTRY};
+use crate::binary::Address;
+use crate::patch::Patch;
+use crate::policy::Functions;
+use crate::trace::{Point, Stack, Trace, Wait};
+
+/// Evaluates the registry for one patch; reused for every trace of its pair.
+pub struct Evaluator<'a> {
+    changed: ChangedRanges,
+    functions: &'a FunctionTable,
+    manual: &'a [ManualPoint],
+}
+
+impl<'a> Evaluator<'a> {
+    /// Prepares the patch's address ranges.
+    #[must_use]
+    pub fn new(patch: &Patch, functions: &'a FunctionTable, manual: &'a [ManualPoint]) -> Self {
+        Self {
+            changed: ChangedRanges::of(patch),
+            functions,
+            manual,
+        }
+    }
+
+    /// What the patch changes.
+    #[must_use]
+    pub const fn changed(&self) -> &ChangedRanges {
+        &self.changed
+    }
+
+    /// Decisions of the registry for one state.
+    #[must_use]
+    pub fn decide(&self, role: &str, entered: Option<Address>, stacks: &[&Stack]) -> Decisions {
+        let view = PointView {
+            changed: &self.changed,
+            manual: self.manual,
+            functions: self.functions,
+            role,
+            entered,
+            stacks,
+        };
+        REGISTRY
+            .iter()
+            .map(|policy| (policy.column().to_owned(), policy.decide(&view)))
+            .collect()
+    }
+
+    /// Name of the function entered at a point; its address where it has none.
+    #[must_use]
+    pub fn function_entered(&self, point: &Point) -> String {
+        self.functions.lookup(point.function).map_or_else(
+            || point.function.to_string(),
+            |function| function.name.clone(),
+        )
+    }
+
+    /// Whether the point's function and direct caller are those of a manual
+    /// point, in whatever role.
+    #[must_use]
+    pub fn is_loop_head(&self, point: &Point, trace: &Trace) -> bool {
+        let stacks = stacks_of(trace, point.stack, &[]);
+        let view = PointView {
+            changed: &self.changed,
+            manual: self.manual,
+            functions: self.functions,
+            role: &point.id.role.role,
+            entered: Some(point.function),
+            stacks: &stacks,
+        };
+        let (entered, caller) = (view.function_at(0), view.function_at(1));
+        self.manual
+            .iter()
+            .any(|manual| manual.is_head(entered, caller))
+    }
+
+    /// Decisions for every point and wait of `trace`. Points in the same state
+    /// share one set of decisions.
+    #[must_use]
+    pub fn evaluate(&self, trace: &Trace) -> Evaluation {
+        let mut evaluation = Evaluation::default();
+        let mut known: HashMap<(&str, Option<Address>, u32, &[u32]), u32> = HashMap::new();
+        let mut number = |role, entered, stack, others, distinct: &mut Vec<Decisions>| {
+            *known
+                .entry((role, entered, stack, others))
+                .or_insert_with(|| {
+                    let stacks = stacks_of(trace, stack, others);
+                    distinct.push(self.decide(role, entered, &stacks));
+                    u32::try_from(distinct.len() - 1).unwrap_or(u32::MAX)
+                })
+        };
+        for point in &trace.points {
+            let index = number(
+                &point.id.role.role,
+                Some(point.function),
+                point.stack,
+                &point.other_stacks,
+                &mut evaluation.distinct,
+            );
+            evaluation.of_point.push(index);
+        }
+        for Wait { role, stack, .. } in &trace.waits {
+            let index = number(&role.role, None, *stack, &[], &mut evaluation.distinct);
+            evaluation.of_wait.push(index);
+        }
+        evaluation
+    }
+}
+
+/// Stacks by index; an index that the trace lacks counts as incomplete, so that
+/// it refuses.
+fn stacks_of<'t>(trace: &'t Trace, stack: u32, others: &[u32]) -> Vec<&'t Stack> {
+    static MISSING: Stack = Stack {
+        frames: Vec::new(),
+        complete: false,
+    };
+    std::iter::once(&stack)
+        .chain(others)
+        .map(|index| {
+            usize::try_from(*index)
+                .ok()
+                .and_then(|index| trace.stacks.get(index))
+                .unwrap_or(&MISSING)
+        })
+        .collect()
+}
+
+/// Decisions of the registry over a trace.
+#[derive(Clone, Debug, Default)]
+pub struct Evaluation {
+    distinct: Vec<Decisions>,
+    of_point: Vec<u32>,
+    of_wait: Vec<u32>,
+}
+
+impl Evaluation {
+    /// Decisions for the trace's `index`-th point; none beyond its end.
+    #[must_use]
+    pub fn of_point(&self, index: usize) -> Option<&Decisions> {
+        self.distinct
+            .get(usize::try_from(*self.of_point.get(index)?).ok()?)
+    }
+
+    /// Decisions for the trace's `index`-th wait; none beyond its end.
+    #[must_use]
+    pub fn of_wait(&self, index: usize) -> Option<&Decisions> {
+        self.distinct
+            .get(usize::try_from(*self.of_wait.get(index)?).ok()?)
+    }
+
+    /// Whether the policy of that column allows the `index`-th point; `any` does.
+    #[must_use]
+    pub fn allows_point(&self, index: usize, column: &str) -> bool {
+        allows(self.of_point(index), column)
+    }
+
+    /// Whether the policy of that column allows the `index`-th wait; `any` does.
+    #[must_use]
+    pub fn allows_wait(&self, index: usize, column: &str) -> bool {
+        allows(self.of_wait(index), column)
+    }
+}
+
+fn allows(decisions: Option<&Decisions>, column: &str) -> bool {
+    decisions.is_some_and(|decisions| {
+        column == super::ANY.column() || decisions.get(column).is_some_and(Decision::is_allowed)
+    })
+}
