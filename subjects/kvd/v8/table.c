@@ -19,14 +19,14 @@ static struct entry **buckets;
 static unsigned int bucket_count;
 static int entry_count;
 
-/* FNV-1a */
+/* FNV-1a, folded, since the table uses the low bits */
 static unsigned int hash_key(const char *key)
 {
     unsigned int hash = 2166136261u;
 
     for (; *key; key++)
         hash = (hash ^ (unsigned char)*key) * 16777619u;
-    return hash;
+    return hash ^ hash >> 16;
 }
 
 static unsigned int bucket_of(unsigned int hash)
