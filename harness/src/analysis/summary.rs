@@ -74,7 +74,7 @@ pub struct Summary {
 
 /// One line of `summary.csv`. Counts of failures and passes are weighted
 /// estimates for the population; delays are in microseconds.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct SummaryRow {
     /// Pair, or `total` with the division.
     pub pair: String,

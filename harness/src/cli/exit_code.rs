@@ -7,6 +7,7 @@ use kairos::subject::SubjectError;
 /// The exit status of every subcommand. The numbers are documented and stable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
+#[allow(dead_code)] // documented as a whole, whichever subcommands exist
 pub enum ExitCode {
     /// 0: it was done, and found what should be.
     Success = 0,

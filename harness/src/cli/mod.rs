@@ -2,6 +2,7 @@
 //! the library, prints, and says how it ended.
 
 mod cc;
+mod doctor;
 pub mod exit_code;
 mod subjects;
 
@@ -9,13 +10,19 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use kairos::subject::doctor::probe;
 use kairos::subject::{Catalogue, catalogue, wrapper};
 
 use exit_code::ExitCode;
 
 /// Finds out when a running C server can safely be updated.
 #[derive(Parser)]
-#[command(name = "kairos", version, arg_required_else_help = true, disable_help_subcommand = true)]
+#[command(
+    name = "kairos",
+    version,
+    arg_required_else_help = true,
+    disable_help_subcommand = true
+)]
 struct Cli {
     #[command(flatten)]
     project: Project,
@@ -27,7 +34,7 @@ struct Cli {
 #[derive(Args)]
 pub struct Project {
     /// The project: the folder that holds subjects/ and update-pairs/
-    /// [default: KAIROS_ROOT, or the nearest such folder]
+    /// [default: `KAIROS_ROOT`, or the nearest such folder]
     #[arg(long, global = true, value_name = "DIR")]
     root: Option<PathBuf>,
 }
@@ -44,6 +51,8 @@ impl Project {
 enum Command {
     /// The programs under study: list them, fetch their sources, build them
     Subjects(subjects::Arguments),
+    /// Check whether this machine can run studies, and how to mend it if not
+    Doctor(doctor::Arguments),
 }
 
 /// Runs the command line and says how it ended.
@@ -54,9 +63,13 @@ pub fn run() -> ExitCode {
     if second.as_deref() == Some(wrapper::SUBCOMMAND.as_ref()) {
         return cc::run(arguments.collect::<Vec<OsString>>());
     }
+    if second.as_deref() == Some(probe::SUBCOMMAND.as_ref()) {
+        return doctor::probe(arguments.next().as_deref());
+    }
     let cli = Cli::parse();
     let result = match cli.command {
         Command::Subjects(arguments) => subjects::run(&arguments, &cli.project),
+        Command::Doctor(arguments) => doctor::run(&arguments),
     };
     result.unwrap_or_else(|error| {
         eprintln!("kairos: {error:#}");

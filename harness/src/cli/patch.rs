@@ -5,7 +5,7 @@ use std::io::Write as _;
 
 use serde::Serialize;
 
-use crate::patch::{
+use kairos::patch::{
     Build, Built, DataAction, Patch, Reason, Statistics, Transformer, Update, build,
 };
 

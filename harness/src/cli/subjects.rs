@@ -60,7 +60,7 @@ struct Selection {
 #[derive(Args)]
 struct Archives {
     /// A folder of source archives, used before the network (may be repeated)
-    /// [default: KAIROS_ARCHIVES]
+    /// [default: `KAIROS_ARCHIVES`]
     #[arg(long, value_name = "DIR")]
     archives: Vec<PathBuf>,
 }
@@ -133,18 +133,19 @@ fn selected<'a>(
     }
     Ok(subjects
         .into_iter()
-        .flat_map(|subject| subject.versions.iter().map(move |version| (subject, version)))
+        .flat_map(|subject| {
+            subject
+                .versions
+                .iter()
+                .map(move |version| (subject, version))
+        })
         .filter(|(_, version)| {
             selection.version.is_empty() || selection.version.contains(&version.label)
         })
         .collect())
 }
 
-fn fetch(
-    catalogue: &Catalogue,
-    selection: &Selection,
-    archives: &Archives,
-) -> anyhow::Result<()> {
+fn fetch(catalogue: &Catalogue, selection: &Selection, archives: &Archives) -> anyhow::Result<()> {
     let sources = Sources::from_environment(archives.archives.clone(), Cache::from_environment());
     let mut done = std::collections::BTreeSet::new();
     for (subject, version) in selected(catalogue, selection)? {

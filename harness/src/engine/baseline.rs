@@ -83,25 +83,32 @@ pub fn trace(engine: &mut Restart) -> Result<Traced, HostError> {
         run.observation
     };
     let processes = tracer.process_facts(&facts);
-    let exchanges = engine
-        .script()
-        .exchanges
-        .iter()
-        .enumerate()
-        .map(|(index, label)| ExchangeFacts {
-            label: label.clone(),
-            writers: u32::try_from(index)
-                .ok()
-                .and_then(|index| tracer.writers.get(&index).cloned())
-                .unwrap_or_default(),
-            span_us: (0, 0),
-        })
-        .collect();
+    let facts_of = |labels: &[String], first: usize| -> Vec<ExchangeFacts> {
+        labels
+            .iter()
+            .enumerate()
+            .map(|(index, label)| ExchangeFacts {
+                label: label.clone(),
+                writers: u32::try_from(first + index)
+                    .ok()
+                    .and_then(|number| tracer.writers.get(&number).cloned())
+                    .unwrap_or_default(),
+                span_us: (0, 0),
+            })
+            .collect()
+    };
+    let session = &engine.script().exchanges;
+    let exchanges = facts_of(session, 0);
+    let probe = engine
+        .probe()
+        .map(|probe| facts_of(&probe.exchanges, session.len()))
+        .unwrap_or_default();
     Ok(Traced {
         trace: Trace {
             version: engine.spec().old.label.clone(),
             workload: engine.script().name.clone(),
             exchanges,
+            probe,
             processes,
             points: tracer.points,
             stacks: tracer.stacks,

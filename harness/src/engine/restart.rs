@@ -135,6 +135,12 @@ impl Restart {
         &self.script
     }
 
+    /// The probe session's script.
+    #[must_use]
+    pub fn probe(&self) -> Option<&Script> {
+        self.probe.as_ref()
+    }
+
     /// Runs the session once. `finish` sees the server when session, probe and
     /// stop are over, before everything is taken away.
     ///

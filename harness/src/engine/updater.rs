@@ -294,9 +294,10 @@ impl Watcher for Updater<'_> {
     }
 }
 
-/// The patch of a session, if it is to be applied.
+/// Room that the session's patch image needs in a process, in whole pages.
 #[must_use]
 pub fn image_length(spec: &SessionSpec) -> u64 {
     const PAGE: u64 = 4096;
-    (spec.image.len() as u64).next_multiple_of(PAGE)
+    let length = spec.patch.as_ref().map_or(0, |patch| patch.image.len());
+    (length as u64).next_multiple_of(PAGE)
 }

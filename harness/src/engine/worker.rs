@@ -83,7 +83,10 @@ fn say(output: &mut dyn Write, reply: &Reply) -> std::io::Result<()> {
 }
 
 /// Reads what must be read from the machine, then leaves it for the sandbox.
-fn prepare(spec: SessionSpec) -> Result<Restart, Box<dyn std::error::Error>> {
+fn prepare(mut spec: SessionSpec) -> Result<Restart, Box<dyn std::error::Error>> {
+    if let Some(patch) = &mut spec.patch {
+        patch.image = std::mem::take(&mut spec.image);
+    }
     let script = Script::read(&spec.workload, &spec.ports)?;
     let probe = spec
         .probe

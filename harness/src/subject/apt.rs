@@ -16,7 +16,7 @@ use super::apt_sources::{self, Repository};
 use super::cache;
 use super::error::{AtFile, SourceError, SubjectError};
 use super::manifest::Archive;
-use super::tool;
+use super::{source, tool};
 
 /// An index older than this is updated before "not there" is believed.
 const FRESH: Duration = Duration::from_secs(24 * 60 * 60);
@@ -73,10 +73,9 @@ impl Apt {
                         Ok(()) => return Ok(()),
                         Err(error) => tried.push(format!("{}: {error}", repository.name)),
                     },
-                    Ok(None) if self.is_fresh(repository) => tried.push(format!(
-                        "{}: not in the source index with this SHA-256",
-                        repository.name
-                    )),
+                    Ok(None) if self.is_fresh(repository) => {
+                        tried.push(format!("{}: not in the source index", repository.name));
+                    }
                     Ok(None) => {}
                     Err(error) => tried.push(format!("{}: {error}", repository.name)),
                 }
@@ -93,13 +92,17 @@ impl Apt {
     fn program(&self, program: impl AsRef<std::ffi::OsStr>, repository: &Repository) -> Command {
         let state = self.state(repository);
         let mut command = tool::command(program);
+        command.args(["-o", "Acquire::http::Timeout=20"]);
+        command.args(["-o", "Acquire::https::Timeout=20"]);
         for (option, path) in [
             ("Dir::Etc::sourcelist", PathBuf::from("/dev/null")),
             ("Dir::Etc::sourceparts", state.join("sources")),
             ("Dir::State::lists", state.join("lists")),
             ("Dir::Cache", state.join("cache")),
         ] {
-            command.arg("-o").arg(format!("{option}={}", path.display()));
+            command
+                .arg("-o")
+                .arg(format!("{option}={}", path.display()));
         }
         command
     }
@@ -149,10 +152,12 @@ impl Apt {
             "apt",
         )?;
         let index = String::from_utf8_lossy(&output.stdout);
-        Ok(version_with(&index, &archive.sha256).map(|version| Located {
-            version,
-            repository: repository.clone(),
-        }))
+        Ok(
+            version_with(&index, &archive.sha256).map(|version| Located {
+                version,
+                repository: repository.clone(),
+            }),
+        )
     }
 
     fn download(
@@ -219,6 +224,16 @@ fn version_with(index: &str, sha256: &str) -> Option<String> {
         .lines()
         .find_map(|line| line.strip_prefix("Version: "))
         .map(|version| version.trim().to_owned())
+}
+
+/// The SHA-256 by which the index lists a file of this name.
+fn hash_of<'a>(index: &'a str, file: &str) -> Option<&'a str> {
+    let names = source::names(file);
+    index.lines().find_map(|line| {
+        let mut words = line.split_whitespace();
+        let (hash, _size, name) = (words.next()?, words.next()?, words.next()?);
+        (hash.len() == 64 && names.iter().any(|known| known == name)).then_some(hash)
+    })
 }
 
 /// The address, in the output of `--print-uris`, of the file with this hash.

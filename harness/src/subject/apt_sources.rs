@@ -73,7 +73,10 @@ fn field<'a>(entry: &'a Entry, name: &str) -> Option<&'a str> {
 /// updates, or both if the entry names both kinds.
 fn suites_of(entry: &Entry, suite: &str) -> Vec<String> {
     let mut found = Vec::new();
-    for configured in field(entry, "Suites").unwrap_or_default().split_whitespace() {
+    for configured in field(entry, "Suites")
+        .unwrap_or_default()
+        .split_whitespace()
+    {
         let security = configured.ends_with("-security") || configured.contains("/updates");
         let base = configured.split(['-', '/']).next().unwrap_or_default();
         if !SUITES.contains(&base) && !ALIASES.contains(&base) {
@@ -113,7 +116,10 @@ fn stanza(entry: &Entry, suite: &str) -> String {
 }
 
 fn entries(path: &Path, text: &str) -> Vec<Entry> {
-    if path.extension().is_some_and(|extension| extension == "sources") {
+    if path
+        .extension()
+        .is_some_and(|extension| extension == "sources")
+    {
         stanzas(text)
     } else {
         text.lines().filter_map(line_entry).collect()

@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 
 use super::cache::{self, Cache};
 use super::compiler::Compiler;
-use super::error::{AtFile, BuildError, SubjectError};
+use super::error::{AtFile, BuildError, FailedStep, SubjectError};
 use super::manifest::{Step, Subject, Version, VersionSource};
 use super::source::{self, Sources};
 use super::{flags, program, record, tool, wrapper};
@@ -214,11 +214,7 @@ pub fn is_built(
 }
 
 /// Hash of everything that a build depends on.
-fn key(
-    subject: &Subject,
-    version: &Version,
-    compiler: &Compiler,
-) -> Result<String, SubjectError> {
+fn key(subject: &Subject, version: &Version, compiler: &Compiler) -> Result<String, SubjectError> {
     let mut hasher = Sha256::new();
     let mut add = |text: &str| {
         hasher.update((text.len() as u64).to_le_bytes());
@@ -230,7 +226,11 @@ fn key(
     add(&compiler.version);
     compiler.flags.iter().for_each(|flag| add(flag));
     add("steps");
-    subject.build.steps.iter().for_each(|step| add(&step.command));
+    subject
+        .build
+        .steps
+        .iter()
+        .for_each(|step| add(&step.command));
     add(&subject.build.program.to_string_lossy());
     match &version.source {
         VersionSource::Archive { archive, queue } => {
@@ -272,7 +272,10 @@ fn flags_in(tree: &Path, compiler: &Compiler) -> Vec<String> {
 fn install_wrapper(bin: &Path, kairos: &Path) -> Result<(), SubjectError> {
     cache::create(bin)?;
     let quoted = kairos.to_string_lossy().replace('\'', r"'\''");
-    let script = format!("#!/bin/sh\nexec '{quoted}' {} \"$@\"\n", wrapper::SUBCOMMAND);
+    let script = format!(
+        "#!/bin/sh\nexec '{quoted}' {} \"$@\"\n",
+        wrapper::SUBCOMMAND
+    );
     for name in ["cc", "gcc"] {
         let path = bin.join(name);
         fs::write(&path, &script).at("write", &path)?;
@@ -332,7 +335,7 @@ fn run_step(
     let output = fs::read(&log_path).at("read", &log_path)?;
     let start = usize::try_from(start).unwrap_or(0).min(output.len());
     let output = String::from_utf8_lossy(&output[start..]);
-    Err(BuildError::Step {
+    let failed = FailedStep {
         subject: subject.name.clone(),
         version: version.label.clone(),
         number: index + 1,
@@ -343,8 +346,8 @@ fn run_step(
         tail: tool::tail(&without_own_warnings(&output), 30),
         log: log_path,
         packages: packages(subject),
-    }
-    .into())
+    };
+    Err(BuildError::Step(Box::new(failed)).into())
 }
 
 /// Our `-D__LINE__=0` draws a warning per file, which gcc cannot be kept from.
@@ -367,11 +370,7 @@ fn packages(subject: &Subject) -> String {
     )
 }
 
-fn units(
-    subject: &Subject,
-    version: &Version,
-    layout: &Layout,
-) -> Result<Vec<Unit>, SubjectError> {
+fn units(subject: &Subject, version: &Version, layout: &Layout) -> Result<Vec<Unit>, SubjectError> {
     let unusable = |wrong: String, mend: String| BuildError::Unusable {
         subject: subject.name.clone(),
         version: version.label.clone(),
@@ -381,8 +380,7 @@ fn units(
     };
     let tree = layout.tree();
     let program = tree.join(&subject.build.program);
-    let sources =
-        program::sources(&program).map_err(|wrong| unusable(wrong.wrong, wrong.mend))?;
+    let sources = program::sources(&program).map_err(|wrong| unusable(wrong.wrong, wrong.mend))?;
     let log = layout.records();
     let records = record::read(&log).at("read", &log)?;
     let (units, missing) = record::units(&records, &tree, &record::normal(&program), &sources);

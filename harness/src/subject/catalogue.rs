@@ -26,9 +26,8 @@ pub fn find_root(given: Option<&Path>) -> Result<PathBuf, SubjectError> {
     let named = given
         .map(Path::to_path_buf)
         .or_else(|| std::env::var_os("KAIROS_ROOT").map(PathBuf::from));
-    let is_root = |folder: &Path| {
-        folder.join("subjects").is_dir() && folder.join("update-pairs").is_dir()
-    };
+    let is_root =
+        |folder: &Path| folder.join("subjects").is_dir() && folder.join("update-pairs").is_dir();
     if let Some(folder) = named {
         // A project that is only begun may lack pairs; whoever names it knows.
         return if folder.join("subjects").is_dir() {

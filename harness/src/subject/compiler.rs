@@ -99,7 +99,16 @@ fn knows(compiler: &Path, flag: &str) -> bool {
     }
     ask(
         compiler,
-        &["-Werror", flag, "-x", "c", "-c", "-o", "/dev/null", "/dev/null"],
+        &[
+            "-Werror",
+            flag,
+            "-x",
+            "c",
+            "-c",
+            "-o",
+            "/dev/null",
+            "/dev/null",
+        ],
     )
     .is_some()
 }

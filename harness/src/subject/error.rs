@@ -11,7 +11,7 @@ use thiserror::Error;
 pub enum SubjectError {
     /// A manifest is wrong.
     #[error(transparent)]
-    Manifest(#[from] Box<ManifestError>),
+    Manifest(Box<ManifestError>),
     /// Something was asked for that no manifest describes.
     #[error("no {kind} is named '{name}'\n  there are: {known}")]
     Unknown {
@@ -33,10 +33,10 @@ pub enum SubjectError {
     },
     /// Sources could not be had, verified or prepared.
     #[error(transparent)]
-    Source(#[from] SourceError),
+    Source(Box<SourceError>),
     /// A version could not be built.
     #[error(transparent)]
-    Build(#[from] BuildError),
+    Build(Box<BuildError>),
     /// The machine refused an operation on a file.
     #[error("cannot {action} {path}: {source}")]
     File {
@@ -52,6 +52,18 @@ pub enum SubjectError {
 impl From<ManifestError> for SubjectError {
     fn from(error: ManifestError) -> Self {
         Self::Manifest(Box::new(error))
+    }
+}
+
+impl From<SourceError> for SubjectError {
+    fn from(error: SourceError) -> Self {
+        Self::Source(Box::new(error))
+    }
+}
+
+impl From<BuildError> for SubjectError {
+    fn from(error: BuildError) -> Self {
+        Self::Build(Box::new(error))
     }
 }
 
@@ -141,7 +153,9 @@ pub enum SourceError {
         tried: String,
     },
     /// A folder with a version's source tree does not exist.
-    #[error("the source tree {folder} of {subject} {version} does not exist\n  correct `folder` in the manifest")]
+    #[error(
+        "the source tree {folder} of {subject} {version} does not exist\n  correct `folder` in the manifest"
+    )]
     NoFolder {
         /// The tree.
         folder: PathBuf,
@@ -210,32 +224,8 @@ pub enum BuildError {
     #[error("{0}")]
     Compiler(String),
     /// A step of the recipe failed.
-    #[error(
-        "building {subject} {version} failed in step {number} ({manifest}:{line}), {status}:\n    {command}\n\
-         {tail}\n  full log: {log}{packages}"
-    )]
-    Step {
-        /// Subject.
-        subject: String,
-        /// Version label.
-        version: String,
-        /// Which step, from 1.
-        number: usize,
-        /// The manifest.
-        manifest: PathBuf,
-        /// The step's line there.
-        line: usize,
-        /// The shell line.
-        command: String,
-        /// How it ended.
-        status: String,
-        /// The last lines of output.
-        tail: String,
-        /// The whole output.
-        log: PathBuf,
-        /// A sentence on the Debian packages to install, or nothing.
-        packages: String,
-    },
+    #[error(transparent)]
+    Step(Box<FailedStep>),
     /// The recipe ended well but made something that Kairos cannot use.
     #[error("{subject} {version}: {wrong}\n  {mend}\n  full log: {log}")]
     Unusable {
@@ -258,4 +248,33 @@ pub enum BuildError {
         /// What the compiler said.
         output: String,
     },
+}
+
+/// A step of a recipe that failed.
+#[derive(Debug, Error)]
+#[error(
+    "building {subject} {version} failed in step {number} ({manifest}:{line}), {status}:\n    {command}\n\
+     {tail}\n  full log: {log}{packages}"
+)]
+pub struct FailedStep {
+    /// Subject.
+    pub subject: String,
+    /// Version label.
+    pub version: String,
+    /// Which step, from 1.
+    pub number: usize,
+    /// The manifest.
+    pub manifest: PathBuf,
+    /// The step's line there.
+    pub line: usize,
+    /// The shell line.
+    pub command: String,
+    /// How it ended.
+    pub status: String,
+    /// The last lines of output.
+    pub tail: String,
+    /// The whole output.
+    pub log: PathBuf,
+    /// A sentence on the Debian packages to install, or nothing.
+    pub packages: String,
 }

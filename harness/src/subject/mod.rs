@@ -18,6 +18,7 @@ pub mod build;
 pub mod cache;
 pub mod catalogue;
 pub mod compiler;
+pub mod doctor;
 pub mod error;
 pub mod flags;
 pub mod manifest;

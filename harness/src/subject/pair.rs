@@ -106,7 +106,10 @@ fn check(raw: Raw, place: &Text<'_>, subjects: &[Subject]) -> Result<Pair, Manif
         }
     }
     if let Some(variant) = &raw.variant
-        && !variant.get_ref().chars().all(|c| c.is_ascii_alphanumeric() || "_.".contains(c))
+        && !variant
+            .get_ref()
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "_.".contains(c))
     {
         return Err(place.error(
             variant.span(),
@@ -114,7 +117,12 @@ fn check(raw: Raw, place: &Text<'_>, subjects: &[Subject]) -> Result<Pair, Manif
             "use letters, digits, '_' and '.'; hyphens separate the parts of a pair's name",
         ));
     }
-    let mut id = format!("{}-{}-{}", subject.name, raw.old.get_ref(), raw.new.get_ref());
+    let mut id = format!(
+        "{}-{}-{}",
+        subject.name,
+        raw.old.get_ref(),
+        raw.new.get_ref()
+    );
     if let Some(variant) = &raw.variant {
         id = format!("{id}-{}", variant.get_ref());
     }

@@ -17,11 +17,9 @@ impl Text<'_> {
     /// Line of a byte offset, counted from 1.
     pub fn line(&self, offset: usize) -> usize {
         let end = offset.min(self.text.len());
-        self.text.as_bytes()[..end]
-            .iter()
-            .filter(|byte| **byte == b'\n')
-            .count()
-            + 1
+        self.text
+            .get(..end)
+            .map_or(1, |before| before.matches('\n').count() + 1)
     }
 
     /// An error at `span`: what is wrong, and what to do about it.

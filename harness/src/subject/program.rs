@@ -57,7 +57,10 @@ pub fn sources(program: &Path) -> Result<BTreeSet<String>, Wrong> {
     }
     let sources = compilation_units(&file).map_err(|error| {
         wrong(
-            format!("{} has unreadable debug information: {error}", program.display()),
+            format!(
+                "{} has unreadable debug information: {error}",
+                program.display()
+            ),
             "compile through $CC and do not strip",
         )
     })?;

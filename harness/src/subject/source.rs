@@ -57,7 +57,12 @@ impl Sources {
             for name in names(&archive.file) {
                 let path = folder.join(name);
                 if path.is_file() {
-                    verify(&path, archive, manifest, "it comes from a local folder of archives")?;
+                    verify(
+                        &path,
+                        archive,
+                        manifest,
+                        "it comes from a local folder of archives",
+                    )?;
                     return Ok(path);
                 }
             }
@@ -137,12 +142,12 @@ pub(crate) fn exists(
 
 /// The names under which an archive may lie: Debian calls a queue's archive
 /// `NAME.debian.tar.xz`, and a manifest may leave the word out.
-fn names(file: &str) -> Vec<String> {
+pub(crate) fn names(file: &str) -> Vec<String> {
     let mut names = vec![file.to_owned()];
     if let Some((stem, compression)) = file.rsplit_once(".tar.") {
         if let Some(short) = stem.strip_suffix(".debian") {
             names.push(format!("{short}.tar.{compression}"));
-        } else if !stem.ends_with(".orig") {
+        } else if stem.strip_suffix(".orig").is_none() {
             names.push(format!("{stem}.debian.tar.{compression}"));
         }
     }

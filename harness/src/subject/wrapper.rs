@@ -34,17 +34,47 @@ pub struct Run {
 
 /// Options whose value is the next argument.
 const WITH_VALUE: &[&str] = &[
-    "-o", "-x", "-I", "-D", "-U", "-L", "-l", "-include", "-imacros", "-isystem", "-iquote",
-    "-idirafter", "-iprefix", "-iwithprefix", "-iwithprefixbefore", "-isysroot", "-MF", "-MT",
-    "-MQ", "-Xlinker", "-Xpreprocessor", "-Xassembler", "-T", "-u", "-z", "-e", "-aux-info",
-    "--param", "-B", "-A", "-specs", "-wrapper",
+    "-o",
+    "-x",
+    "-I",
+    "-D",
+    "-U",
+    "-L",
+    "-l",
+    "-include",
+    "-imacros",
+    "-isystem",
+    "-iquote",
+    "-idirafter",
+    "-iprefix",
+    "-iwithprefix",
+    "-iwithprefixbefore",
+    "-isysroot",
+    "-MF",
+    "-MT",
+    "-MQ",
+    "-Xlinker",
+    "-Xpreprocessor",
+    "-Xassembler",
+    "-T",
+    "-u",
+    "-z",
+    "-e",
+    "-aux-info",
+    "--param",
+    "-B",
+    "-A",
+    "-specs",
+    "-wrapper",
 ];
 
 /// Options that only a link understands, when a command is split.
 const LINK_ONLY: &[&str] = &["-L", "-l", "-Xlinker", "-T", "-u", "-z", "-e", "-o"];
 
 /// What gcc takes for a source by its name.
-const SOURCES: &[&str] = &["c", "i", "s", "S", "sx", "cc", "cp", "cxx", "cpp", "c++", "C", "ii"];
+const SOURCES: &[&str] = &[
+    "c", "i", "s", "S", "sx", "cc", "cp", "cxx", "cpp", "c++", "C", "ii",
+];
 
 /// One argument, with its value if that is separate.
 struct Word<'a> {
@@ -114,9 +144,7 @@ pub fn rewrite(arguments: &[String], flags: &[String]) -> Vec<Run> {
         .find(|word| word.option == "-o")
         .and_then(|word| word.value);
     // Feature tests judge by warnings and must not see ours.
-    let is_feature_test = sources
-        .iter()
-        .any(|source| stem(source) == "conftest");
+    let is_feature_test = sources.iter().any(|source| stem(source) == "conftest");
     let no_flags: &[String] = &[];
     let flags = if is_feature_test { no_flags } else { flags };
     if has("-c") || has("-S") || has("-fsyntax-only") {
@@ -125,9 +153,9 @@ pub fn rewrite(arguments: &[String], flags: &[String]) -> Vec<Run> {
             word.push_to(&mut compiled);
         }
         compiled.extend(flags_for(&words, flags));
-        let output = output.map(str::to_owned).or_else(|| {
-            sources.first().map(|source| format!("{}.o", stem(source)))
-        });
+        let output = output
+            .map(str::to_owned)
+            .or_else(|| sources.first().map(|source| format!("{}.o", stem(source))));
         let recorded = has("-c") && !is_feature_test && !sources.iter().any(|s| s == "-");
         return vec![Run {
             arguments: compiled,
@@ -160,7 +188,10 @@ fn link(
             linked.push(object);
         } else if let Some(word) = kept_in_link(word) {
             word.push_to(&mut linked);
-            if let Word { option, value: None } = &word
+            if let Word {
+                option,
+                value: None,
+            } = &word
                 && option.starts_with("-Wl,")
             {
                 let kept = without_strip(option);
@@ -172,9 +203,12 @@ fn link(
     if !split && !sources.is_empty() {
         linked.extend(flags_for(words, flags));
     }
-    let relocatable = words
-        .iter()
-        .any(|word| matches!(word.option, "-shared" | "-r" | "-Wl,-r" | "-Wl,--relocatable"));
+    let relocatable = words.iter().any(|word| {
+        matches!(
+            word.option,
+            "-shared" | "-r" | "-Wl,-r" | "-Wl,--relocatable"
+        )
+    });
     if !relocatable {
         linked.push("-no-pie".to_owned());
     }
@@ -200,8 +234,13 @@ fn compilation_of(words: &[Word<'_>], source: &str, object: &str, flags: &[Strin
     for word in words {
         let belongs_to_link = word.is_input()
             || LINK_ONLY.contains(&word.option)
-            || ["-l", "-L", "-Wl,"].iter().any(|prefix| word.option.starts_with(prefix))
-            || matches!(word.option, "-static" | "-shared" | "-rdynamic" | "-pie" | "-no-pie" | "-s");
+            || ["-l", "-L", "-Wl,"]
+                .iter()
+                .any(|prefix| word.option.starts_with(prefix))
+            || matches!(
+                word.option,
+                "-static" | "-shared" | "-rdynamic" | "-pie" | "-no-pie" | "-s"
+            );
         if !belongs_to_link && keep_in_compilation(word) {
             word.push_to(&mut arguments);
         }
@@ -219,7 +258,10 @@ fn compilation_of(words: &[Word<'_>], source: &str, object: &str, flags: &[Strin
 }
 
 /// The list, but for `-fPIE` where the recipe builds for a shared library.
-fn flags_for<'a>(words: &[Word<'_>], flags: &'a [String]) -> impl Iterator<Item = String> + use<'a> {
+fn flags_for<'a>(
+    words: &[Word<'_>],
+    flags: &'a [String],
+) -> impl Iterator<Item = String> + use<'a> {
     let shared = words
         .iter()
         .any(|word| matches!(word.option, "-fPIC" | "-fpic"));
@@ -257,7 +299,15 @@ fn kept_in_link<'a>(word: &Word<'a>) -> Option<Word<'a>> {
 fn is_strip(option: &str) -> bool {
     matches!(
         option,
-        "-s" | "-S" | "-x" | "-X" | "-pie" | "--pie" | "--strip-all" | "--strip-debug" | "--discard-all" | "--discard-locals"
+        "-s" | "-S"
+            | "-x"
+            | "-X"
+            | "-pie"
+            | "--pie"
+            | "--strip-all"
+            | "--strip-debug"
+            | "--discard-all"
+            | "--discard-locals"
     )
 }
 
@@ -269,7 +319,10 @@ fn without_strip(option: &str) -> Option<String> {
         if is_value || !is_strip(part) {
             kept.push(part);
         }
-        is_value = matches!(part, "-z" | "-o" | "-T" | "-u" | "-e" | "-h" | "-soname" | "-rpath");
+        is_value = matches!(
+            part,
+            "-z" | "-o" | "-T" | "-u" | "-e" | "-h" | "-soname" | "-rpath"
+        );
     }
     (!kept.is_empty()).then(|| format!("-Wl,{}", kept.join(",")))
 }

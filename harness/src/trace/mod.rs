@@ -97,8 +97,11 @@ pub struct Trace {
     pub version: String,
     /// Workload replayed.
     pub workload: String,
-    /// Exchanges in order.
+    /// Exchanges of the session in order.
     pub exchanges: Vec<ExchangeFacts>,
+    /// Exchanges of the probe session, which has no update points.
+    #[serde(default)]
+    pub probe: Vec<ExchangeFacts>,
     /// Processes in order of creation.
     pub processes: Vec<ProcessFacts>,
     /// Points in order of execution.

@@ -1,12 +1,15 @@
 //! Baselines + observation → verdict. Pure: nothing here starts a process, and a
 //! stored run can be judged again.
 
+pub mod judge;
 pub mod observation;
+mod text;
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+pub use judge::{Expected, judge};
 pub use observation::Observation;
 
 /// What an update test showed, in order of precedence.

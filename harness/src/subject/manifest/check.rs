@@ -2,21 +2,20 @@
 
 use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
-use std::str::FromStr;
 
-use nix::sys::signal::Signal;
 use regex::Regex;
 use toml::Spanned;
 
-use super::{placeholder, raw};
+use super::check_run::{ports, run};
+use super::raw;
 use super::{
-    Archive, Build, FileContent, Identity, ManualPoint, Placeholders, Port, Queue, Ready, Role, Run, RunFile,
-    RunFolder, State, Step, Subject, Version, VersionSource, Volatile, Workloads,
+    Archive, Build, ManualPoint, Queue, Role, State, Step, Subject, Version, VersionSource,
+    Volatile, Workloads,
 };
 use crate::subject::error::ManifestError;
 use crate::subject::place::Text;
 
-type Checked<T> = Result<T, ManifestError>;
+pub(super) type Checked<T> = Result<T, ManifestError>;
 
 pub(super) fn subject(raw: raw::Manifest, place: &Text<'_>) -> Checked<Subject> {
     let folder = place
@@ -218,135 +217,6 @@ fn build(raw: raw::Build, place: &Text<'_>) -> Checked<Build> {
     })
 }
 
-fn ports(run: &raw::Run, place: &Text<'_>) -> Checked<Vec<Port>> {
-    let mut ports: Vec<_> = run.ports.iter().collect();
-    // `{port}` is the port written first, not the first in the alphabet.
-    ports.sort_by_key(|(_, number)| number.span().start);
-    ports
-        .into_iter()
-        .map(|(name, number)| {
-            if *number.get_ref() == 0 {
-                return Err(place.error(
-                    number.span(),
-                    format!("port {name} has no number"),
-                    "write a fixed number; every worker has a network of its own",
-                ));
-            }
-            Ok(Port {
-                name: name.clone(),
-                number: *number.get_ref(),
-            })
-        })
-        .collect()
-}
-
-fn run(raw: raw::Run, ports: Vec<Port>, folder: &Path, place: &Text<'_>) -> Checked<Run> {
-    if raw.command.get_ref().is_empty() {
-        return Err(place.error(
-            raw.command.span(),
-            "the command is empty",
-            "write at least \"{program}\"",
-        ));
-    }
-    let expandable = |text: &raw::Text| placeholders(text, &ports, place);
-    let ready = match raw.ready {
-        raw::Ready::Listening(port) => {
-            if !ports.iter().any(|known| known.name == *port.get_ref()) {
-                return Err(place.error(
-                    port.span(),
-                    format!("no port is named '{}'", port.get_ref()),
-                    "name one of [run] ports",
-                ));
-            }
-            Ready::Listening(port.into_inner())
-        }
-        raw::Ready::Output(pattern) => {
-            pattern_is_valid(&pattern, place)?;
-            Ready::Output(pattern.into_inner())
-        }
-    };
-    let stop = Signal::from_str(raw.stop.get_ref()).map_err(|_| {
-        place.error(
-            raw.stop.span(),
-            format!("'{}' is not a signal", raw.stop.get_ref()),
-            "write a name such as \"SIGTERM\" or \"SIGINT\"",
-        )
-    })?;
-    let files = raw
-        .file
-        .into_iter()
-        .map(|file| run_file(file, &ports, folder, place))
-        .collect::<Checked<_>>()?;
-    Ok(Run {
-        command: raw
-            .command
-            .into_inner()
-            .into_iter()
-            .map(|word| expandable(&word).map(|()| word.into_inner()))
-            .collect::<Checked<_>>()?,
-        identity: match raw.identity {
-            raw::Identity::User => Identity::User,
-            raw::Identity::Root => Identity::Root,
-        },
-        ready,
-        stop,
-        environment: raw
-            .environment
-            .into_iter()
-            .map(|(name, value)| expandable(&value).map(|()| (name, value.into_inner())))
-            .collect::<Checked<_>>()?,
-        folders: raw
-            .folder
-            .into_iter()
-            .map(|folder| {
-                Ok(RunFolder {
-                    path: inside(&folder.path, place)?,
-                    mode: mode(folder.mode.as_ref(), place)?,
-                })
-            })
-            .collect::<Checked<_>>()?,
-        files,
-        ports,
-    })
-}
-
-fn run_file(
-    file: raw::File,
-    ports: &[Port],
-    folder: &Path,
-    place: &Text<'_>,
-) -> Checked<RunFile> {
-    let content = match (file.text, file.source) {
-        (Some(text), None) => {
-            placeholders(&text, ports, place)?;
-            FileContent::Text(text.into_inner())
-        }
-        (None, Some(source)) => {
-            let path = folder.join(inside(&source, place)?);
-            if !path.is_file() {
-                return Err(place.error(
-                    source.span(),
-                    format!("{} does not exist", path.display()),
-                    "name a file relative to the subject's folder",
-                ));
-            }
-            FileContent::Source(path)
-        }
-        _ => {
-            return Err(place.error(
-                file.path.span(),
-                "a file needs either `text` or `source`",
-                "write its contents as `text`, or name a file beside the manifest as `source`",
-            ));
-        }
-    };
-    Ok(RunFile {
-        path: inside(&file.path, place)?,
-        content,
-        mode: mode(file.mode.as_ref(), place)?,
-    })
-}
-
 fn roles(raw: Vec<Spanned<raw::Role>>, place: &Text<'_>) -> Checked<Vec<Role>> {
     let names: BTreeSet<String> = raw
         .iter()
@@ -384,7 +254,10 @@ fn roles(raw: Vec<Spanned<raw::Role>>, place: &Text<'_>) -> Checked<Vec<Role>> {
                 None if !role.first => {
                     return Err(place.error(
                         role.name.span(),
-                        format!("role '{}' says neither `first` nor `parent`", role.name.get_ref()),
+                        format!(
+                            "role '{}' says neither `first` nor `parent`",
+                            role.name.get_ref()
+                        ),
                         "say whose child it is with `parent`",
                     ));
                 }
@@ -487,7 +360,10 @@ pub(in crate::subject) fn workload_exists(
     Err(place.error(
         name.span(),
         format!("workload '{}' has no script", name.get_ref()),
-        format!("write {}, or correct the name", folder.join(script).display()),
+        format!(
+            "write {}, or correct the name",
+            folder.join(script).display()
+        ),
     ))
 }
 
@@ -507,23 +383,7 @@ pub(in crate::subject) fn inside(path: &raw::Text, place: &Text<'_>) -> Checked<
     ))
 }
 
-fn mode(mode: Option<&raw::Text>, place: &Text<'_>) -> Checked<Option<u32>> {
-    mode.map(|mode| {
-        u32::from_str_radix(mode.get_ref(), 8)
-            .ok()
-            .filter(|bits| *bits <= 0o7777)
-            .ok_or_else(|| {
-                place.error(
-                    mode.span(),
-                    format!("'{}' is not a file mode", mode.get_ref()),
-                    "write octal permission bits as text, such as \"0644\"",
-                )
-            })
-    })
-    .transpose()
-}
-
-fn pattern_is_valid(pattern: &raw::Text, place: &Text<'_>) -> Checked<()> {
+pub(super) fn pattern_is_valid(pattern: &raw::Text, place: &Text<'_>) -> Checked<()> {
     Regex::new(pattern.get_ref()).map(|_| ()).map_err(|error| {
         let text = error.to_string();
         let reason = text
@@ -537,26 +397,4 @@ fn pattern_is_valid(pattern: &raw::Text, place: &Text<'_>) -> Checked<()> {
             "use the syntax of the Rust regex crate; literal text in '…' needs no doubled backslashes",
         )
     })
-}
-
-fn placeholders(text: &raw::Text, ports: &[Port], place: &Text<'_>) -> Checked<()> {
-    let values = Placeholders {
-        run: "",
-        program: "",
-    };
-    for found in placeholder::find(text.get_ref()) {
-        if placeholder::value(&found, ports, values).is_none() {
-            let written = &text.get_ref()[found.range];
-            // Escapes in a TOML string shift offsets; look the text up instead.
-            let span = text.span();
-            let source = place.text.get(span.clone()).unwrap_or_default();
-            let at = span.start + source.find(written).unwrap_or(0);
-            return Err(place.error(
-                at..at + written.len(),
-                format!("unknown placeholder {written}"),
-                "there are {run}, {program}, {port} (the first port) and {port:NAME}",
-            ));
-        }
-    }
-    Ok(())
 }

@@ -4,6 +4,7 @@
 //! line and column and says what to do. The format is in `docs/manifests.md`.
 
 pub(in crate::subject) mod check;
+mod check_run;
 mod placeholder;
 pub(in crate::subject) mod raw;
 #[cfg(test)]
@@ -317,7 +318,9 @@ impl Subject {
     /// The script of a workload.
     #[must_use]
     pub fn workload(&self, name: &str) -> PathBuf {
-        self.folder.join("workloads").join(format!("{name}.session"))
+        self.folder
+            .join("workloads")
+            .join(format!("{name}.session"))
     }
 }
 
@@ -343,10 +346,9 @@ impl VersionSource {
     /// The archives that this version is made of.
     pub fn archives(&self) -> impl Iterator<Item = &Archive> {
         let (upstream, queue) = match self {
-            Self::Archive { archive, queue } => (
-                Some(archive),
-                queue.as_ref().map(|queue| &queue.archive),
-            ),
+            Self::Archive { archive, queue } => {
+                (Some(archive), queue.as_ref().map(|queue| &queue.archive))
+            }
             Self::Folder(_) => (None, None),
         };
         upstream.into_iter().chain(queue)

@@ -40,11 +40,7 @@ pub(super) fn find(text: &str) -> impl Iterator<Item = Found<'_>> {
 }
 
 /// The value of a placeholder, or `None` if there is no such placeholder.
-pub(super) fn value(
-    found: &Found<'_>,
-    ports: &[Port],
-    values: Placeholders<'_>,
-) -> Option<String> {
+pub(super) fn value(found: &Found<'_>, ports: &[Port], values: Placeholders<'_>) -> Option<String> {
     match (found.word, found.name) {
         ("run", None) => Some(values.run.to_owned()),
         ("program", None) => Some(values.program.to_owned()),
