@@ -52,7 +52,8 @@ impl Apt {
         let repositories = apt_sources::repositories(&configured);
         if repositories.is_empty() {
             return Err(apt_error(
-                "the machine's apt configuration names no Debian archive".to_owned(),
+                "not through apt: its configuration on this machine names no Debian archive"
+                    .to_owned(),
             ));
         }
         let mut tried = Vec::new();
@@ -81,7 +82,10 @@ impl Apt {
                 }
             }
         }
-        Err(apt_error(tried.join("\n    ")))
+        Err(apt_error(format!(
+            "not through apt:\n    {}",
+            tried.join("\n    ")
+        )))
     }
 
     fn state(&self, repository: &Repository) -> PathBuf {
