@@ -52,7 +52,8 @@ impl Apt {
         let repositories = apt_sources::repositories(&configured);
         if repositories.is_empty() {
             return Err(apt_error(
-                "the machine's apt configuration names no Debian archive".to_owned(),
+                "not through apt: its configuration on this machine names no Debian archive"
+                    .to_owned(),
             ));
         }
         let mut tried = Vec::new();
@@ -81,7 +82,10 @@ impl Apt {
                 }
             }
         }
-        Err(apt_error(tried.join("\n    ")))
+        Err(apt_error(format!(
+            "not through apt:\n    {}",
+            tried.join("\n    ")
+        )))
     }
 
     fn state(&self, repository: &Repository) -> PathBuf {
@@ -152,12 +156,19 @@ impl Apt {
             "apt",
         )?;
         let index = String::from_utf8_lossy(&output.stdout);
-        Ok(
-            version_with(&index, &archive.sha256).map(|version| Located {
+        if let Some(version) = version_with(&index, &archive.sha256) {
+            return Ok(Some(Located {
                 version,
                 repository: repository.clone(),
-            }),
-        )
+            }));
+        }
+        match hash_of(&index, &archive.file) {
+            Some(listed) => Err(apt_error(format!(
+                "the source index lists {} with SHA-256 {listed}, the manifest with {}",
+                archive.file, archive.sha256
+            ))),
+            None => Ok(None),
+        }
     }
 
     fn download(
@@ -290,4 +301,30 @@ pub(crate) fn configured_sources() -> Result<Vec<(PathBuf, String)>, SubjectErro
             Ok((path, text))
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_index_gives_version_and_address_of_a_hash() {
+        let (old, new) = ("a".repeat(64), "b".repeat(64));
+        let index = format!(
+            "Package: p\nVersion: 1-1\nChecksums-Sha256:\n {old} 10 p_1-1.debian.tar.xz\n\n\
+             Package: p\nVersion: 1-2\nChecksums-Sha256:\n {new} 10 p_1-2.debian.tar.xz\n\n"
+        );
+        assert_eq!(version_with(&index, &new).as_deref(), Some("1-2"));
+        assert_eq!(version_with(&index, &"c".repeat(64)), None);
+        assert_eq!(hash_of(&index, "p_1-1.tar.xz"), Some(old.as_str()));
+        let uris = format!(
+            "Need to get 20 B of source archives.\n\
+             'http://mirror.example/p_1-2.dsc' p_1-2.dsc 10 SHA256:{old}\n\
+             'http://mirror.example/p_1-2.debian.tar.xz' p_1-2.debian.tar.xz 10 SHA256:{new}\n"
+        );
+        assert_eq!(
+            uri_of(&uris, &new),
+            Some("http://mirror.example/p_1-2.debian.tar.xz")
+        );
+    }
 }

@@ -185,3 +185,57 @@ fn line_entry(line: &str) -> Option<Entry> {
     }
     Some(entry)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn from(name: &str, text: &str) -> Vec<Repository> {
+        repositories(&[(PathBuf::from(name), text.to_owned())])
+    }
+
+    #[test]
+    fn stanzas_keep_their_mirror_and_key() {
+        let found = from(
+            "debian.sources",
+            "Types: deb\nURIs: http://mirror.example/debian\nSuites: bookworm bookworm-updates\n\
+             Components: main contrib\nSigned-By:\n -----BEGIN\n .\n -----END\n\n\
+             Types: deb\nURIs: http://mirror.example/other\nSuites: nodistro\nComponents: main\n\n\
+             Enabled: no\nTypes: deb\nURIs: http://off.example/debian\nSuites: sid\nComponents: main\n",
+        );
+        let names: Vec<_> = found.iter().map(|r| r.name.as_str()).collect();
+        assert_eq!(names, ["trixie", "sid", "bookworm", "forky", "bullseye"]);
+        insta::assert_snapshot!(found[0].text, @r"
+        Types: deb-src
+        Suites: trixie
+        URIs: http://mirror.example/debian
+        Components: main
+        Signed-By: 
+         -----BEGIN
+         .
+         -----END
+        ");
+    }
+
+    #[test]
+    fn lines_keep_their_options() {
+        let found = from(
+            "sources.list",
+            "# deb http://a.example/debian sid main\n\
+             deb [arch=amd64 signed-by=/k.gpg] http://a.example/debian bookworm main non-free # here\n\
+             deb http://b.example/security bookworm-security main\n\
+             deb-src http://a.example/tools stable-tools extra\n\
+             debris http://a.example/debian sid main\n",
+        );
+        let names: Vec<_> = found.iter().map(|r| r.name.as_str()).collect();
+        assert_eq!(names[..3], ["trixie", "trixie-security", "trixie@1"]);
+        insta::assert_snapshot!(found[0].text, @r"
+        Types: deb-src
+        Suites: trixie
+        URIs: http://a.example/debian
+        Components: main
+        Architectures: amd64
+        signed-by: /k.gpg
+        ");
+    }
+}

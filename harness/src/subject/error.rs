@@ -200,7 +200,7 @@ pub enum SourceError {
         output: String,
     },
     /// apt failed as a whole.
-    #[error("apt: {message}")]
+    #[error("{message}")]
     Apt {
         /// What went wrong, and what to do.
         message: String,

@@ -207,3 +207,78 @@ fn verify(
     }
     .into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sources(folder: &Path) -> Sources {
+        Sources {
+            folders: vec![folder.join("archives")],
+            cache: Cache::at(folder.join("cache")),
+            network: false,
+        }
+    }
+
+    fn archive(sha256: &str) -> Archive {
+        Archive {
+            file: "p_1-1.tar.xz".to_owned(),
+            sha256: sha256.to_owned(),
+            package: "p".to_owned(),
+        }
+    }
+
+    /// SHA-256 of "text".
+    const HASH: &str = "982d9e3eb996f559e633f4d194def3761d909f5a3b647d1a851fead67c32c9d1";
+
+    #[test]
+    fn an_archive_comes_from_a_folder_under_either_name_or_from_the_cache() {
+        let folder = tempfile::tempdir().unwrap();
+        let sources = sources(folder.path());
+        let manifest = Path::new("subject.toml");
+        let cached = sources.cache.archive(HASH, "p_1-1.tar.xz");
+        fs_write(&cached, "text");
+        assert_eq!(sources.archive(&archive(HASH), manifest).unwrap(), cached);
+        let local = folder.path().join("archives/p_1-1.debian.tar.xz");
+        fs_write(&local, "text");
+        assert_eq!(sources.archive(&archive(HASH), manifest).unwrap(), local);
+    }
+
+    #[test]
+    fn wrong_contents_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let sources = sources(folder.path());
+        fs_write(&folder.path().join("archives/p_1-1.tar.xz"), "other");
+        let error = sources
+            .archive(&archive(HASH), Path::new("subjects/p/subject.toml"))
+            .unwrap_err()
+            .to_string()
+            .replace(&folder.path().display().to_string(), "DIR");
+        insta::assert_snapshot!(error, @r"
+        DIR/archives/p_1-1.tar.xz: wrong contents
+          expected SHA-256 982d9e3eb996f559e633f4d194def3761d909f5a3b647d1a851fead67c32c9d1
+          found    SHA-256 d9298a10d1b0735837dc4bd85dac641b0f3cef27a47e5d53a54f2f3f5b2fcffa
+          it comes from a local folder of archives; remove or replace that file, or correct sha256 in subjects/p/subject.toml if the archive is right
+        ");
+    }
+
+    #[test]
+    fn an_archive_that_is_nowhere_names_the_places() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = sources(folder.path())
+            .archive(&archive(HASH), Path::new("subject.toml"))
+            .unwrap_err()
+            .to_string()
+            .replace(&folder.path().display().to_string(), "DIR");
+        insta::assert_snapshot!(error, @r"
+        cannot get p_1-1.tar.xz (source package p):
+          not in DIR/archives
+          put the archive into a folder and name that with --archives or KAIROS_ARCHIVES
+        ");
+    }
+
+    fn fs_write(path: &Path, text: &str) {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+}

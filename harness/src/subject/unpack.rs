@@ -170,3 +170,73 @@ fn same_time(tree: &Path, start: SystemTime) -> Result<(), SubjectError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::subject::manifest::Archive;
+
+    const FIRST: &str = "--- a/file.c\n+++ b/file.c\n@@ -1 +1 @@\n-one\n+two\n";
+    const SECOND: &str = "--- a/file.c\n+++ b/file.c\n@@ -1 +1 @@\n-two\n+three\n";
+
+    fn queue(upto: Option<&str>, without: &[&str]) -> Queue {
+        Queue {
+            archive: Archive {
+                file: "p_1-1.tar.xz".to_owned(),
+                sha256: String::new(),
+                package: "p".to_owned(),
+            },
+            upto: upto.map(str::to_owned),
+            without: without.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    fn applied(queue: &Queue) -> Result<String, SubjectError> {
+        let tree = tempfile::tempdir().at("create", Path::new("tree"))?;
+        let write = |name: &str, text: &str| {
+            let path = tree.path().join(name);
+            std::fs::write(&path, text).at("write", &path)
+        };
+        let patches = tree.path().join("debian/patches/sub");
+        std::fs::create_dir_all(&patches).at("create", &patches)?;
+        write("file.c", "one\n")?;
+        write("debian/patches/first.patch", FIRST)?;
+        write("debian/patches/sub/second.patch", SECOND)?;
+        write(
+            "debian/patches/series",
+            "# comment\n\nfirst.patch\nsub/second.patch -p1 # why\n",
+        )?;
+        apply(queue, tree.path())?;
+        let file = tree.path().join("file.c");
+        std::fs::read_to_string(&file).at("read", &file)
+    }
+
+    #[test]
+    fn a_queue_applies_in_order_up_to_its_end_or_a_patch() -> Result<(), SubjectError> {
+        assert_eq!(applied(&queue(None, &[]))?, "three\n");
+        assert_eq!(applied(&queue(Some("first.patch"), &[]))?, "two\n");
+        assert_eq!(applied(&queue(None, &["sub/second.patch"]))?, "two\n");
+        Ok(())
+    }
+
+    #[test]
+    fn a_patch_that_does_not_apply_is_named() {
+        let error = applied(&queue(None, &["first.patch"]))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("patch sub/second.patch of p_1-1.tar.xz does not apply"),
+            "{error}"
+        );
+        assert!(error.contains("FAILED"), "{error}");
+    }
+
+    #[test]
+    fn a_patch_that_is_not_there_is_named() {
+        let error = applied(&queue(Some("third.patch"), &[])).unwrap_err();
+        insta::assert_snapshot!(error, @r"
+        the patch queue of p_1-1.tar.xz has no patch 'third.patch' (named by `upto`)
+          it has: first.patch, sub/second.patch
+        ");
+    }
+}

@@ -390,3 +390,110 @@ fn append(log: &Path, run: &Run) -> io::Result<()> {
         .open(log)?
         .write_all(&line)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn strings(text: &str) -> Vec<String> {
+        text.split_whitespace().map(str::to_owned).collect()
+    }
+
+    /// The runs that a command becomes under the flags `-O1 -fPIE`, one a line.
+    fn rewritten(command: &str) -> String {
+        rewrite(&strings(command), &strings("-O1 -fPIE"))
+            .iter()
+            .map(|run| run.arguments.join(" "))
+            .collect::<Vec<_>>()
+            .join("\n")
+    }
+
+    #[test]
+    fn flags_follow_the_recipes_own_in_a_compilation() {
+        assert_eq!(
+            rewritten("-O2 -c -o a.o a.c"),
+            "-O2 -c -o a.o a.c -O1 -fPIE"
+        );
+        assert_eq!(rewritten("-S a.c"), "-S a.c -O1 -fPIE");
+    }
+
+    #[test]
+    fn whole_program_modes_are_dropped() {
+        assert_eq!(
+            rewritten("-flto=auto -gsplit-dwarf -c a.c -fwhole-program"),
+            "-c a.c -O1 -fPIE"
+        );
+    }
+
+    #[test]
+    fn code_for_shared_libraries_keeps_its_model() {
+        assert_eq!(rewritten("-fPIC -c a.c"), "-fPIC -c a.c -O1");
+    }
+
+    #[test]
+    fn links_lose_pie_and_stripping() {
+        assert_eq!(
+            rewritten("-pie -s -o p a.o -Wl,-z,now,-s -Wl,-s -Wl,-z,-s -lm"),
+            "-o p a.o -Wl,-z,now -Wl,-z,-s -lm -no-pie"
+        );
+        assert_eq!(rewritten("-static-pie a.o"), "-static a.o -no-pie");
+        assert_eq!(rewritten("-shared -o l.so a.o"), "-shared -o l.so a.o");
+        assert_eq!(rewritten("-Xlinker -s a.o"), "a.o -no-pie");
+    }
+
+    #[test]
+    fn a_command_that_compiles_and_links_is_split() {
+        assert_eq!(
+            rewritten("-DX -Iinc -o p a.c sub/b.c c.o -L. -lm"),
+            "-DX -Iinc -c a.c -o p-a.c.o -O1 -fPIE\n\
+             -DX -Iinc -c sub/b.c -o p-sub_b.c.o -O1 -fPIE\n\
+             -DX -Iinc -o p p-a.c.o p-sub_b.c.o c.o -L. -lm -no-pie"
+        );
+        assert_eq!(
+            rewritten("-o p -x c source"),
+            "-o p -x c source -O1 -fPIE -no-pie"
+        );
+    }
+
+    #[test]
+    fn questions_and_preprocessing_pass_unchanged() {
+        for command in [
+            "--version",
+            "-print-prog-name=ld",
+            "-E a.c",
+            "-M a.c",
+            "@file",
+            "-v",
+        ] {
+            assert_eq!(rewritten(command), command);
+        }
+    }
+
+    #[test]
+    fn feature_tests_see_no_flags_and_leave_no_record() {
+        assert_eq!(rewritten("-c conftest.c"), "-c conftest.c");
+        assert_eq!(
+            rewritten("-o conftest conftest.c"),
+            "-o conftest conftest.c -no-pie"
+        );
+        let runs = rewrite(&strings("-o conftest conftest.c"), &[]);
+        assert!(runs.iter().all(|run| run.record.is_none()));
+    }
+
+    #[test]
+    fn records_name_output_and_sources() {
+        let record = |command: &str| rewrite(&strings(command), &[]).pop()?.record;
+        assert_eq!(
+            record("-c -o x/a.o a.c"),
+            Some((Kind::Compilation, "x/a.o".to_owned(), strings("a.c")))
+        );
+        assert_eq!(
+            record("-c sub/a.c"),
+            Some((Kind::Compilation, "a.o".to_owned(), strings("sub/a.c")))
+        );
+        assert_eq!(
+            record("-o p a.o lib.a -lm"),
+            Some((Kind::Link, "p".to_owned(), strings("a.o lib.a")))
+        );
+    }
+}

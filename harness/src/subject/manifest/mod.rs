@@ -7,6 +7,7 @@ pub(in crate::subject) mod check;
 mod check_run;
 mod placeholder;
 pub(in crate::subject) mod raw;
+
 #[cfg(test)]
 mod tests;
 
