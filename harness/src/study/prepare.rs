@@ -1,0 +1,364 @@
+//! From an update pair in the catalogue to everything its sessions need: two
+//! builds, the patch, the old program's functions.
+
+use std::path::{Path, PathBuf};
+
+use super::StudyError;
+use super::plan::{DEFAULT_MECHANISM, Scope, SessionKey};
+use super::store::{Arm, PairRecord};
+use crate::binary::program::Program;
+use crate::engine::spec::{OwnFunction, Ready, RoleRule, SessionSpec, VersionSpec};
+use crate::patch::{self, Built, ObjectUnit, Patch, Selection, Transformer, Update};
+use crate::policy::{FunctionRange, FunctionTable, ManualPoint};
+use crate::sandbox::namespaces::Identity;
+use crate::sandbox::root::{PROGRAM_LINK, RUN_FOLDER};
+use crate::sandbox::run_folder::Entry;
+use crate::subject::manifest::{self, FileContent, Placeholders};
+use crate::subject::{BuildOptions, BuiltVersion, Pair, Subject, build};
+use crate::world::Limits;
+
+/// A pair that is ready to be studied.
+pub struct PreparedPair<'a> {
+    /// Its subject.
+    pub subject: &'a Subject,
+    /// Its identifier; control arms have one of their own.
+    pub id: String,
+    /// What it is for.
+    pub arm: Arm,
+    /// The old version.
+    pub old: BuiltVersion,
+    /// The new version.
+    pub new: BuiltVersion,
+    /// The patch with its image.
+    pub patch: Patch,
+    /// What the patch took to build; absent for controls that share a build.
+    pub statistics: patch::Statistics,
+    /// The old program's functions.
+    pub functions: Vec<OwnFunction>,
+    /// The same by address, for policies.
+    pub table: FunctionTable,
+    /// Workloads to study.
+    pub workloads: Vec<String>,
+    /// Lines of `transform.c`.
+    pub transformer_lines: u32,
+}
+
+/// Builds both versions of a pair and its patch.
+///
+/// # Errors
+/// When sources, a build or the patch cannot be had; the message says which.
+pub fn prepare<'a>(
+    subject: &'a Subject,
+    pair: &Pair,
+    options: &BuildOptions,
+) -> Result<PreparedPair<'a>, StudyError> {
+    let old = build(subject, subject.version(&pair.old)?, options)?;
+    let new = build(subject, subject.version(&pair.new)?, options)?;
+    let compile = |source: &Path, include: &[PathBuf], out: &Path| {
+        new.compile_extra(source, include, out)
+            .map_err(|error| error.to_string())
+    };
+    let transformer = pair.transformer.as_deref().map(|source| Transformer {
+        source,
+        compile: &compile,
+    });
+    let (old_units, new_units) = (units(&old), units(&new));
+    let built = patch::build(&Update {
+        pair: &pair.id,
+        old: patch::Build {
+            program: &old.program,
+            units: &old_units,
+        },
+        new: patch::Build {
+            program: &new.program,
+            units: &new_units,
+        },
+        transformer,
+        folder: None,
+    })
+    .map_err(|source| StudyError::Patch {
+        pair: pair.id.clone(),
+        source,
+    })?;
+    drop((old_units, new_units));
+    let workloads = if pair.workloads.is_empty() {
+        subject.workloads.study.clone()
+    } else {
+        pair.workloads.clone()
+    };
+    let transformer_lines = match &pair.transformer {
+        Some(path) => lines_of(path),
+        None => 0,
+    };
+    finish(subject, pair.id.clone(), Arm::Update, old, new, built, workloads, transformer_lines)
+}
+
+/// Builds a version and the control arm over it: the new version is the old one.
+///
+/// # Errors
+/// As [`prepare`].
+pub fn prepare_control<'a>(
+    subject: &'a Subject,
+    label: &str,
+    workloads: Vec<String>,
+    options: &BuildOptions,
+) -> Result<PreparedPair<'a>, StudyError> {
+    let id = format!("{}-{label}-{label}-control", subject.name);
+    let version = build(subject, subject.version(label)?, options)?;
+    let built = control_patch(&id, &version)?;
+    let new = version.clone();
+    finish(subject, id, Arm::Control, version, new, built, workloads, 0)
+}
+
+/// The control arm's patch: every function replaced by an identical copy.
+///
+/// # Errors
+/// When the build cannot be read or the image not linked.
+pub fn control_patch(id: &str, version: &BuiltVersion) -> Result<Built, StudyError> {
+    let units = units(version);
+    let build = patch::Build {
+        program: &version.program,
+        units: &units,
+    };
+    patch::build_control(id, &build, Selection::All, None).map_err(|source| StudyError::Patch {
+        pair: id.to_owned(),
+        source,
+    })
+}
+
+/// The sensitivity control's patch: `function` returns a wrong value.
+///
+/// # Errors
+/// When the build cannot be read or the image not linked.
+pub fn broken_patch(id: &str, version: &BuiltVersion, function: &str) -> Result<Built, StudyError> {
+    let units = units(version);
+    let build = patch::Build {
+        program: &version.program,
+        units: &units,
+    };
+    patch::build_broken(id, &build, function, None).map_err(|source| StudyError::Patch {
+        pair: id.to_owned(),
+        source,
+    })
+}
+
+#[allow(clippy::too_many_arguments)]
+fn finish(
+    subject: &Subject,
+    id: String,
+    arm: Arm,
+    old: BuiltVersion,
+    new: BuiltVersion,
+    built: Built,
+    workloads: Vec<String>,
+    transformer_lines: u32,
+) -> Result<PreparedPair<'_>, StudyError> {
+    let program = Program::open(&old.program)?;
+    let functions: Vec<OwnFunction> = program
+        .functions()
+        .iter()
+        .map(|function| OwnFunction {
+            name: function.name.name.clone(),
+            entry: function.entry,
+            size: function.size,
+            pad: function.pad,
+        })
+        .collect();
+    let table = FunctionTable::new(program.functions().iter().map(|function| FunctionRange {
+        function: function.name.clone(),
+        start: function.entry,
+        size: function.size,
+    }));
+    Ok(PreparedPair {
+        subject,
+        id,
+        arm,
+        old,
+        new,
+        patch: built.patch,
+        statistics: built.statistics,
+        functions,
+        table,
+        workloads,
+        transformer_lines,
+    })
+}
+
+fn units(version: &BuiltVersion) -> Vec<ObjectUnit<'_>> {
+    version
+        .units
+        .iter()
+        .map(|unit| ObjectUnit {
+            source: &unit.source,
+            object: &unit.object,
+        })
+        .collect()
+}
+
+fn lines_of(path: &Path) -> u32 {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let lines = text.lines().filter(|line| !line.trim().is_empty()).count();
+    u32::try_from(lines).unwrap_or(u32::MAX)
+}
+
+impl PreparedPair<'_> {
+    /// The identifier of a session of this pair.
+    #[must_use]
+    pub fn key(&self, workload: &str) -> SessionKey {
+        SessionKey {
+            pair: self.id.clone(),
+            workload: workload.to_owned(),
+            scope: Scope::Process,
+            mechanism: DEFAULT_MECHANISM.to_owned(),
+        }
+    }
+
+    /// Manual points as policies read them.
+    #[must_use]
+    pub fn manual(&self) -> Vec<ManualPoint> {
+        self.subject
+            .manual
+            .iter()
+            .map(|point| ManualPoint {
+                role: point.role.clone(),
+                caller: point.looping.clone(),
+                entry: point.entry.clone(),
+            })
+            .collect()
+    }
+
+    /// The pair's line of the store.
+    #[must_use]
+    pub fn record(&self) -> PairRecord {
+        PairRecord {
+            pair: self.id.clone(),
+            subject: self.subject.name.clone(),
+            arm: self.arm,
+            patch: self.patch.clone(),
+            functions: self.table.clone(),
+            manual: self.manual(),
+            transformer_lines: self.transformer_lines,
+        }
+    }
+
+    /// Everything a worker needs for one workload of this pair, with `patch` in
+    /// place of the pair's own (for controls).
+    ///
+    /// # Errors
+    /// When a file of the run folder cannot be read.
+    pub fn session(
+        &self,
+        workload: &str,
+        patch: &Patch,
+        processor: usize,
+    ) -> Result<SessionSpec, StudyError> {
+        let run = &self.subject.run;
+        let values = Placeholders {
+            run: RUN_FOLDER,
+            program: PROGRAM_LINK,
+        };
+        let mut environment = vec![
+            ("PATH".to_owned(), "/usr/bin:/bin:/usr/sbin:/sbin".to_owned()),
+            ("LANG".to_owned(), "C".to_owned()),
+            ("TZ".to_owned(), "UTC".to_owned()),
+            ("HOME".to_owned(), "/home/kairos".to_owned()),
+        ];
+        environment.retain(|(name, _)| !run.environment.contains_key(name));
+        for (name, value) in &run.environment {
+            environment.push((name.clone(), run.expand(value, values)));
+        }
+        Ok(SessionSpec {
+            processor,
+            identity: match run.identity {
+                manifest::Identity::User => Identity::User,
+                manifest::Identity::Root => Identity::Root,
+            },
+            old: version_spec(&self.old),
+            new: version_spec(&self.new),
+            command: run
+                .command
+                .iter()
+                .map(|argument| run.expand(argument, values))
+                .collect(),
+            environment,
+            ports: run
+                .ports
+                .iter()
+                .map(|port| (port.name.clone(), port.number))
+                .collect(),
+            ready: match &run.ready {
+                manifest::Ready::Listening(name) => Ready::Listening(run.port(name).unwrap_or(0)),
+                manifest::Ready::Output(pattern) => Ready::Output(pattern.clone()),
+            },
+            stop: run.stop.as_str().to_owned(),
+            entries: entries(self.subject, values)?,
+            roles: self
+                .subject
+                .roles
+                .iter()
+                .filter(|role| !role.threads)
+                .map(|role| RoleRule {
+                    name: role.name.clone(),
+                    first: role.first,
+                    parent: role.parent.clone(),
+                    forked_in: role.forked_in.clone(),
+                })
+                .collect(),
+            volatile: self
+                .subject
+                .volatile
+                .iter()
+                .map(|rule| (rule.pattern.clone(), rule.replace.clone()))
+                .collect(),
+            logs: self.subject.logs.clone(),
+            state_files: self.subject.state.files.clone(),
+            workload: self.subject.workload(workload),
+            probe: self
+                .subject
+                .workloads
+                .probe
+                .as_ref()
+                .map(|probe| self.subject.workload(probe)),
+            functions: self.functions.clone(),
+            patch: Some(patch.clone()),
+            image: patch.image.clone(),
+            limits: Limits::BASELINE,
+        })
+    }
+}
+
+fn version_spec(built: &BuiltVersion) -> VersionSpec {
+    VersionSpec {
+        label: built.label.clone(),
+        tree: built.tree.clone(),
+        program: built.program.clone(),
+    }
+}
+
+fn entries(subject: &Subject, values: Placeholders<'_>) -> Result<Vec<Entry>, StudyError> {
+    let run = &subject.run;
+    let folders = run.folders.iter().map(|folder| Entry {
+        path: folder.path.display().to_string(),
+        mode: folder.mode.unwrap_or(0o755),
+        content: None,
+    });
+    let mut entries: Vec<Entry> = folders.collect();
+    for file in &run.files {
+        let content = match &file.content {
+            FileContent::Text(text) => run.expand(text, values).into_bytes(),
+            FileContent::Source(path) => {
+                let path = subject.folder.join(path);
+                std::fs::read(&path).map_err(|source| StudyError::File {
+                    path: path.display().to_string(),
+                    source,
+                })?
+            }
+        };
+        entries.push(Entry {
+            path: file.path.display().to_string(),
+            mode: file.mode.unwrap_or(0o644),
+            content: Some(content),
+        });
+    }
+    Ok(entries)
+}
