@@ -4,7 +4,11 @@
 mod cc;
 mod doctor;
 pub mod exit_code;
+mod patch;
+mod report;
+mod study;
 mod subjects;
+mod worker;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -51,6 +55,12 @@ impl Project {
 enum Command {
     /// The programs under study: list them, fetch their sources, build them
     Subjects(subjects::Arguments),
+    /// Run update tests, compare policies, write tables and plots
+    Study(study::Arguments),
+    /// What an update changes, and what to look out for
+    Patch(patch::PatchArgs),
+    /// Make a run's tables and plots again from its records
+    Report(report::ReportArgs),
     /// Check whether this machine can run studies, and how to mend it if not
     Doctor(doctor::Arguments),
 }
@@ -66,9 +76,15 @@ pub fn run() -> ExitCode {
     if second.as_deref() == Some(probe::SUBCOMMAND.as_ref()) {
         return doctor::probe(arguments.next().as_deref());
     }
+    if second.as_deref() == Some(kairos::engine::remote::WORKER_COMMAND.as_ref()) {
+        return worker::run();
+    }
     let cli = Cli::parse();
     let result = match cli.command {
         Command::Subjects(arguments) => subjects::run(&arguments, &cli.project),
+        Command::Study(arguments) => study::run(&arguments, &cli.project),
+        Command::Patch(arguments) => patch::run(&arguments, &cli.project),
+        Command::Report(arguments) => report::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
     };
     result.unwrap_or_else(|error| {

@@ -18,33 +18,29 @@ pub struct PatchArgs {
     /// Print JSON instead of text
     #[arg(long)]
     pub json: bool,
+    /// A folder of source archives, used before the network (may be repeated)
+    /// [default: `KAIROS_ARCHIVES`]
+    #[arg(long, value_name = "DIR")]
+    pub archives: Vec<std::path::PathBuf>,
 }
 
-/// Builds the patch of a pair whose two builds are ready, and prints what it
-/// changes.
-///
-/// # Errors
-/// When the patch cannot be built ([`crate::patch::PatchError`]), or standard output is gone.
-pub fn run(
-    args: &PatchArgs,
-    old: Build<'_>,
-    new: Build<'_>,
-    transformer: Option<Transformer<'_>>,
-) -> anyhow::Result<()> {
-    let built = build(&Update {
-        pair: &args.pair,
-        old,
-        new,
-        transformer,
-        folder: None,
-    })?;
-    let text = if args.json {
+/// Builds the patch of a pair and prints what it changes.
+pub fn run(arguments: &PatchArgs, project: &Project) -> anyhow::Result<ExitCode> {
+    let catalogue = project.open()?;
+    let options = BuildOptions::from_environment(arguments.archives.clone())?;
+    let pair = catalogue.pair(&arguments.pair)?;
+    let prepared = prepare(catalogue.subject(&pair.subject)?, pair, &options)?;
+    let built = Built {
+        patch: prepared.patch,
+        statistics: prepared.statistics,
+    };
+    let text = if arguments.json {
         json(&built)? + "\n"
     } else {
         human(&built)
     };
     std::io::stdout().lock().write_all(text.as_bytes())?;
-    Ok(())
+    Ok(ExitCode::Success)
 }
 
 /// The patch and its statistics as JSON.

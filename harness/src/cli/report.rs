@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 
 use kairos::report::{self, export::Exporter as _, export::Terminal, tables};
-use kairos::study::store::SessionRecord;
-use kairos::trace::PointId;
-use kairos::verdict::{Judgement, Observation};
+use kairos::study::session::judge_record;
+
+use super::exit_code::ExitCode;
 
 /// Makes a run's tables and plots again from its records
 #[derive(Clone, Debug, clap::Args)]
@@ -22,26 +22,20 @@ pub struct ReportArgs {
     pub quiet: bool,
 }
 
-/// Judges the run again with `judge`, writes its report, and prints the study's table.
-///
-/// # Errors
-/// The run cannot be read, or the report cannot be written.
-pub fn run<J>(arguments: &ReportArgs, judge: J) -> anyhow::Result<()>
-where
-    J: Fn(&SessionRecord, &PointId, &Observation) -> Judgement,
-{
+/// Judges the run again, writes its report, and prints the study's table.
+pub fn run(arguments: &ReportArgs) -> anyhow::Result<ExitCode> {
     let dir = &arguments.run;
-    let (_, analysis) = report::regenerate(dir, judge)
+    let (_, analysis) = report::regenerate(dir, judge_record)
         .with_context(|| format!("cannot report on `{}`", dir.display()))?;
     if arguments.quiet {
-        return Ok(());
+        return Ok(ExitCode::Success);
     }
     if arguments.json {
-        let rows = crate::analysis::summary::rows(&analysis.summary);
+        let rows = kairos::analysis::summary::rows(&analysis.summary);
         println!("{}", serde_json::to_string_pretty(&rows)?);
-        return Ok(());
+        return Ok(ExitCode::Success);
     }
     print!("{}", Terminal.export(&tables::study(&analysis.summary))?);
     println!("\ntables and plots: {}", dir.display());
-    Ok(())
+    Ok(ExitCode::Success)
 }

@@ -2,6 +2,7 @@
 //! ends with us.
 
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt as _;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use super::baseline::{Baseline, Traced};
@@ -33,6 +34,8 @@ impl RemoteEngine {
         let lost = |source| EngineError::Lost { processor, source };
         let mut worker = Command::new(executable)
             .arg(WORKER_COMMAND)
+            // An interrupt at the terminal is for the coordinator alone.
+            .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

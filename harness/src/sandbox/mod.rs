@@ -2,6 +2,7 @@
 //! test, one identity whoever started Kairos, and a clean end.
 
 pub mod error;
+pub mod interrupt;
 pub mod namespaces;
 pub mod processes;
 pub mod root;

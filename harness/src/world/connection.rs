@@ -5,6 +5,7 @@ use std::net::{Shutdown, SocketAddrV4, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use nix::errno::Errno;
+use socket2::SockRef;
 use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, setsockopt, socket, sockopt,
 };
@@ -53,6 +54,7 @@ impl Connection {
         connect(socket.as_raw_fd(), &bound(port))?;
         let stream = TcpStream::from(socket);
         stream.set_nonblocking(true)?;
+        SockRef::from(&stream).set_tcp_quickack(true)?;
         Ok(Self {
             stream,
             pending: Vec::new(),
@@ -84,6 +86,9 @@ impl Connection {
             }
             Ok(count) => {
                 self.pending.extend_from_slice(&buffer[..count]);
+                // The kernel forgets it after a while: a delayed acknowledgement holds
+                // back the second half of a server's reply for 40 ms.
+                let _ = SockRef::from(&self.stream).set_tcp_quickack(true);
                 Received::Bytes(count)
             }
             Err(error) if is_not_yet(&error) => Received::Nothing,

@@ -1,0 +1,201 @@
+//! The controls that every study runs: an update that changes nothing must not
+//! fail, stopping must change nothing, and a broken update must be caught.
+
+use std::collections::HashMap;
+
+use super::StudyError;
+use super::prepare::{PreparedPair, broken_patch, control_patch};
+use super::session::{PreparedSession, request};
+use super::store::Control;
+use crate::engine::{PointRequest, RemoteEngine};
+use crate::trace::{Point, Trace};
+use crate::verdict::{Expected, Observation, judge};
+
+/// How many points each control tests in a session.
+#[derive(Clone, Copy, Debug)]
+pub struct Extent {
+    /// The control arm: every function replaced by its copy.
+    pub control_arm: usize,
+    /// Stopping and applying nothing.
+    pub apply_nothing: usize,
+    /// The planted fault.
+    pub sensitivity: usize,
+}
+
+impl Default for Extent {
+    fn default() -> Self {
+        Self {
+            control_arm: 8,
+            apply_nothing: 3,
+            sensitivity: 4,
+        }
+    }
+}
+
+/// Functions tried as planted fault before the control gives up on a session.
+const MOST_CANDIDATES: usize = 12;
+
+/// Runs the three controls of one session.
+///
+/// # Errors
+/// When a control's patch cannot be built, or the harness fails.
+pub fn run(
+    pair: &PreparedPair<'_>,
+    session: &PreparedSession,
+    executable: &std::path::Path,
+    processor: usize,
+    extent: Extent,
+) -> Result<Vec<Control>, StudyError> {
+    let arm = Arm {
+        pair,
+        session,
+        executable,
+        processor,
+    };
+    let mut controls = arm.without_change(extent)?;
+    controls.push(arm.sensitivity(extent.sensitivity)?);
+    Ok(controls)
+}
+
+struct Arm<'a> {
+    pair: &'a PreparedPair<'a>,
+    session: &'a PreparedSession,
+    executable: &'a std::path::Path,
+    processor: usize,
+}
+
+impl Arm<'_> {
+    fn trace(&self) -> &Trace {
+        &self.session.record.trace
+    }
+
+    fn engine(&self, patch: &crate::patch::Patch) -> Result<RemoteEngine, StudyError> {
+        let spec = self
+            .pair
+            .session(&self.session.record.session.workload, patch, self.processor)?;
+        let mut engine = RemoteEngine::start(self.executable, &spec)?;
+        engine.set_limits(self.session.limits)?;
+        Ok(engine)
+    }
+
+    /// Judges against the old version alone: an update to it must show nothing else.
+    fn violation(&self, request: &PointRequest, seen: &Observation) -> Option<String> {
+        let old = &self.session.record.old;
+        let expected = Expected {
+            old,
+            new: old,
+            after_update: &std::collections::BTreeMap::new(),
+            writers: &[],
+        };
+        let judgement = judge(&expected, &request.id, seen);
+        (!judgement.verdict.is_pass()).then(|| {
+            format!("{} {} at {}", judgement.verdict, judgement.cause, request.id)
+        })
+    }
+
+    fn control(&self, name: &str, tests: usize, violations: &[String], note: &str) -> Control {
+        let note = if violations.is_empty() {
+            note.to_owned()
+        } else {
+            violations.join("; ")
+        };
+        Control {
+            name: name.to_owned(),
+            session: self.session.record.session.clone(),
+            tests: tests as u64,
+            violations: violations.len() as u64,
+            note,
+        }
+    }
+
+    fn without_change(&self, extent: Extent) -> Result<Vec<Control>, StudyError> {
+        let patch = control_patch(&self.pair.id, &self.pair.old)?.patch;
+        let mut engine = self.engine(&patch)?;
+        let mut controls = Vec::new();
+        for (name, apply, count) in [
+            ("control-arm", true, extent.control_arm),
+            ("apply-nothing", false, extent.apply_nothing),
+        ] {
+            let points = self.spread(count, |_| true);
+            let mut violations = Vec::new();
+            for point in &points {
+                let seen = engine.test(point, apply)?;
+                violations.extend(self.violation(point, &seen));
+            }
+            controls.push(self.control(name, points.len(), &violations, ""));
+        }
+        Ok(controls)
+    }
+
+    /// Plants a fault in a function that shows, and wants it caught at every point
+    /// before its first use.
+    fn sensitivity(&self, count: usize) -> Result<Control, StudyError> {
+        let Some(first) = self.trace().points.first() else {
+            return Ok(self.control("sensitivity", 0, &[], "the session has no points"));
+        };
+        for (function, used_at) in self.candidates() {
+            let patch = broken_patch(&self.pair.id, &self.pair.old, &function)?.patch;
+            let mut engine = self.engine(&patch)?;
+            let used = &self.trace().points[used_at];
+            let before: Vec<PointRequest> = self.spread(count, |point| {
+                point.id.role == used.id.role && self.precedes(point, used_at)
+            });
+            let Some(probe) = before.first() else {
+                continue;
+            };
+            let seen = engine.test(probe, true)?;
+            if self.violation(probe, &seen).is_none() {
+                // Its value does not matter here; another function's will.
+                continue;
+            }
+            let mut missed = Vec::new();
+            for point in &before {
+                let seen = engine.test(point, true)?;
+                if self.violation(point, &seen).is_none() {
+                    missed.push(format!("a broken {function} was not caught at {}", point.id));
+                }
+            }
+            return Ok(self.control("sensitivity", before.len(), &missed, &format!("broken {function}")));
+        }
+        let _ = first;
+        let missed = vec!["no function could be found whose breaking shows".to_owned()];
+        Ok(self.control("sensitivity", 0, &missed, ""))
+    }
+
+    fn precedes(&self, point: &Point, other: usize) -> bool {
+        let other = &self.trace().points[other];
+        (point.id.exchange, point.id.index) < (other.id.exchange, other.id.index)
+    }
+
+    /// Functions by how late they are first used, each with the place of that use.
+    fn candidates(&self) -> Vec<(String, usize)> {
+        let mut first_use = HashMap::new();
+        for (place, point) in self.trace().points.iter().enumerate() {
+            first_use.entry(point.function).or_insert(place);
+        }
+        let mut candidates: Vec<(String, usize)> = first_use
+            .into_iter()
+            .filter_map(|(entry, place)| {
+                let function = self.pair.functions.iter().find(|f| f.entry == entry)?;
+                Some((function.name.clone(), place))
+            })
+            .collect();
+        // The later its first use, the more points come before it; the name settles ties.
+        candidates.sort_by_key(|(name, place)| (std::cmp::Reverse(*place), name.clone()));
+        candidates.truncate(MOST_CANDIDATES);
+        candidates
+    }
+
+    /// Points spread evenly over those that `wanted` accepts.
+    fn spread(&self, count: usize, wanted: impl Fn(&Point) -> bool) -> Vec<PointRequest> {
+        let points: Vec<&Point> = self.trace().points.iter().filter(|p| wanted(p)).collect();
+        let count = count.min(points.len());
+        (0..count)
+            .filter_map(|index| {
+                let place = (2 * index + 1) * points.len() / (2 * count);
+                request(self.trace(), &points[place].id)
+            })
+            .collect()
+    }
+}
+

@@ -1,0 +1,314 @@
+//! Prepares one session of the study: baselines of both versions until they are
+//! stable, the trace, the limits, the plan. Whatever is wrong with a workload
+//! shows here, before any verdict.
+
+use std::collections::BTreeMap;
+
+use super::StudyError;
+use super::plan::{PlanInput, PlannedTest, plan_session, populations};
+use super::prepare::PreparedPair;
+use super::store::{AfterUpdate, Arm, SessionRecord};
+use crate::engine::spec::{SessionSpec, Which};
+use crate::engine::{PointRequest, RemoteEngine};
+use crate::policy::Evaluator;
+use crate::trace::{PointId, Trace, fingerprint};
+use crate::verdict::{Expected, Judgement, Observation, judge};
+use crate::workload::Script;
+use crate::workload::script::Specification;
+use crate::world::Limits;
+
+/// How often each version is run unpatched; all runs must agree.
+const BASELINE_RUNS: usize = 2;
+
+/// A session that is ready to be tested.
+pub struct PreparedSession {
+    /// Its line of the store.
+    pub record: SessionRecord,
+    /// What its tests are judged against.
+    pub facts: SessionFacts,
+    /// Its tests, in the order in which the trace reaches their points.
+    pub plan: Vec<PlannedTest>,
+    /// When its tests count as stalled.
+    pub limits: Limits,
+}
+
+/// What verdicts of a session are derived from.
+#[derive(Clone, Debug)]
+pub struct SessionFacts {
+    after_update: BTreeMap<(u32, String), String>,
+    writers: Vec<std::collections::BTreeSet<crate::trace::RoleInstance>>,
+}
+
+impl SessionFacts {
+    /// Takes what verdicts need from a session's record.
+    #[must_use]
+    pub fn of(record: &SessionRecord) -> Self {
+        Self {
+            after_update: record
+                .after_update
+                .iter()
+                .map(|right| ((right.exchange, right.connection.clone()), right.text.clone()))
+                .collect(),
+            writers: record
+                .trace
+                .exchanges
+                .iter()
+                .chain(&record.trace.probe)
+                .map(|exchange| exchange.writers.clone())
+                .collect(),
+        }
+    }
+
+    /// Judges an observation of the session.
+    #[must_use]
+    pub fn judge(
+        &self,
+        record: &SessionRecord,
+        point: &PointId,
+        seen: &Observation,
+    ) -> Judgement {
+        let expected = Expected {
+            old: &record.old,
+            new: &record.new,
+            after_update: &self.after_update,
+            writers: &self.writers,
+        };
+        judge(&expected, point, seen)
+    }
+}
+
+/// Judges a stored observation by its session's record.
+#[must_use]
+pub fn judge_record(record: &SessionRecord, point: &PointId, seen: &Observation) -> Judgement {
+    SessionFacts::of(record).judge(record, point, seen)
+}
+
+/// How points are chosen.
+#[derive(Clone, Copy, Debug)]
+pub struct Choice {
+    /// Points per role; all if none.
+    pub sample: Option<usize>,
+    /// Seed of the study.
+    pub seed: u64,
+}
+
+/// Runs baselines and trace of one workload on `engine`, and plans its tests.
+///
+/// # Errors
+/// When the workload does not pass on one of the unpatched versions, when equal
+/// runs differ, or when the harness fails.
+pub fn prepare(
+    pair: &PreparedPair<'_>,
+    workload: &str,
+    spec: &SessionSpec,
+    engine: &mut RemoteEngine,
+    choice: Choice,
+) -> Result<PreparedSession, StudyError> {
+    let script = Script::read(&spec.workload, &spec.ports)?;
+    let place = |version: Which| Place {
+        pair: &pair.id,
+        workload,
+        version: spec.version(version).label.clone(),
+    };
+    let (old, old_pauses) = baseline(engine, Which::Old, &place(Which::Old))?;
+    let (new, new_pauses) = if pair.arm == Arm::Update {
+        baseline(engine, Which::New, &place(Which::New))?
+    } else {
+        (old.clone(), old_pauses)
+    };
+    let traced = engine.trace()?;
+    place(Which::Old).agree("a traced run", &old, &traced.observation)?;
+    let limits = Limits::from_longest(old_pauses.longest(new_pauses));
+    engine.set_limits(limits)?;
+
+    let trace = traced.trace;
+    let key = pair.key(workload);
+    let manual = pair.manual();
+    let evaluator = Evaluator::new(&pair.patch, &pair.table, &manual);
+    let evaluation = evaluator.evaluate(&trace);
+    let plan = plan_session(&PlanInput {
+        session: &key,
+        trace: &trace,
+        evaluator: &evaluator,
+        evaluation: &evaluation,
+        sample: choice.sample,
+        seed: choice.seed,
+    });
+    let populations = populations(&key, &trace, &evaluation);
+    let record = SessionRecord {
+        session: key,
+        specification: specification(script.specification).to_owned(),
+        old,
+        new,
+        after_update: after_update(&script, pair.arm),
+        trace,
+        populations,
+    };
+    Ok(PreparedSession {
+        facts: SessionFacts::of(&record),
+        plan,
+        limits,
+        record,
+    })
+}
+
+impl PreparedSession {
+    /// How engines find a planned point again.
+    #[must_use]
+    pub fn request(&self, point: &PointId) -> Option<PointRequest> {
+        request(&self.record.trace, point)
+    }
+
+    /// Judges an observation of one of its tests.
+    #[must_use]
+    pub fn judge(&self, point: &PointId, seen: &Observation) -> Judgement {
+        self.facts.judge(&self.record, point, seen)
+    }
+}
+
+/// How engines find a traced point again.
+#[must_use]
+pub fn request(trace: &Trace, id: &PointId) -> Option<PointRequest> {
+    let point = trace.points.iter().find(|point| point.id == *id)?;
+    let stack = trace.stacks.get(usize::try_from(point.stack).ok()?)?;
+    Some(PointRequest {
+        id: id.clone(),
+        stack: fingerprint(stack),
+        occurrence: point.occurrence,
+    })
+}
+
+/// What an error names.
+struct Place<'a> {
+    pair: &'a str,
+    workload: &'a str,
+    version: String,
+}
+
+impl Place<'_> {
+    fn error(&self, message: String) -> StudyError {
+        StudyError::Workload {
+            pair: self.pair.to_owned(),
+            workload: self.workload.to_owned(),
+            version: self.version.clone(),
+            message,
+        }
+    }
+
+    fn agree(
+        &self,
+        what: &str,
+        expected: &Observation,
+        seen: &Observation,
+    ) -> Result<(), StudyError> {
+        match difference(expected, seen) {
+            None => Ok(()),
+            Some(difference) => Err(self.error(format!(
+                "{what} differs from an equal run {difference}; if the text is volatile, add a [[volatile]] rule to the subject's manifest"
+            ))),
+        }
+    }
+}
+
+/// Runs one version until it is known to be stable: twice followed by ptrace, and
+/// once left alone.
+fn baseline(
+    engine: &mut RemoteEngine,
+    version: Which,
+    place: &Place<'_>,
+) -> Result<(Observation, Limits), StudyError> {
+    let mut run = |followed| {
+        let run = engine
+            .baseline(version, followed)
+            .map_err(|error| place.error(error.to_string()))?;
+        if let Some(stall) = &run.observation.stall {
+            return Err(place.error(format!(
+                "exchange {} did not finish: waited for {}; see what the server sends instead, and whether the script frames it",
+                stall.exchange, stall.waiting_for
+            )));
+        }
+        Ok(run)
+    };
+    let first = run(true)?;
+    let mut pauses = first.longest;
+    let mut first = first.observation;
+    for _ in 1..BASELINE_RUNS {
+        let again = run(true)?;
+        pauses = pauses.longest(again.longest);
+        place.agree("a second run", &first, &again.observation)?;
+        collect_endings(&mut first, &again.observation);
+    }
+    let alone = run(false)?;
+    pauses = pauses.longest(alone.longest);
+    place.agree("a run without ptrace", &first, &alone.observation)?;
+    Ok((first, pauses))
+}
+
+/// Two equal runs may end a process in different ways where the server races with
+/// itself: the baseline keeps each that was seen.
+fn collect_endings(baseline: &mut Observation, again: &Observation) {
+    for process in &again.processes {
+        if !baseline.processes.contains(process) {
+            baseline.processes.push(process.clone());
+        }
+    }
+}
+
+/// Where two runs that should be equal differ, in what clients and files show.
+#[must_use]
+pub fn difference(expected: &Observation, seen: &Observation) -> Option<String> {
+    for (number, (one, other)) in expected.exchanges.iter().zip(&seen.exchanges).enumerate() {
+        for (what, one, other) in [("on", &one.replies, &other.replies), ("in log", &one.logs, &other.logs)] {
+            let names = one.keys().chain(other.keys());
+            for name in names {
+                let (one, other) = (one.get(name), other.get(name));
+                if one != other {
+                    return Some(format!(
+                        "in exchange {number} {what} {name}: {:?} against {:?}",
+                        one.map_or("", String::as_str),
+                        other.map_or("", String::as_str)
+                    ));
+                }
+            }
+        }
+    }
+    if expected.exchanges.len() != seen.exchanges.len() {
+        return Some("in the number of exchanges".to_owned());
+    }
+    let files = expected.files.keys().chain(seen.files.keys());
+    for name in files {
+        let (one, other) = (expected.files.get(name), seen.files.get(name));
+        if one != other {
+            return Some(format!(
+                "in file {name}: {:?} against {:?}",
+                one.map_or("", String::as_str),
+                other.map_or("", String::as_str)
+            ));
+        }
+    }
+    None
+}
+
+fn specification(specification: Specification) -> &'static str {
+    match specification {
+        Specification::BackwardCompatible => "backward-compatible",
+        Specification::PostUpdate => "post-update",
+        Specification::Conformable => "conformable",
+    }
+}
+
+/// Replies after an update hold only where there is one.
+fn after_update(script: &Script, arm: Arm) -> Vec<AfterUpdate> {
+    if arm != Arm::Update {
+        return Vec::new();
+    }
+    script
+        .after_update
+        .iter()
+        .map(|((exchange, connection), text)| AfterUpdate {
+            exchange: *exchange,
+            connection: connection.clone(),
+            text: text.clone(),
+        })
+        .collect()
+}
