@@ -5,6 +5,8 @@ pub mod cells;
 pub mod coverage;
 pub mod delay;
 pub mod effort;
+#[cfg(test)]
+pub(crate) mod fixture;
 pub mod patches;
 pub mod refusals;
 pub mod rows;
@@ -89,3 +91,6 @@ where
 pub const fn counts(arm: Arm) -> bool {
     matches!(arm, Arm::Update)
 }
+
+#[cfg(test)]
+mod tests;

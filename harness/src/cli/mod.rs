@@ -1,1 +1,3 @@
-//! x
+//! Subcommands: parse, call the library, print.
+
+pub mod report;

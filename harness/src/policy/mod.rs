@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 pub use evaluate::{Evaluation, Evaluator};
 pub use functions::{FunctionRange, FunctionTable, Functions};
 pub use manual::ManualPoint;
-pub use ranges::{Change, ChangedFunction, ChangedRanges};
+pub use ranges::{Change, ChangedFunction, ChangedRanges, DEFINITION_OF_CHANGED};
 
 use crate::binary::Address;
 use crate::trace::{Frame, Stack};

@@ -1,0 +1,347 @@
+//! The tables of a report: data for other programs, and the study for people.
+
+use std::collections::BTreeMap;
+
+use crate::analysis::delay::Delays;
+use crate::analysis::rows::Outcome;
+use crate::analysis::statistics::{Share, as_float};
+use crate::analysis::summary::{Group, GroupKind, PolicyMeasures};
+use crate::analysis::table::{Cell, estimate, percent};
+use crate::analysis::{Analysis, Summary, Table};
+use crate::analysis::{coverage, effort, patches, refusals, rows, summary};
+use crate::policy::{ANY, REGISTRY};
+use crate::study::store::{Arm, Run};
+
+/// The files `*.csv`: every number, for other programs.
+#[must_use]
+pub fn data(analysis: &Analysis) -> Vec<Table> {
+    vec![
+        rows::table(&analysis.rows),
+        summary::table(&analysis.summary),
+        refusals::table(&analysis.refusals),
+        effort::table(&analysis.effort),
+        patches::table(&analysis.patches),
+        coverage::table(&analysis.coverage),
+    ]
+}
+
+/// The files `tables/*.md`.
+#[must_use]
+pub fn for_people(run: &Run, analysis: &Analysis) -> Vec<Table> {
+    vec![
+        study(&analysis.summary),
+        roles(&analysis.summary),
+        delays(&analysis.summary),
+        controls(run, &analysis.summary),
+        failures(&analysis.rows),
+        refusals::table(&analysis.refusals),
+        effort::table(&analysis.effort),
+        patches::table(&analysis.patches),
+        coverage::table(&analysis.coverage),
+    ]
+}
+
+/// The study's table: verdicts per pair, and what each policy allows and lets fail.
+#[must_use]
+pub fn study(summary: &Summary) -> Table {
+    let groups: Vec<&Group> = summary
+        .pairs
+        .iter()
+        .filter(|group| group.arm == Arm::Update)
+        .chain(&summary.totals)
+        .collect();
+    let title = "Verdicts per update pair, and what each policy allows and lets fail.";
+    let mut table = groups_table("study", title, &["pair"], &groups, |group| {
+        vec![Cell::text(&group.name)]
+    });
+    let unreached: Vec<&str> = groups
+        .iter()
+        .filter(|group| group.unreached)
+        .map(|group| group.name.as_str())
+        .collect();
+    if !unreached.is_empty() {
+        table.notes.push(format!(
+            "Unreached, in no total: no workload enters the changed code of {}.",
+            unreached.join(", ")
+        ));
+    }
+    table
+}
+
+/// The same by role: the listener holds few points and some of the worst failures.
+#[must_use]
+pub fn roles(summary: &Summary) -> Table {
+    let groups: Vec<&Group> = summary
+        .roles
+        .iter()
+        .filter(|group| group.arm == Arm::Update)
+        .collect();
+    let title = "Verdicts per update pair and role.";
+    groups_table("roles", title, &["pair", "role"], &groups, |group| {
+        let role = match &group.kind {
+            GroupKind::Role(role) => Cell::text(role),
+            _ => Cell::Empty,
+        };
+        vec![Cell::text(&group.name), role]
+    })
+}
+
+fn groups_table(
+    name: &str,
+    title: &str,
+    leading: &[&str],
+    groups: &[&Group],
+    lead: impl Fn(&Group) -> Vec<Cell>,
+) -> Table {
+    let outcomes: Vec<Outcome> = Outcome::TABLE_ORDER
+        .into_iter()
+        .filter(|outcome| {
+            groups
+                .iter()
+                .any(|group| group.tally.outcomes.contains_key(outcome))
+        })
+        .collect();
+    let mut header: Vec<String> = leading.iter().map(|name| (*name).to_owned()).collect();
+    header.extend(["points", "tested"].map(str::to_owned));
+    header.extend(outcomes.iter().map(Outcome::to_string));
+    header.push("failing".to_owned());
+    for policy in REGISTRY {
+        header.push(format!("{} allows", policy.column()));
+        header.push(format!("{} lets fail", policy.column()));
+    }
+    let rows = groups
+        .iter()
+        .map(|group| {
+            let mut cells = lead(group);
+            cells.push(Cell::number(group.population));
+            cells.push(Cell::number(group.tally.weights.count));
+            cells.extend(outcomes.iter().map(|outcome| {
+                let weight = group.tally.outcomes.get(outcome).copied();
+                Cell::estimate(weight.unwrap_or(0.0))
+            }));
+            cells.push(share(group.tally.failure_share()));
+            for policy in REGISTRY {
+                cells.extend(policy_cells(group, measures(group, policy.column())));
+            }
+            cells
+        })
+        .collect();
+    let sampled = groups.iter().any(|group| {
+        let failing = group.tally.failure_share();
+        failing.is_some_and(|share| share.interval.is_some())
+    });
+    let mut notes = vec![
+        "Verdicts are counts of points; `failing` is the share of the points. `lets fail` counts failing points that the policy allows.".to_owned(),
+    ];
+    if sampled {
+        notes.push(
+            "Counts are weighted estimates from a sample; brackets hold 95 % intervals (Wilson)."
+                .to_owned(),
+        );
+    }
+    Table {
+        name: name.to_owned(),
+        title: title.to_owned(),
+        header,
+        rows,
+        notes,
+    }
+}
+
+/// Measures of one policy in a group.
+#[must_use]
+pub fn measures<'g>(group: &'g Group, column: &str) -> Option<&'g PolicyMeasures> {
+    group
+        .policies
+        .iter()
+        .find(|measures| measures.policy == column)
+}
+
+fn policy_cells(group: &Group, measures: Option<&PolicyMeasures>) -> [Cell; 2] {
+    let Some(measures) = measures else {
+        return [Cell::Empty, Cell::Empty];
+    };
+    let allowed = fraction(measures.allowed, group.population);
+    let allowed = allowed.map_or(Cell::Empty, |share| Cell::number(percent(share)));
+    let untested = measures.tally.weights.count == 0 && measures.allowed > 0;
+    let failing = if untested {
+        Cell::Empty
+    } else {
+        let interval = measures
+            .tally
+            .failure_share()
+            .and_then(|share| share.interval);
+        let failures = estimate(measures.tally.failures());
+        Cell::number(match interval {
+            None => failures,
+            Some((low, high)) => {
+                let points = measures.tally.weights.sum;
+                format!("{failures} [{:.0}, {:.0}]", low * points, high * points)
+            }
+        })
+    };
+    [allowed, failing]
+}
+
+fn fraction(part: u64, whole: u64) -> Option<f64> {
+    (whole > 0).then(|| as_float(part) / as_float(whole))
+}
+
+fn share(share: Option<Share>) -> Cell {
+    share.map_or(Cell::Empty, |share| {
+        let value = percent(share.value);
+        Cell::number(match share.interval {
+            None => value,
+            Some((low, high)) => {
+                format!("{value} [{:.1}, {:.1}]", low * 100.0, high * 100.0)
+            }
+        })
+    })
+}
+
+/// How long updates wait under each policy.
+#[must_use]
+pub fn delays(summary: &Summary) -> Table {
+    let header = [
+        "pair",
+        "policy",
+        "allows",
+        "median ms",
+        "95 % ms",
+        "longest ms",
+        "never",
+    ];
+    let milliseconds =
+        |time: Option<f64>| Cell::optional(time.map(|time| format!("{:.3}", time / 1000.0)));
+    let rows = summary
+        .pairs
+        .iter()
+        .filter(|group| group.arm == Arm::Update)
+        .chain(&summary.totals)
+        .flat_map(|group| group.policies.iter().map(move |measures| (group, measures)))
+        .map(|(group, measures)| {
+            let delays = measures.delays.as_ref();
+            let allowed = fraction(measures.allowed, group.population);
+            let longest = delays.and_then(Delays::longest);
+            vec![
+                Cell::text(&group.name),
+                Cell::text(measures.policy),
+                allowed.map_or(Cell::Empty, |share| Cell::number(percent(share))),
+                milliseconds(delays.and_then(|delays| delays.quantile(0.5))),
+                milliseconds(delays.and_then(|delays| delays.quantile(0.95))),
+                milliseconds(longest.map(as_float)),
+                Cell::optional(delays.and_then(Delays::share_never).map(percent)),
+            ]
+        })
+        .collect();
+    Table {
+        name: "delays".to_owned(),
+        title: "Time from a request at a uniformly random moment of the session until a policy allows the update.".to_owned(),
+        header: header.map(str::to_owned).to_vec(),
+        rows,
+        notes: vec![
+            "Empty where the trace has no times for what the policy waits for, and for a quantile that falls among requests never served.".to_owned(),
+        ],
+    }
+}
+
+/// How the controls went: as `run.json` records them, and as the control arms'
+/// own tests were judged.
+#[must_use]
+pub fn controls(run: &Run, summary: &Summary) -> Table {
+    let recorded = run.facts.controls.iter().map(|control| {
+        vec![
+            Cell::text(control.session.label()),
+            Cell::text(&control.session.workload),
+            Cell::text(&control.name),
+            Cell::number(control.tests),
+            Cell::number(control.violations),
+            Cell::text(&control.note),
+        ]
+    });
+    let arms = summary
+        .pairs
+        .iter()
+        .filter(|group| group.arm != Arm::Update)
+        .map(|group| {
+            let failing = group.tally.failures();
+            let (name, violations, note) = match group.arm {
+                Arm::Sensitivity => (
+                    "sensitivity",
+                    Cell::Empty,
+                    format!("caught at {} points", estimate(failing)),
+                ),
+                Arm::Control | Arm::Update => {
+                    ("control-arm", Cell::estimate(failing), String::new())
+                }
+            };
+            vec![
+                Cell::text(&group.name),
+                Cell::Empty,
+                Cell::text(name),
+                Cell::number(group.tally.weights.count),
+                violations,
+                Cell::text(note),
+            ]
+        });
+    let header = ["pair", "workload", "control", "tests", "violations", "note"];
+    Table {
+        name: "controls".to_owned(),
+        title: "Controls: identical copies must never fail, applying nothing must change nothing, a broken version must be caught.".to_owned(),
+        header: header.map(str::to_owned).to_vec(),
+        rows: recorded.chain(arms).collect(),
+        notes: Vec::new(),
+    }
+}
+
+/// What failed, by cause: the first place to look at.
+#[must_use]
+pub fn failures(rows: &[rows::TestRow]) -> Table {
+    let mut causes: BTreeMap<(String, Outcome, &str), (u64, &rows::TestRow)> = BTreeMap::new();
+    for row in rows {
+        if row.outcome.is_failure() || row.outcome == Outcome::Flaky {
+            let key = (row.session.label(), row.outcome, row.cause.as_str());
+            causes.entry(key).or_insert((0, row)).0 += 1;
+        }
+    }
+    let allowed_by = |row: &rows::TestRow| {
+        let columns: Vec<&str> = row.allowed_by.iter().copied().collect();
+        if columns.is_empty() {
+            ANY.column().to_owned()
+        } else {
+            columns.join(" ")
+        }
+    };
+    Table {
+        name: "failures".to_owned(),
+        title: "Failing and flaky tests by cause, with the first point of each.".to_owned(),
+        header: [
+            "pair",
+            "verdict",
+            "cause",
+            "tests",
+            "workload",
+            "first point",
+            "function",
+            "allowed by",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
+        rows: causes
+            .into_iter()
+            .map(|((pair, outcome, cause), (tests, first))| {
+                vec![
+                    Cell::text(pair),
+                    Cell::text(outcome),
+                    Cell::text(cause),
+                    Cell::number(tests),
+                    Cell::text(&first.session.workload),
+                    Cell::text(&first.point),
+                    Cell::text(&first.function),
+                    Cell::text(allowed_by(first)),
+                ]
+            })
+            .collect(),
+        notes: Vec::new(),
+    }
+}
