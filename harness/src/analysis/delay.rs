@@ -196,7 +196,7 @@ fn life(process: &ProcessFacts, trace: &Trace, begin: u64, end: u64) -> Option<(
     } else {
         times().min()?
     };
-    let ended = process.ended.map(|_| last).unwrap_or(end);
+    let ended = if process.ended.is_some() { last } else { end };
     (ended > from).then_some((from, ended))
 }
 

@@ -10,7 +10,7 @@ use super::rows::TestRow;
 use super::sessions::StudiedSession;
 use super::table::{Cell, Column, Table};
 use crate::policy::with_any;
-use crate::study::plan::SessionKey;
+use crate::study::plan::{Scope, SessionKey};
 use crate::study::store::{Arm, Division};
 
 /// What a group of points was gathered by.
@@ -199,20 +199,7 @@ pub fn summarise(
                 .push(gatherer.group(label, GroupKind::Role(role), &in_pair));
         }
     }
-    for division in Division::ALL {
-        let group = gatherer.group(
-            &format!("total {}", division.name()),
-            GroupKind::Division(division),
-            &|session| gatherer.is_counted(session) && session.pair.division() == division,
-        );
-        if group.pairs > 0 {
-            summary.totals.push(group);
-        }
-    }
-    let counted = |session: &StudiedSession<'_>| gatherer.is_counted(session);
-    summary
-        .totals
-        .push(gatherer.group("total", GroupKind::Total, &counted));
+    summary.totals = gatherer.totals();
     summary
 }
 
@@ -251,6 +238,36 @@ impl<'a> Gatherer<'a> {
 
     fn is_counted(&self, session: &StudiedSession<'_>) -> bool {
         counts(session.pair.arm) && !self.unreached.contains(session.pair.pair.as_str())
+    }
+
+    /// Totals of each combination of scope and mechanism by itself: a point tried
+    /// in two ways is two tests, not two points.
+    fn totals(&self) -> Vec<Group> {
+        let mut combinations: BTreeMap<(Scope, &str), &SessionKey> = BTreeMap::new();
+        for session in self.sessions {
+            let key = &session.record.session;
+            combinations
+                .entry((key.scope, &key.mechanism))
+                .or_insert(key);
+        }
+        let mut totals = Vec::new();
+        for ((scope, mechanism), key) in combinations {
+            let counted = |session: &StudiedSession<'_>| {
+                let of = &session.record.session;
+                (of.scope, of.mechanism.as_str()) == (scope, mechanism) && self.is_counted(session)
+            };
+            for division in Division::ALL {
+                let name = key.labelled(&format!("total {}", division.name()));
+                let group = self.group(&name, GroupKind::Division(division), &|session| {
+                    counted(session) && session.pair.division() == division
+                });
+                if group.pairs > 0 {
+                    totals.push(group);
+                }
+            }
+            totals.push(self.group(&key.labelled("total"), GroupKind::Total, &counted));
+        }
+        totals
     }
 
     fn roles(&self, wanted: &dyn Fn(&StudiedSession<'_>) -> bool) -> BTreeSet<String> {

@@ -57,16 +57,17 @@ pub fn estimate(value: f64) -> String {
     }
 }
 
-/// A share between 0 and 1 as a percentage, with a decimal where it matters.
+/// A share between 0 and 1 as a percentage, with a decimal where it matters; only
+/// what is nothing or everything shows as 0 or 100 %.
 #[must_use]
 pub fn percent(share: f64) -> String {
     let percent = share * 100.0;
-    if percent == 0.0 || (10.0..=99.0).contains(&percent) || percent >= 99.95 {
-        format!("{percent:.0} %")
-    } else if percent < 0.1 {
-        "< 0.1 %".to_owned()
-    } else {
-        format!("{percent:.1} %")
+    match percent {
+        0.0 | 100.0 => format!("{percent:.0} %"),
+        ..0.1 => "< 0.1 %".to_owned(),
+        99.9.. => "> 99.9 %".to_owned(),
+        10.0..=90.0 => format!("{percent:.0} %"),
+        _ => format!("{percent:.1} %"),
     }
 }
 
@@ -115,5 +116,24 @@ impl Table {
             .filter(|cell| !matches!(cell, Cell::Empty))
             .peekable();
         cells.peek().is_some() && cells.all(|cell| matches!(cell, Cell::Number(_)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentages_round_neither_to_nothing_nor_to_all() {
+        let shown = [0.0, 0.0004, 0.0123, 0.456, 0.951, 0.9996, 1.0].map(percent);
+        let expected = [
+            "0 %", "< 0.1 %", "1.2 %", "46 %", "95.1 %", "> 99.9 %", "100 %",
+        ];
+        assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn estimates_show_a_decimal_only_where_there_is_one() {
+        assert_eq!([3.0, 3.25].map(estimate), ["3", "3.2"]);
     }
 }

@@ -5,9 +5,12 @@ use std::io::Write as _;
 
 use serde::Serialize;
 
-use kairos::patch::{
-    Build, Built, DataAction, Patch, Reason, Statistics, Transformer, Update, build,
-};
+use kairos::patch::{Built, DataAction, Patch, Reason, Statistics};
+use kairos::study::prepare::prepare;
+use kairos::subject::BuildOptions;
+
+use super::Project;
+use super::exit_code::ExitCode;
 
 /// Arguments of `kairos patch`.
 #[derive(Clone, Debug, clap::Args)]
@@ -86,7 +89,7 @@ pub fn human(built: &Built) -> String {
     let rebuilt = "functions rebuilt because data they use moves";
     list(&mut text, rebuilt, replaced(Reason::RefersToMoved));
     list(&mut text, "functions copied", replaced(Reason::Control));
-    let names = |functions: Vec<&crate::patch::FunctionName>| {
+    let names = |functions: Vec<&kairos::patch::FunctionName>| {
         functions.into_iter().map(|f| f.name.clone()).collect()
     };
     let added = patch.added.iter().map(|a| &a.function).collect();

@@ -6,7 +6,7 @@ use super::{ChangedRanges, Decision, Decisions, FunctionTable, ManualPoint, Poin
 use crate::binary::Address;
 use crate::patch::Patch;
 use crate::policy::Functions;
-use crate::trace::{Point, Stack, Trace, Wait};
+use crate::trace::{Point, Stack, Trace};
 
 /// Evaluates the registry for one patch; reused for every trace of its pair.
 pub struct Evaluator<'a> {
@@ -80,34 +80,42 @@ impl<'a> Evaluator<'a> {
     /// Decisions for every point and wait of `trace`. Points in the same state
     /// share one set of decisions.
     #[must_use]
-    pub fn evaluate(&self, trace: &Trace) -> Evaluation {
+    pub fn evaluate<'t>(&self, trace: &'t Trace) -> Evaluation {
         let mut evaluation = Evaluation::default();
-        let mut known: HashMap<(&str, Option<Address>, u32, &[u32]), u32> = HashMap::new();
-        let mut number = |role, entered, stack, others, distinct: &mut Vec<Decisions>| {
-            *known
-                .entry((role, entered, stack, others))
-                .or_insert_with(|| {
-                    let stacks = stacks_of(trace, stack, others);
-                    distinct.push(self.decide(role, entered, &stacks));
-                    u32::try_from(distinct.len() - 1).unwrap_or(u32::MAX)
-                })
+        let mut known: HashMap<State<'t>, u32> = HashMap::new();
+        let distinct = &mut evaluation.distinct;
+        let mut number = |state: State<'t>| {
+            *known.entry(state).or_insert_with(|| {
+                let stacks = stacks_of(trace, state.stack, state.others);
+                distinct.push(self.decide(state.role, state.entered, &stacks));
+                u32::try_from(distinct.len() - 1).unwrap_or(u32::MAX)
+            })
         };
-        for point in &trace.points {
-            let index = number(
-                &point.id.role.role,
-                Some(point.function),
-                point.stack,
-                &point.other_stacks,
-                &mut evaluation.distinct,
-            );
-            evaluation.of_point.push(index);
-        }
-        for Wait { role, stack, .. } in &trace.waits {
-            let index = number(&role.role, None, *stack, &[], &mut evaluation.distinct);
-            evaluation.of_wait.push(index);
-        }
+        let of_point = trace.points.iter().map(|point| State {
+            role: &point.id.role.role,
+            entered: Some(point.function),
+            stack: point.stack,
+            others: &point.other_stacks,
+        });
+        evaluation.of_point = of_point.map(&mut number).collect();
+        let of_wait = trace.waits.iter().map(|wait| State {
+            role: &wait.role.role,
+            entered: None,
+            stack: wait.stack,
+            others: &[],
+        });
+        evaluation.of_wait = of_wait.map(&mut number).collect();
         evaluation
     }
+}
+
+/// All that decisions depend on.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct State<'t> {
+    role: &'t str,
+    entered: Option<Address>,
+    stack: u32,
+    others: &'t [u32],
 }
 
 /// Stacks by index; an index that the trace lacks counts as incomplete, so that

@@ -1,5 +1,5 @@
 //! Manual points: places in the main loops that a developer chose (Kitsune,
-//! Ekiden, UpStare).
+//! Ekiden, `UpStare`).
 
 use serde::{Deserialize, Serialize};
 

@@ -59,27 +59,30 @@ impl Exporter for Markdown {
                     .max(3)
             })
             .collect();
+        let numeric: Vec<bool> = (0..widths.len())
+            .map(|column| table.is_numeric(column))
+            .collect();
         let mut text = format!("{}\n\n", table.title);
         for (place, row) in cells.iter().enumerate() {
-            for (column, cell) in row.iter().enumerate() {
-                let width = widths.get(column).copied().unwrap_or(0);
-                text.push_str(&if table.is_numeric(column) {
-                    format!("| {cell:>width$} ")
+            for ((cell, width), numeric) in row.iter().zip(&widths).zip(&numeric) {
+                let cell = if *numeric {
+                    format!("{cell:>width$}")
                 } else {
-                    format!("| {cell:<width$} ")
-                });
+                    format!("{cell:<width$}")
+                };
+                text.extend(["| ", &cell, " "]);
             }
             text.push_str("|\n");
             if place == 0 {
-                for (column, width) in widths.iter().enumerate() {
-                    let (dashes, end) = ("-".repeat(width + 1), table.is_numeric(column));
-                    text.push_str(&format!("|{dashes}{}", if end { ":" } else { "-" }));
+                for (width, numeric) in widths.iter().zip(&numeric) {
+                    let end = if *numeric { ":" } else { "-" };
+                    text.extend(["|", &"-".repeat(width + 1), end]);
                 }
                 text.push_str("|\n");
             }
         }
         for note in &table.notes {
-            text.push_str(&format!("\n{note}\n"));
+            text.extend(["\n", note, "\n"]);
         }
         Ok(text)
     }
@@ -115,7 +118,7 @@ impl Exporter for Terminal {
         }
         let mut text = format!("{}\n{shown}\n", table.title);
         for note in &table.notes {
-            text.push_str(&format!("{note}\n"));
+            text.extend([note, "\n"]);
         }
         Ok(text)
     }

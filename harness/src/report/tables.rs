@@ -1,7 +1,10 @@
 //! The tables of a report: data for other programs, and the study for people.
 
+use std::collections::BTreeMap;
+
+use crate::analysis::delay::Delays;
 use crate::analysis::rows::Outcome;
-use crate::analysis::statistics::Share;
+use crate::analysis::statistics::{Share, as_float};
 use crate::analysis::summary::{Group, GroupKind, PolicyMeasures};
 use crate::analysis::table::{Cell, estimate, percent};
 use crate::analysis::{Analysis, Summary, Table};
@@ -181,7 +184,6 @@ fn policy_cells(group: &Group, measures: Option<&PolicyMeasures>) -> [Cell; 2] {
 }
 
 fn fraction(part: u64, whole: u64) -> Option<f64> {
-    use crate::analysis::statistics::as_float;
     (whole > 0).then(|| as_float(part) / as_float(whole))
 }
 
@@ -220,19 +222,15 @@ pub fn delays(summary: &Summary) -> Table {
         .map(|(group, measures)| {
             let delays = measures.delays.as_ref();
             let allowed = fraction(measures.allowed, group.population);
-            let longest = delays.and_then(crate::analysis::delay::Delays::longest);
+            let longest = delays.and_then(Delays::longest);
             vec![
                 Cell::text(&group.name),
                 Cell::text(measures.policy),
                 allowed.map_or(Cell::Empty, |share| Cell::number(percent(share))),
                 milliseconds(delays.and_then(|delays| delays.quantile(0.5))),
                 milliseconds(delays.and_then(|delays| delays.quantile(0.95))),
-                milliseconds(longest.map(crate::analysis::statistics::as_float)),
-                Cell::optional(
-                    delays
-                        .and_then(crate::analysis::delay::Delays::share_never)
-                        .map(percent),
-                ),
+                milliseconds(longest.map(as_float)),
+                Cell::optional(delays.and_then(Delays::share_never).map(percent)),
             ]
         })
         .collect();
@@ -266,24 +264,30 @@ pub fn controls(run: &Run, summary: &Summary) -> Table {
         .iter()
         .filter(|group| group.arm != Arm::Update)
         .map(|group| {
-            let failing: u64 = group.tally.weights.count;
-            let (name, note) = match group.arm {
-                Arm::Sensitivity => ("sensitivity", "tests that fail are what is wanted"),
-                _ => ("control-arm", "tests that fail are violations"),
+            let failing = group.tally.failures();
+            let (name, violations, note) = match group.arm {
+                Arm::Sensitivity => (
+                    "sensitivity",
+                    Cell::Empty,
+                    format!("caught at {} points", estimate(failing)),
+                ),
+                Arm::Control | Arm::Update => {
+                    ("control-arm", Cell::estimate(failing), String::new())
+                }
             };
             vec![
                 Cell::text(&group.name),
                 Cell::Empty,
                 Cell::text(name),
-                Cell::number(failing),
-                Cell::estimate(group.tally.failures()),
+                Cell::number(group.tally.weights.count),
+                violations,
                 Cell::text(note),
             ]
         });
     let header = ["pair", "workload", "control", "tests", "violations", "note"];
     Table {
         name: "controls".to_owned(),
-        title: "Controls.".to_owned(),
+        title: "Controls: identical copies must never fail, applying nothing must change nothing, a broken version must be caught.".to_owned(),
         header: header.map(str::to_owned).to_vec(),
         rows: recorded.chain(arms).collect(),
         notes: Vec::new(),
@@ -293,7 +297,6 @@ pub fn controls(run: &Run, summary: &Summary) -> Table {
 /// What failed, by cause: the first place to look at.
 #[must_use]
 pub fn failures(rows: &[rows::TestRow]) -> Table {
-    use std::collections::BTreeMap;
     let mut causes: BTreeMap<(String, Outcome, &str), (u64, &rows::TestRow)> = BTreeMap::new();
     for row in rows {
         if row.outcome.is_failure() || row.outcome == Outcome::Flaky {

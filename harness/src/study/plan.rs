@@ -93,17 +93,19 @@ impl SessionKey {
     /// not the usual ones, so that rows of one run never share a name.
     #[must_use]
     pub fn label(&self) -> String {
-        let mut extra = Vec::new();
-        if self.scope != Scope::default() {
-            extra.push(self.scope.name());
-        }
-        if self.mechanism != DEFAULT_MECHANISM {
-            extra.push(&self.mechanism);
-        }
-        if extra.is_empty() {
-            self.pair.clone()
+        self.labelled(&self.pair)
+    }
+
+    /// `name` with scope and mechanism where they are not the usual ones.
+    #[must_use]
+    pub fn labelled(&self, name: &str) -> String {
+        let scope = (self.scope != Scope::default()).then_some(self.scope.name());
+        let mechanism = (self.mechanism != DEFAULT_MECHANISM).then_some(self.mechanism.as_str());
+        let unusual: Vec<&str> = scope.into_iter().chain(mechanism).collect();
+        if unusual.is_empty() {
+            name.to_owned()
         } else {
-            format!("{} ({})", self.pair, extra.join(", "))
+            format!("{name} ({})", unusual.join(", "))
         }
     }
 }

@@ -66,7 +66,7 @@ const fn as_weight(points: usize) -> f64 {
     points as f64
 }
 
-/// Steele, Lea and Flood's SplitMix64: small, and the same on every platform and
+/// Steele, Lea and Flood's `SplitMix64`: small, and the same on every platform and
 /// in every release, which a sample that others repeat must be.
 struct SplitMix(u64);
 

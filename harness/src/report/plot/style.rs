@@ -14,10 +14,34 @@ pub const PNG_SCALE: f32 = 1.2;
 
 /// Font families of the SVG; the PNG uses the first, which is embedded.
 pub const FONT: &str = "DejaVu Sans Condensed, Helvetica, Arial, sans-serif";
-/// Size of labels: 6.5 pt.
-pub const LABEL: u32 = 46;
-/// Size of names of pairs: 7 pt.
-pub const HEADING: u32 = 50;
+/// Size of labels in points.
+pub const LABEL_POINTS: f64 = 7.0;
+/// Size of names of pairs in points.
+pub const HEADING_POINTS: f64 = 7.0;
+
+/// A font size for the drawing library, which divides sizes by 1.24 when it
+/// writes SVG.
+#[must_use]
+pub fn font_size(points: f64) -> f64 {
+    units(points) * 1.24
+}
+
+/// Printer's points in drawing units.
+#[must_use]
+pub fn units(points: f64) -> f64 {
+    points * 25.4 / 72.0 * UNITS_PER_MM
+}
+
+/// Width of a text in drawing units, near enough for the gaps of a legend.
+#[must_use]
+pub fn text_width(text: &str, points: f64) -> f64 {
+    let of_em = |letter: char| match letter {
+        'i' | 'l' | 'j' | 't' | 'f' | 'r' | '-' | ' ' => 0.33,
+        'm' | 'w' => 0.80,
+        _ => 0.55,
+    };
+    text.chars().map(of_em).sum::<f64>() * units(points)
+}
 
 /// Text.
 pub const INK: RGBColor = RGBColor(0x20, 0x20, 0x20);

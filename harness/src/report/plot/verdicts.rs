@@ -90,15 +90,17 @@ fn bar_group(group: &Group) -> BarGroup {
     }
 }
 
-const MARGIN: i32 = 16;
-const BARS_LEFT: i32 = 330;
-const BARS_RIGHT: i32 = 1480;
-const BAR_HEIGHT: i32 = 50;
-const BAR_STEP: i32 = 58;
-const HEADING_HEIGHT: i32 = 66;
-const GROUP_GAP: i32 = 30;
-const LEGEND_ROW: i32 = 64;
-const SWATCH: i32 = 36;
+const MARGIN: i32 = 10;
+const BARS_LEFT: i32 = 310;
+const BARS_RIGHT: i32 = 1490;
+const RIGHT: i32 = 1690;
+const LABEL_GAP: i32 = 20;
+const BAR_HEIGHT: i32 = 54;
+const BAR_STEP: i32 = 62;
+const HEADING_HEIGHT: i32 = 68;
+const GROUP_GAP: i32 = 22;
+const LEGEND_ROW: i32 = 66;
+const SWATCH: i32 = 38;
 const AXIS_HEIGHT: i32 = 70;
 /// A failure that is rarer than this would vanish; it is drawn this wide.
 const NARROWEST: f64 = 7.0;
@@ -111,7 +113,7 @@ pub fn draw(figure: &Figure) -> Result<String, String> {
     let legend = legend(figure);
     let legend_height = legend.iter().map(|entry| entry.row + 1).max().unwrap_or(0) * LEGEND_ROW;
     let bars: i32 = figure.groups.iter().map(group_height).sum();
-    let height = MARGIN + legend_height + GROUP_GAP / 2 + bars + AXIS_HEIGHT;
+    let height = MARGIN + legend_height + GROUP_GAP + bars + AXIS_HEIGHT;
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -151,7 +153,8 @@ struct LegendEntry {
     row: i32,
 }
 
-/// Entries for the outcomes that occur, flowing into rows.
+/// Entries for the outcomes that occur: a row for those that pass, one for those
+/// counted apart, one for failures.
 fn legend(figure: &Figure) -> Vec<LegendEntry> {
     let occurs = |outcome: &Outcome| {
         figure
@@ -160,24 +163,67 @@ fn legend(figure: &Figure) -> Vec<LegendEntry> {
             .flat_map(|group| &group.bars)
             .any(|bar| bar.outcomes.contains_key(outcome))
     };
-    let right = BARS_RIGHT + 200;
-    let (mut x, mut row) = (MARGIN, 0);
+    let (mut x, mut row, mut kind) = (BARS_LEFT, 0, None);
     let mut entries = Vec::new();
     for outcome in style::ORDER.into_iter().filter(occurs) {
-        let letters = i32::try_from(outcome.name().len()).unwrap_or(0);
-        let width = SWATCH + 14 + letters * 26 + 34;
-        if x > MARGIN && x + width > right {
-            (x, row) = (MARGIN, row + 1);
+        if kind.is_some_and(|kind| kind != legend_label(outcome)) {
+            (x, row) = (BARS_LEFT, row + 1);
         }
+        kind = Some(legend_label(outcome));
         entries.push(LegendEntry { outcome, x, row });
-        x += width;
+        let text = whole(style::text_width(outcome.name(), style::LABEL_POINTS));
+        x += SWATCH + 12 + text + 36;
     }
     entries
+}
+
+const fn legend_label(outcome: Outcome) -> &'static str {
+    if outcome.is_pass() {
+        "passes"
+    } else if outcome.is_failure() {
+        "fails"
+    } else {
+        "apart"
+    }
 }
 
 struct Canvas<'a, 'b> {
     area: &'a DrawingArea<SVGBackend<'b>, plotters::coord::Shift>,
 }
+
+/// How a text looks and which of its sides is at its place.
+#[derive(Clone, Copy)]
+struct Lettering {
+    side: HPos,
+    colour: RGBColor,
+    bold: bool,
+}
+
+const LABEL: Lettering = Lettering {
+    side: HPos::Left,
+    colour: style::INK,
+    bold: false,
+};
+const ROW_LABEL: Lettering = Lettering {
+    side: HPos::Right,
+    ..LABEL
+};
+const HEADING: Lettering = Lettering {
+    bold: true,
+    ..LABEL
+};
+const REMARK: Lettering = Lettering {
+    colour: style::FAINT_INK,
+    ..LABEL
+};
+const NUMBER: Lettering = Lettering {
+    side: HPos::Right,
+    ..REMARK
+};
+const TICK: Lettering = Lettering {
+    side: HPos::Center,
+    ..REMARK
+};
 
 impl Canvas<'_, '_> {
     fn all(
@@ -190,107 +236,50 @@ impl Canvas<'_, '_> {
             .fill(&style::PAPER)
             .map_err(|error| error.to_string())?;
         for entry in legend {
-            let top = MARGIN + entry.row * LEGEND_ROW;
-            let middle = top + LEGEND_ROW / 2;
-            let half = SWATCH / 2;
-            let (left, right) = (entry.x, entry.x + SWATCH);
-            self.box_filled(
-                (left, middle - half),
-                (right, middle + half),
-                style::colour(entry.outcome),
-            )?;
-            self.text(
-                entry.outcome.name(),
-                (right + 14, middle),
-                style::LABEL,
-                style::INK,
-                HPos::Left,
-                false,
-            )?;
+            self.legend_entry(entry)?;
         }
-        let top = MARGIN + legend_height + GROUP_GAP / 2;
-        let bottom = top + figure.groups.iter().map(group_height).sum::<i32>();
-        self.axis(top + HEADING_HEIGHT, bottom)?;
-        let mut y = top;
+        let mut y = MARGIN + legend_height + GROUP_GAP;
+        self.text("points", (RIGHT, y + HEADING_HEIGHT / 2), NUMBER)?;
         for group in &figure.groups {
-            self.group(group, y, y == top)?;
+            self.group(group, y)?;
             y += group_height(group);
         }
-        Ok(())
-    }
-
-    fn axis(&self, top: i32, bottom: i32) -> Result<(), String> {
-        for quarter in 0..=4 {
-            let x = BARS_LEFT + (BARS_RIGHT - BARS_LEFT) * quarter / 4;
-            let line = PathElement::new(
-                vec![(x, top), (x, bottom - GROUP_GAP + 12)],
-                style::GRID.stroke_width(2),
-            );
-            self.draw(&line)?;
+        for (quarter, x) in quarters() {
             let label = format!("{} %", quarter * 25);
-            let place = (x, bottom + AXIS_HEIGHT / 2 - GROUP_GAP + 10);
-            self.text(
-                &label,
-                place,
-                style::LABEL,
-                style::FAINT_INK,
-                HPos::Center,
-                false,
-            )?;
+            self.text(&label, (x, y - GROUP_GAP + AXIS_HEIGHT / 2 + 8), TICK)?;
         }
         Ok(())
     }
 
-    fn group(&self, group: &BarGroup, top: i32, first: bool) -> Result<(), String> {
-        let middle = top + HEADING_HEIGHT / 2;
-        // Pairs have long names; a blank under the name keeps grid lines off it.
-        self.box_filled(
-            (0, top + 4),
-            (BARS_RIGHT + 10, top + HEADING_HEIGHT - 4),
-            style::PAPER,
-        )?;
-        self.text(
-            &group.name,
-            (MARGIN, middle),
-            style::HEADING,
-            style::INK,
-            HPos::Left,
-            true,
-        )?;
-        let right = BARS_RIGHT + 204;
-        if first {
-            self.text(
-                "points",
-                (right, middle),
-                style::LABEL,
-                style::FAINT_INK,
-                HPos::Right,
-                false,
-            )?;
+    fn legend_entry(&self, entry: &LegendEntry) -> Result<(), String> {
+        let middle = MARGIN + entry.row * LEGEND_ROW + LEGEND_ROW / 2;
+        if entry.x == BARS_LEFT {
+            let label = legend_label(entry.outcome);
+            self.text(label, (BARS_LEFT - LABEL_GAP, middle), ROW_LABEL)?;
         }
-        for (place, bar) in group.bars.iter().enumerate() {
-            let offset = BAR_STEP * i32::try_from(place).unwrap_or(0);
-            let y = top + HEADING_HEIGHT + offset;
+        self.box_filled(
+            (entry.x, middle - SWATCH / 2),
+            (entry.x + SWATCH, middle + SWATCH / 2),
+            style::colour(entry.outcome),
+        )?;
+        self.text(entry.outcome.name(), (entry.x + SWATCH + 12, middle), LABEL)
+    }
+
+    fn group(&self, group: &BarGroup, top: i32) -> Result<(), String> {
+        let heading = (MARGIN, top + HEADING_HEIGHT / 2);
+        self.text(&group.name, heading, HEADING)?;
+        for (_, x) in quarters() {
+            let bottom = top + group_height(group) - GROUP_GAP;
+            let line = vec![(x, top + HEADING_HEIGHT - 6), (x, bottom)];
+            self.draw(&PathElement::new(line, style::GRID.stroke_width(2)))?;
+        }
+        let mut y = top + HEADING_HEIGHT;
+        for bar in &group.bars {
             let middle = y + BAR_HEIGHT / 2;
-            let label = (BARS_LEFT - 20, middle);
-            self.text(
-                &bar.label,
-                label,
-                style::LABEL,
-                style::INK,
-                HPos::Right,
-                false,
-            )?;
+            self.text(&bar.label, (BARS_LEFT - LABEL_GAP, middle), ROW_LABEL)?;
             self.bar(bar, y)?;
-            let number = thousands(bar.allowed);
-            self.text(
-                &number,
-                (right, middle),
-                style::LABEL,
-                style::FAINT_INK,
-                HPos::Right,
-                false,
-            )?;
+            self.text(&thousands(bar.allowed), (RIGHT, middle), NUMBER)?;
+            y += BAR_STEP;
         }
         Ok(())
     }
@@ -305,15 +294,7 @@ impl Canvas<'_, '_> {
             } else {
                 "not tested"
             };
-            let place = (BARS_LEFT + 20, (top + bottom) / 2);
-            return self.text(
-                text,
-                place,
-                style::LABEL,
-                style::FAINT_INK,
-                HPos::Left,
-                false,
-            );
+            return self.text(text, (BARS_LEFT + LABEL_GAP, top + BAR_HEIGHT / 2), REMARK);
         }
         let mut left = f64::from(BARS_LEFT);
         for (outcome, width) in segments {
@@ -331,27 +312,17 @@ impl Canvas<'_, '_> {
         self.draw(&Rectangle::new([from, to], colour.filled()))
     }
 
-    fn text(
-        &self,
-        text: &str,
-        place: (i32, i32),
-        size: u32,
-        colour: RGBColor,
-        side: HPos,
-        bold: bool,
-    ) -> Result<(), String> {
-        let font = FontDesc::new(
-            FontFamily::Name(style::FONT),
-            f64::from(size),
-            if bold {
-                FontStyle::Bold
-            } else {
-                FontStyle::Normal
-            },
-        );
+    fn text(&self, text: &str, place: (i32, i32), look: Lettering) -> Result<(), String> {
+        let (points, weight) = if look.bold {
+            (style::HEADING_POINTS, FontStyle::Bold)
+        } else {
+            (style::LABEL_POINTS, FontStyle::Normal)
+        };
+        let family = FontFamily::Name(style::FONT);
+        let font = FontDesc::new(family, style::font_size(points), weight);
         let style = TextStyle::from(font)
-            .color(&colour)
-            .pos(Pos::new(side, VPos::Center));
+            .color(&look.colour)
+            .pos(Pos::new(look.side, VPos::Center));
         self.draw(&Text::new(text.to_owned(), place, style))
     }
 
@@ -362,6 +333,11 @@ impl Canvas<'_, '_> {
     {
         self.area.draw(element).map_err(|error| error.to_string())
     }
+}
+
+/// Places of the axis' labels: 0, 25, … 100 %.
+fn quarters() -> impl Iterator<Item = (i32, i32)> {
+    (0..=4).map(|quarter| (quarter, BARS_LEFT + (BARS_RIGHT - BARS_LEFT) * quarter / 4))
 }
 
 /// Outcomes of a bar from left to right with their widths, which add up to
@@ -394,7 +370,7 @@ fn thousands(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place) % 3 == 0 {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);

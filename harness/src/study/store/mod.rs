@@ -4,7 +4,8 @@
 pub mod lines;
 pub mod records;
 
-use std::collections::BTreeSet;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -263,9 +264,11 @@ impl Run {
     pub fn load(dir: &Path) -> Result<Self, StoreError> {
         Ok(Self {
             facts: read_facts(dir)?,
-            pairs: read_all(&dir.join(PAIRS))?,
-            sessions: read_all(&dir.join(SESSIONS))?,
-            plan: read_all(&dir.join(PLAN))?,
+            pairs: read_latest(&dir.join(PAIRS), |pair: &PairRecord| pair.pair.clone())?,
+            sessions: read_latest(&dir.join(SESSIONS), |session: &SessionRecord| {
+                session.session.clone()
+            })?,
+            plan: read_latest(&dir.join(PLAN), |test: &PlannedTest| test.id.clone())?,
             dir: dir.to_owned(),
         })
     }
@@ -285,8 +288,26 @@ impl Run {
     }
 }
 
-fn read_all<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, StoreError> {
-    Records::open(path)?.collect()
+/// All records of a file in the order of their first writing. A record that was
+/// written again, by a resumed run, counts once, as it was written last.
+fn read_latest<T, K>(path: &Path, key: impl Fn(&T) -> K) -> Result<Vec<T>, StoreError>
+where
+    T: DeserializeOwned,
+    K: std::hash::Hash + Eq,
+{
+    let mut records: Vec<T> = Vec::new();
+    let mut places: HashMap<K, usize> = HashMap::new();
+    for record in Records::open(path)? {
+        let record = record?;
+        match places.entry(key(&record)) {
+            Entry::Occupied(place) => records[*place.get()] = record,
+            Entry::Vacant(place) => {
+                place.insert(records.len());
+                records.push(record);
+            }
+        }
+    }
+    Ok(records)
 }
 
 fn read_facts(dir: &Path) -> Result<RunFacts, StoreError> {
@@ -340,13 +361,12 @@ fn run_id(facts: &RunFacts) -> String {
     let time = facts.started.replace(['-', ':'], "");
     let mut hash = Sha256::new();
     hash.update(format!("{facts:?} {}", std::process::id()));
-    let short: String = hash
+    let short = hash
         .finalize()
         .iter()
         .take(4)
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    format!("{time}-{short}")
+        .fold(0, |value: u32, byte| value << 8 | u32::from(*byte));
+    format!("{time}-{short:08x}")
 }
 
 #[cfg(test)]

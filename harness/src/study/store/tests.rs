@@ -132,3 +132,16 @@ fn divisions_follow_transformer_and_variant() {
         Division::LackingTransformer
     );
 }
+
+#[test]
+fn a_record_written_again_counts_once_as_written_last() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("records.jsonl");
+    let mut file = LineFile::open(&path).unwrap();
+    for record in [("a", 1), ("b", 2), ("a", 3)] {
+        file.append(&record).unwrap();
+    }
+    let records: Vec<(String, u32)> =
+        read_latest(&path, |record: &(String, u32)| record.0.clone()).unwrap();
+    assert_eq!(records, [("a".to_owned(), 3), ("b".to_owned(), 2)]);
+}
