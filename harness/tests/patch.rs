@@ -402,6 +402,41 @@ N:void show(void) { int (*f)(const char *) = abs(-1) ? atoi : 0; puts("new"); fp
 }
 
 #[test]
+fn every_form_of_library_link_is_understood() {
+    if !compiler() {
+        return;
+    }
+    let source = |text: &str| {
+        format!(
+            "#include <stdio.h>\n#include <stdlib.h>\nstatic int (*taken)(const char *) = atoi;\n\
+             void show(void) {{ int (*same)(const char *) = atoi; \
+             fprintf(stdout, \"{text} %d %d\\n\", atoi(\"5\"), taken == same); }}\n"
+        )
+    };
+    for flags in [
+        &["-Wl,-z,lazy"][..],
+        &["-Wl,-z,now"],
+        &["-Wl,-z,ibtplt"],
+        &["-Wl,-z,now", "-Wl,-z,ibtplt"],
+        &["-mdirect-extern-access"],
+        &["-mdirect-extern-access", "-fno-pie"],
+    ] {
+        let version = |text| {
+            let work = source(text);
+            Version::compile_with(&[("main.c", MAIN), ("work.c", &work)], flags)
+        };
+        let (old, new) = (version("old"), version("new"));
+        let patch = patch(&old, &new).expect("patch").patch;
+        assert_eq!(redirected(&patch), ["show"]);
+        assert!(patch.imports.is_empty(), "{flags:?}: {:?}", patch.imports);
+        let show = redirect(&patch, "show");
+        let atoi = old.open().plt("atoi").expect("called by the old program");
+        assert!(call_targets(&patch, show.new, show.new_size).contains(&atoi));
+        assert_eq!(old.run(&patch), "old 5 1\nnew 5 1\n", "{flags:?}");
+    }
+}
+
+#[test]
 fn thread_local_storage_is_shared_but_must_not_change() {
     if !compiler() {
         return;

@@ -64,7 +64,11 @@ impl Version {
         Self::compile_with(sources, &[])
     }
 
+    /// As [`Self::compile`], with more compiler flags; those that start with
+    /// `-Wl,` go to the link instead.
     pub fn compile_with(sources: &[(&str, &str)], extra: &[&str]) -> Self {
+        let (link, extra): (Vec<&str>, Vec<&str>) =
+            extra.iter().partition(|flag| flag.starts_with("-Wl,"));
         let folder = tempfile::tempdir().expect("temporary folder");
         let map = format!("-ffile-prefix-map={}=/src", folder.path().display());
         let mut units = Vec::new();
@@ -80,16 +84,15 @@ impl Version {
             let mut arguments = FLAGS.to_vec();
             arguments.extend([map.as_str(), "-c", "-o"]);
             arguments.push(object.to_str().expect("path"));
-            arguments.extend(extra);
+            arguments.extend(&extra);
             gcc(&arguments, &[&source]);
             units.push(((*name).to_owned(), object));
         }
         let program = folder.path().join("program");
         let objects: Vec<&Path> = units.iter().map(|(_, object)| object.as_path()).collect();
-        gcc(
-            &["-no-pie", "-o", program.to_str().expect("path")],
-            &objects,
-        );
+        let mut arguments = vec!["-no-pie", "-o", program.to_str().expect("path")];
+        arguments.extend(link);
+        gcc(&arguments, &objects);
         Self {
             folder,
             units,
