@@ -25,7 +25,7 @@ impl fmt::Display for FunctionName {
 /// keep their absolute path.
 #[must_use]
 pub fn relative_source(directory: &str, name: &str) -> String {
-    let whole = if name.starts_with('/') {
+    let whole = if name.starts_with('/') || directory.is_empty() {
         name.to_owned()
     } else {
         format!("{directory}/{name}")

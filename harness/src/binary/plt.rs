@@ -44,12 +44,13 @@ pub(super) fn read(elf_file: &object::File<'_>) -> LibraryLinks {
         }
     }
     for symbol in elf_file.dynamic_symbols() {
-        if symbol.is_undefined() && symbol.address() != 0 {
-            if let Ok(name) = symbol.name() {
-                links
-                    .canonical
-                    .insert(name.to_owned(), Address(symbol.address()));
-            }
+        if symbol.is_undefined()
+            && symbol.address() != 0
+            && let Ok(name) = symbol.name()
+        {
+            links
+                .canonical
+                .insert(name.to_owned(), Address(symbol.address()));
         }
     }
     // With branch tracking the callable entries are in .plt.sec and those of
@@ -59,14 +60,15 @@ pub(super) fn read(elf_file: &object::File<'_>) -> LibraryLinks {
             continue;
         };
         let Ok(code) = section.data() else { continue };
-        let entry_size = if section.align() >= 16 { 16 } else { entry_size };
+        let entry_size = if section.align() >= 16 {
+            16
+        } else {
+            entry_size
+        };
         for (slot, at) in indirect_jumps(code, section.address()) {
             if let Some(name) = slots.get(&slot) {
                 let entry = section.address() + (at - section.address()) / entry_size * entry_size;
-                links
-                    .plt
-                    .entry(name.clone())
-                    .or_insert(Address(entry));
+                links.plt.entry(name.clone()).or_insert(Address(entry));
             }
         }
     }

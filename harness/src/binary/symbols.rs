@@ -16,6 +16,7 @@ pub(super) struct Symbol {
     pub(super) address: Address,
     pub(super) size: u64,
     pub(super) kind: SymbolKind,
+    /// Whether other files of the program can refer to it.
     pub(super) global: bool,
     pub(super) section: Option<object::SectionIndex>,
 }
@@ -84,10 +85,21 @@ fn finish(
     group: &mut Vec<Symbol>,
     symbols: &mut Vec<Symbol>,
 ) {
+    if name.is_empty() {
+        // Hidden symbols of all files; the linker made them local.
+        symbols.extend(group.drain(..).map(|symbol| Symbol {
+            file: by_address.get(&symbol.address).map(|f| (*f).to_owned()),
+            global: true,
+            ..symbol
+        }));
+        return;
+    }
     let base = name.rsplit('/').next().unwrap_or(name);
     let file = match by_base.get(base).map(Vec::as_slice) {
         Some([only]) => Some(*only),
-        _ => group.iter().find_map(|s| by_address.get(&s.address).copied()),
+        _ => group
+            .iter()
+            .find_map(|s| by_address.get(&s.address).copied()),
     };
     symbols.extend(group.drain(..).map(|symbol| Symbol {
         file: file.map(str::to_owned),

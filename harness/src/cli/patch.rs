@@ -106,7 +106,7 @@ pub fn human(built: &Built) -> String {
             .data
             .iter()
             .filter(|action| data_kind(action) == kind)
-            .map(|action| data_text(action))
+            .map(data_text)
             .collect();
         list(&mut text, title, of_kind);
     }
@@ -171,4 +171,3 @@ fn data_text(action: &DataAction) -> String {
         } => format!("{name}[{old_size}→{new_size}]"),
     }
 }
-

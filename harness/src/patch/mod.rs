@@ -1,9 +1,11 @@
 //! The update itself: what changed between two builds, and the code image that
 //! a stopped process receives.
 
+mod assemble;
 mod build;
 mod closure;
 mod compare;
+mod control;
 mod error;
 mod fingerprint;
 mod link;
@@ -17,10 +19,10 @@ mod warnings;
 
 use serde::{Deserialize, Serialize};
 
-
 use crate::binary::Address;
 pub use crate::binary::FunctionName;
-pub use build::{Built, Selection, Statistics, Update, build, build_broken, build_control};
+pub use build::{Built, Statistics, Update, build};
+pub use control::{Selection, build_broken, build_control};
 pub use error::PatchError;
 pub use transform::{Compile, Transformer};
 pub use version::{Build, ObjectUnit};

@@ -220,7 +220,10 @@ impl<'a> Reducer<'a> {
             }
         };
         if relocation.is_thread_local() && !matches!(link, Link::ThreadOffset(_)) {
-            return Err(refused("a thread-local object", "it is not the program's own"));
+            return Err(refused(
+                "a thread-local object",
+                "it is not the program's own",
+            ));
         }
         self.object.add_relocation(
             section,
@@ -326,9 +329,9 @@ impl<'a> Reducer<'a> {
             ),
         };
         self.code = Some(section);
-        let offset = self
-            .object
-            .append_section_data(section, &[0xff, 0x25, 0, 0, 0, 0, 0x66, 0x90], 8);
+        let offset =
+            self.object
+                .append_section_data(section, &[0xff, 0x25, 0, 0, 0, 0, 0x66, 0x90], 8);
         // The section was made here, so that this cannot fail on its kind.
         _ = self.object.add_relocation(
             section,

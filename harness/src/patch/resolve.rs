@@ -43,15 +43,13 @@ impl Resolver<'_> {
         section: usize,
         relocation: &Relocation,
     ) -> Result<Link, PatchError> {
-        let executable = self.new.units[unit].sections[section].executable;
-        let refused = |target: &str, why: &str| {
-            let unit = &self.new.units[unit];
-            PatchError::Reference {
-                file: unit.source.clone(),
-                place: unit.place_name(section).to_owned(),
-                target: target.to_owned(),
-                why: why.to_owned(),
-            }
+        let unit_object = &self.new.units[unit];
+        let executable = unit_object.sections[section].executable;
+        let refused = |target: &str, why: &str| PatchError::Reference {
+            file: unit_object.source.clone(),
+            place: unit_object.place_name(section).to_owned(),
+            target: target.to_owned(),
+            why: why.to_owned(),
         };
         match self.new.target(unit, relocation) {
             Target::Item { id, value } => {
@@ -67,11 +65,13 @@ impl Resolver<'_> {
                 })
             }
             Target::Unnamed { section, value } => {
-                let target = &self.new.units[unit].sections[section];
-                if target.writable && target.size > 0 {
+                let target = &unit_object.sections[section];
+                // Every variable of a C source has a symbol; what has none is a
+                // template that the compiler copies from, writable section or not.
+                if target.writable && target.size > 0 && !unit_object.source.ends_with(".c") {
                     return Err(refused(
                         &target.name,
-                        "writable data without a symbol; compile it with -fdata-sections",
+                        "writable data without a symbol, which might be a variable",
                     ));
                 }
                 Ok(Link::Image {
@@ -113,10 +113,7 @@ impl Resolver<'_> {
                 _ => Some(image),
             },
             ItemKind::ThreadLocal => {
-                let offset = self
-                    .old
-                    .program
-                    .thread_offset(start?.plus(value).0)?;
+                let offset = self.old.program.thread_offset(start?.plus(value).0)?;
                 Some(Link::ThreadOffset(offset))
             }
         }

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use object::read::elf::{ElfFile64, ElfSection64, SectionHeader};
 use object::{
-    Endianness, Object, ObjectSection, ObjectSymbol, RelocationFlags, RelocationTarget, SectionFlags,
-    SectionKind, SymbolKind, SymbolSection, elf,
+    Endianness, Object, ObjectSection, ObjectSymbol, RelocationFlags, RelocationTarget,
+    SectionFlags, SectionKind, SymbolKind, SymbolSection, elf,
 };
 
 use super::PatchError;
@@ -254,15 +254,16 @@ impl Unit {
             let Some(item) = &mut section.item else {
                 continue;
             };
-            if item.kind != ItemKind::Function && !item.global {
-                if let Some(base) = without_number(&item.name) {
-                    let users: Vec<_> = users.remove(&index).into_iter().flatten().collect();
-                    item.name = if users.is_empty() {
-                        base.to_owned()
-                    } else {
-                        format!("{}.{base}", users.join("+"))
-                    };
-                }
+            if item.kind != ItemKind::Function
+                && !item.global
+                && let Some(base) = without_number(&item.name)
+            {
+                let users: Vec<_> = users.remove(&index).into_iter().flatten().collect();
+                item.name = if users.is_empty() {
+                    base.to_owned()
+                } else {
+                    format!("{}.{base}", users.join("+"))
+                };
             }
             let count = seen.entry(item.name.clone()).or_default();
             *count += 1;
@@ -293,7 +294,10 @@ fn without_number(name: &str) -> Option<&str> {
         .then_some(base)
 }
 
-fn read_section(section: &ElfSection64<'_, '_, Endianness>, endian: Endianness) -> object::Result<Section> {
+fn read_section(
+    section: &ElfSection64<'_, '_, Endianness>,
+    endian: Endianness,
+) -> object::Result<Section> {
     let header = section.elf_section_header();
     let name = section.name()?.to_owned();
     let SectionFlags::Elf { sh_flags, .. } = section.flags() else {
@@ -330,9 +334,11 @@ fn read_section(section: &ElfSection64<'_, '_, Endianness>, endian: Endianness) 
         alloc,
         executable: sh_flags.contains(elf::SHF_EXECINSTR),
         writable: sh_flags.contains(elf::SHF_WRITE) && !name.starts_with(".data.rel.ro"),
-        merge: sh_flags
-            .contains(elf::SHF_MERGE)
-            .then(|| usize::try_from(header.sh_entsize(endian)).unwrap_or(1).max(1)),
+        merge: sh_flags.contains(elf::SHF_MERGE).then(|| {
+            usize::try_from(header.sh_entsize(endian))
+                .unwrap_or(1)
+                .max(1)
+        }),
         strings: sh_flags.contains(elf::SHF_STRINGS),
         zeroed,
         align: section.align().max(1),

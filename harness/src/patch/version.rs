@@ -104,8 +104,7 @@ impl Version {
                     section,
                 };
                 if self.addresses.contains_key(&id) {
-                    self.globals
-                        .insert(symbol.name.clone(), (id, symbol.value));
+                    self.globals.insert(symbol.name.clone(), (id, symbol.value));
                 }
             }
         }
@@ -189,11 +188,7 @@ impl Version {
 }
 
 /// Address of an item in the linked program, `None` where it is not there.
-fn address_of(
-    program: &Program,
-    unit: &Unit,
-    item: &Item,
-) -> Result<Option<Address>, PatchError> {
+fn address_of(program: &Program, unit: &Unit, item: &Item) -> Result<Option<Address>, PatchError> {
     let symbol = &unit.symbols[item.symbol];
     let start = |address: Address| Address(address.0.wrapping_sub(symbol.value));
     if symbol.global {

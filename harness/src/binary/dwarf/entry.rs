@@ -142,7 +142,9 @@ impl Entry {
             }
             // An absent bound and `[]` are the same; a bound of -1 is `[0]`.
             c::DW_AT_upper_bound => {
-                self.count = value.sdata_value().map(|b| b.wrapping_add(1).cast_unsigned());
+                self.count = value
+                    .sdata_value()
+                    .map(|b| b.wrapping_add(1).cast_unsigned());
             }
             c::DW_AT_count => self.count = value.udata_value(),
             c::DW_AT_declaration => self.declaration = true,

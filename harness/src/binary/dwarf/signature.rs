@@ -45,10 +45,11 @@ pub(super) fn read_unit(
         let Some(target) = entry.type_offset.and_then(|o| entries.at_offset(o)) else {
             continue;
         };
-        if entries.list[target].name.is_none() && is_named_kind(entries.list[target].tag) {
-            if let Some(name) = &entry.name {
-                typedef_names.entry(target).or_insert_with(|| name.clone());
-            }
+        if entries.list[target].name.is_none()
+            && is_named_kind(entries.list[target].tag)
+            && let Some(name) = &entry.name
+        {
+            typedef_names.entry(target).or_insert_with(|| name.clone());
         }
     }
     let types = UnitTypes {

@@ -64,7 +64,9 @@ impl Calls {
         for id in version.items() {
             calls.scan(version, id);
             if version.kind(id) == ItemKind::Function {
-                calls.loops.insert(id, backward_jumps(&version.section(id).bytes));
+                calls
+                    .loops
+                    .insert(id, backward_jumps(&version.section(id).bytes));
             }
         }
         calls
@@ -211,9 +213,12 @@ impl Calls {
                 .filter(|id| {
                     !self.callers(**id).all(|caller| {
                         only.contains(&caller)
-                            && self.calls.get(&caller).into_iter().flatten().all(|call| {
-                                call.callee != **id || call.offset <= last(&caller)
-                            })
+                            && self
+                                .calls
+                                .get(&caller)
+                                .into_iter()
+                                .flatten()
+                                .all(|call| call.callee != **id || call.offset <= last(&caller))
                     })
                 })
                 .copied()

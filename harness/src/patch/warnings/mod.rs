@@ -69,7 +69,8 @@ fn spelling(prototype: &Prototype) -> String {
     if prototype.variadic {
         parts.push("...".to_owned());
     }
-    format!("{} ({})", prototype.result, parts.join(", "))
+    // The tag of an anonymous record is how types are told apart, not C.
+    format!("{} ({})", prototype.result, parts.join(", ")).replace("typedef ", "")
 }
 
 fn parameter(parameter: &Parameter) -> String {
