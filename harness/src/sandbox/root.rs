@@ -3,8 +3,7 @@
 //! machine outside it can be read or written by a subject.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{FileExt, symlink};
 use std::path::{Path, PathBuf};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -75,7 +74,10 @@ impl Root {
     /// # Errors
     /// When the kernel refuses the write.
     pub fn set_last_pid(&mut self, last: u32) -> Result<(), SandboxError> {
-        write!(self.last_pid, "{last}").map_err(SandboxError::file("write", "ns_last_pid"))
+        // The kernel takes a setting only at the start of its file.
+        self.last_pid
+            .write_all_at(last.to_string().as_bytes(), 0)
+            .map_err(SandboxError::file("write", "ns_last_pid"))
     }
 }
 

@@ -122,9 +122,13 @@ impl Tree {
             }
             let stopped = Stopped::reported(pid);
             if status >> 16 == libc::PTRACE_EVENT_EXEC {
+                // The event comes inside execve, whose return would overwrite the
+                // registers of an injected call: go on to its exit.
+                stopped.resume(Until::SystemCall, 0)?;
+                wait_for(pid)?;
                 let mut tree = Self::default();
                 tree.adopt(pid, None)?;
-                return Ok((tree, stopped));
+                return Ok((tree, Stopped::reported(pid)));
             }
             stopped.resume(Until::Event, 0)?;
         }
