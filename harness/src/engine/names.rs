@@ -121,7 +121,10 @@ impl<'a> RoleNames<'a> {
                         .as_deref()
                         .is_none_or(|function| stack.contains(&function))
             })
-            .map_or_else(|| format!("{}-child", parent.role), |rule| rule.name.clone());
+            .map_or_else(
+                || format!("{}-child", parent.role),
+                |rule| rule.name.clone(),
+            );
         self.number(role)
     }
 
@@ -158,7 +161,10 @@ mod tests {
         let mut names = RoleNames::new(&rules);
         let listener = names.first();
         assert!(names.needs_stack(&listener));
-        assert_eq!(names.child(&listener, &["main", "resolve"]).to_string(), "resolver#1");
+        assert_eq!(
+            names.child(&listener, &["main", "resolve"]).to_string(),
+            "resolver#1"
+        );
         assert_eq!(names.child(&listener, &["main"]).to_string(), "session#1");
         let session = names.child(&listener, &["main"]);
         assert_eq!(session.to_string(), "session#2");

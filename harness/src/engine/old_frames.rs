@@ -135,7 +135,9 @@ impl OldFrames {
     /// Whether an old frame has run since the update and is still active.
     #[must_use]
     pub fn running(&self) -> bool {
-        self.frames.iter().any(|frame| frame.state == State::Running)
+        self.frames
+            .iter()
+            .any(|frame| frame.state == State::Running)
     }
 }
 

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::sys::signal::{SigSet, Signal, SigmaskHow, kill, sigprocmask};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::ftruncate;
 
@@ -157,7 +157,8 @@ impl Restart {
         self.tools.unwinder.forget_processes();
         self.root.set_last_pid(LAST_PID)?;
         clear(&self.coverage)?;
-        let folder = RunFolder::create(&self.spec.entries, &self.spec.program_inside(mode.version))?;
+        let folder =
+            RunFolder::create(&self.spec.entries, &self.spec.program_inside(mode.version))?;
         let result = self.run_in_folder(mode, watcher, finish);
         processes::end_all();
         drop(folder);
@@ -250,7 +251,9 @@ impl Restart {
                 // A fresh file: the last run's descriptors must not share it.
                 let _ = std::fs::remove_file(path);
             }
-            Ok(options.open(path).map_err(SandboxError::file("open", path))?)
+            Ok(options
+                .open(path)
+                .map_err(SandboxError::file("open", path))?)
         };
         let input = open("/dev/null", false)?;
         let output = open("/kairos/stdout", true)?;
@@ -441,7 +444,9 @@ fn stop(
 }
 
 fn both(mut session: Played, probe: Played, session_exchanges: usize) -> Played {
-    session.exchanges.resize_with(session_exchanges, BTreeMap::new);
+    session
+        .exchanges
+        .resize_with(session_exchanges, BTreeMap::new);
     session.exchanges.extend(probe.exchanges);
     session.stall = probe.stall;
     session.longest = session.longest.longest(probe.longest);

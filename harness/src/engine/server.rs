@@ -105,7 +105,11 @@ impl Parts<'_> {
     ) -> Result<(), HostError> {
         for (index, process) in self.tree.living() {
             for thread in &process.threads {
-                counter::set(&process.memory, thread.ordinal, value(index, thread.ordinal))?;
+                counter::set(
+                    &process.memory,
+                    thread.ordinal,
+                    value(index, thread.ordinal),
+                )?;
             }
         }
         Ok(())
@@ -143,7 +147,11 @@ impl Parts<'_> {
         Ok(Fault {
             address,
             function: name(address),
-            stack: walk.frames.iter().map(|frame| name(frame.address)).collect(),
+            stack: walk
+                .frames
+                .iter()
+                .map(|frame| name(frame.address))
+                .collect(),
         })
     }
 }
@@ -322,7 +330,9 @@ impl<'a> Server<'a> {
                     .breakpoints
                     .contains(address)
                 {
-                    self.parts.tree.step_over(process, stopped, address, until)?;
+                    self.parts
+                        .tree
+                        .step_over(process, stopped, address, until)?;
                     return Ok(());
                 }
             }
@@ -464,7 +474,7 @@ impl Host for Server<'_> {
         if next < self.session_exchanges {
             self.watcher.exchange_begins(&mut self.parts, next)?;
         } else if next == self.session_exchanges && self.instrumented {
-            // Probe and stop are no update points.
+            self.watcher.session_over();
             self.parts.set_counters(&mut |_, _| counter::NEVER)?;
         }
         Ok(())

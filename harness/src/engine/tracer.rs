@@ -110,6 +110,10 @@ impl Watcher for Tracer {
         Ok(())
     }
 
+    fn session_over(&mut self) {
+        self.recording = false;
+    }
+
     fn first_count(&mut self, _parts: &Parts<'_>, _process: ProcessIndex, _thread: u32) -> u64 {
         if self.recording { 1 } else { counter::NEVER }
     }
@@ -127,11 +131,17 @@ impl Watcher for Tracer {
         stopped: &Stopped,
         function: Address,
     ) -> Result<i32, HostError> {
+        if !self.recording {
+            return Ok(0);
+        }
         let walk = parts.walk(process, stopped, Some(function))?;
         let stack = self.intern(walk.stack());
         let index = self.entries.entry((process, thread)).or_insert(0);
         *index += 1;
-        let seen = self.occurrences.entry((process, thread, stack)).or_insert(0);
+        let seen = self
+            .occurrences
+            .entry((process, thread, stack))
+            .or_insert(0);
         let occurrence = *seen;
         *seen += 1;
         self.points.push(Point {

@@ -12,12 +12,12 @@ use super::watch::Watcher;
 use crate::binary::Address;
 use crate::sandbox::run_folder::point_program_at;
 use crate::trace::fingerprint;
+use crate::tracee::Stopped;
 use crate::tracee::apply::{Outcome, apply};
 use crate::tracee::counter::{self, NEVER};
 use crate::tracee::stopped::Until;
 use crate::tracee::tree::ProcessIndex;
 use crate::tracee::unwind::Walk;
-use crate::tracee::Stopped;
 use crate::verdict::observation::Update;
 use crate::world::HostError;
 
@@ -261,7 +261,10 @@ impl Watcher for Updater<'_> {
                     .own(function)
                     .map_or("?", |own| own.name.as_str());
                 self.update = Update::NotReached {
-                    reason: format!("entry {} is of {found}, on another stack", self.point.id.index),
+                    reason: format!(
+                        "entry {} is of {found}, on another stack",
+                        self.point.id.index
+                    ),
                 };
             }
         }

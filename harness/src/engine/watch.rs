@@ -37,6 +37,10 @@ pub trait Watcher {
         Ok(())
     }
 
+    /// The session is over and no entry is an update point any more: probe and stop
+    /// follow.
+    fn session_over(&mut self) {}
+
     /// What the entry counter of a new thread or process starts with.
     fn first_count(&mut self, _parts: &Parts<'_>, _process: ProcessIndex, _thread: u32) -> u64 {
         NEVER

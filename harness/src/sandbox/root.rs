@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::statvfs::{FsFlags, statvfs};
 
-use super::namespaces::Identity;
 use super::SandboxError;
+use super::namespaces::Identity;
 
 /// Where a build is found inside the sandbox.
 #[derive(Clone, Debug)]
@@ -52,7 +52,15 @@ pub fn enter(identity: Identity, builds: &[Mounted]) -> Result<Root, SandboxErro
         mirror(&root, name)?;
     }
     for name in [
-        "dev", "proc", "etc", "tmp", "var/tmp", "home/kairos", "kairos/run", "run", "root",
+        "dev",
+        "proc",
+        "etc",
+        "tmp",
+        "var/tmp",
+        "home/kairos",
+        "kairos/run",
+        "run",
+        "root",
     ] {
         folder(&root.join(name))?;
     }
@@ -195,7 +203,10 @@ fn generate_etc(etc: &Path, identity: Identity) -> Result<(), SandboxError> {
         ("passwd", passwd.as_str()),
         ("group", group.as_str()),
         ("hosts", "127.0.0.1 localhost kairos\n::1 localhost\n"),
-        ("nsswitch.conf", "passwd: files\ngroup: files\nhosts: files\n"),
+        (
+            "nsswitch.conf",
+            "passwd: files\ngroup: files\nhosts: files\n",
+        ),
         ("resolv.conf", ""),
         ("host.conf", "multi on\n"),
         ("services", "ftp 21/tcp\nftp-data 20/tcp\nhttp 80/tcp\n"),
@@ -247,7 +258,6 @@ fn mount_proc(root: &Path) -> Result<File, SandboxError> {
 fn turn_to(root: &Path) -> Result<(), SandboxError> {
     nix::unistd::chdir(root).map_err(SandboxError::refused("entering the new root"))?;
     nix::unistd::pivot_root(".", ".").map_err(SandboxError::refused("pivot_root"))?;
-    umount2(".", MntFlags::MNT_DETACH)
-        .map_err(SandboxError::refused("dropping the old root"))?;
+    umount2(".", MntFlags::MNT_DETACH).map_err(SandboxError::refused("dropping the old root"))?;
     nix::unistd::chdir("/").map_err(SandboxError::refused("entering the new root"))
 }

@@ -7,6 +7,8 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use nix::mount::{MntFlags, umount2};
+use nix::sys::stat::utimes;
+use nix::sys::time::TimeVal;
 use serde::{Deserialize, Serialize};
 
 use super::SandboxError;
@@ -45,6 +47,11 @@ impl RunFolder {
         }
         for entry in entries {
             make(entry)?;
+        }
+        // Listings show times: they must not depend on when the test ran. Folders
+        // last, since making what is in them changes theirs.
+        for entry in entries.iter().rev() {
+            date(&Path::new(RUN_FOLDER).join(&entry.path))?;
         }
         point_program_at(program)?;
         Ok(folder)
@@ -87,6 +94,13 @@ fn make(entry: &Entry) -> Result<(), SandboxError> {
     .map_err(SandboxError::file("make", path.display()))
 }
 
+/// Gives a file or folder a fixed time: 2020-01-01 00:00:00 UTC.
+fn date(path: &Path) -> Result<(), SandboxError> {
+    let fixed = TimeVal::new(1_577_836_800, 0);
+    utimes(path, &fixed, &fixed)
+        .map_err(SandboxError::refused(format!("dating {}", path.display())))
+}
+
 /// Reads the files under the run folder whose relative path `wanted` accepts.
 /// What cannot be read is reported as such: it is part of the end state.
 #[must_use]
@@ -102,8 +116,7 @@ pub fn read_files(wanted: &dyn Fn(&str) -> bool) -> BTreeMap<String, Vec<u8>> {
         };
         let relative = relative.to_string_lossy().into_owned();
         if found.file_type().is_file() && wanted(&relative) {
-            let content =
-                fs::read(found.path()).unwrap_or_else(|e| format!("<{e}>").into_bytes());
+            let content = fs::read(found.path()).unwrap_or_else(|e| format!("<{e}>").into_bytes());
             files.insert(relative, content);
         }
     }

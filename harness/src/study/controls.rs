@@ -70,9 +70,9 @@ impl Arm<'_> {
     }
 
     fn engine(&self, patch: &crate::patch::Patch) -> Result<RemoteEngine, StudyError> {
-        let spec = self
-            .pair
-            .session(&self.session.record.session.workload, patch, self.processor)?;
+        let spec =
+            self.pair
+                .session(&self.session.record.session.workload, patch, self.processor)?;
         let mut engine = RemoteEngine::start(self.executable, &spec)?;
         engine.set_limits(self.session.limits)?;
         Ok(engine)
@@ -89,7 +89,10 @@ impl Arm<'_> {
         };
         let judgement = judge(&expected, &request.id, seen);
         (!judgement.verdict.is_pass()).then(|| {
-            format!("{} {} at {}", judgement.verdict, judgement.cause, request.id)
+            format!(
+                "{} {} at {}",
+                judgement.verdict, judgement.cause, request.id
+            )
         })
     }
 
@@ -152,10 +155,18 @@ impl Arm<'_> {
             for point in &before {
                 let seen = engine.test(point, true)?;
                 if self.violation(point, &seen).is_none() {
-                    missed.push(format!("a broken {function} was not caught at {}", point.id));
+                    missed.push(format!(
+                        "a broken {function} was not caught at {}",
+                        point.id
+                    ));
                 }
             }
-            return Ok(self.control("sensitivity", before.len(), &missed, &format!("broken {function}")));
+            return Ok(self.control(
+                "sensitivity",
+                before.len(),
+                &missed,
+                &format!("broken {function}"),
+            ));
         }
         let _ = first;
         let missed = vec!["no function could be found whose breaking shows".to_owned()];
@@ -198,4 +209,3 @@ impl Arm<'_> {
             .collect()
     }
 }
-

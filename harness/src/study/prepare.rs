@@ -90,7 +90,16 @@ pub fn prepare<'a>(
         Some(path) => lines_of(path),
         None => 0,
     };
-    finish(subject, pair.id.clone(), Arm::Update, old, new, built, workloads, transformer_lines)
+    finish(
+        subject,
+        pair.id.clone(),
+        Arm::Update,
+        old,
+        new,
+        built,
+        workloads,
+        transformer_lines,
+    )
 }
 
 /// Builds a version and the control arm over it: the new version is the old one.
@@ -258,7 +267,10 @@ impl PreparedPair<'_> {
             program: PROGRAM_LINK,
         };
         let mut environment = vec![
-            ("PATH".to_owned(), "/usr/bin:/bin:/usr/sbin:/sbin".to_owned()),
+            (
+                "PATH".to_owned(),
+                "/usr/bin:/bin:/usr/sbin:/sbin".to_owned(),
+            ),
             ("LANG".to_owned(), "C".to_owned()),
             ("TZ".to_owned(), "UTC".to_owned()),
             ("HOME".to_owned(), "/home/kairos".to_owned()),

@@ -14,11 +14,14 @@ use super::plan::PlannedTest;
 use super::prepare::{PreparedPair, prepare, prepare_control};
 use super::progress::Progress;
 use super::session::{self, Choice, PreparedSession};
-use super::store::{Control, EngineChoice, KairosFacts, MachineFacts, RunFacts, RunStore, TestRecord};
+use super::store::{
+    Control, EngineChoice, KairosFacts, MachineFacts, RunFacts, RunStore, TestRecord,
+};
 use super::{StudyError, store::StoreError};
 use crate::engine::RemoteEngine;
 use crate::subject::{BuildOptions, Catalogue, Pair, Subject};
 use crate::verdict::Observation;
+use crate::verdict::observation::Update;
 
 /// The definition of "changed function" in force, for `run.json`.
 pub const DEFINITION_OF_CHANGED: &str =
@@ -260,7 +263,13 @@ fn prepare_session(
     };
     let session = session::prepare(pair, workload, &spec, &mut engine, choice)?;
     drop(engine);
-    let controls = controls::run(pair, &session, &options.executable, processor, options.extent)?;
+    let controls = controls::run(
+        pair,
+        &session,
+        &options.executable,
+        processor,
+        options.extent,
+    )?;
     Ok((session, controls))
 }
 
@@ -307,10 +316,12 @@ impl Tests<'_> {
                     scope.spawn(move || self.work(processor, chunks, next))
                 })
                 .collect();
-            workers.into_iter().try_for_each(|worker| match worker.join() {
-                Ok(result) => result,
-                Err(panic) => std::panic::resume_unwind(panic),
-            })
+            workers
+                .into_iter()
+                .try_for_each(|worker| match worker.join() {
+                    Ok(result) => result,
+                    Err(panic) => std::panic::resume_unwind(panic),
+                })
         })
     }
 
@@ -378,7 +389,11 @@ impl Tests<'_> {
         let failed = judgement.verdict.is_failure();
         if failed {
             for _ in 0..self.options.repeat {
-                observations.push(engine.test(&request, true)?);
+                let again = engine.test(&request, true)?;
+                // A repeat that misses the point says nothing about it.
+                if !matches!(again.update, Update::NotReached { .. }) {
+                    observations.push(again);
+                }
             }
             self.failures.fetch_add(1, Ordering::Relaxed);
         }
@@ -438,7 +453,10 @@ fn facts(options: &Options, build: &BuildOptions, chosen: &[(&Subject, &Pair)]) 
 
 fn kairos_facts() -> KairosFacts {
     let git = |arguments: &[&str]| {
-        let output = std::process::Command::new("git").args(arguments).output().ok()?;
+        let output = std::process::Command::new("git")
+            .args(arguments)
+            .output()
+            .ok()?;
         let text = String::from_utf8(output.stdout).ok()?;
         output.status.success().then(|| text.trim().to_owned())
     };
@@ -455,8 +473,14 @@ fn hashes(chosen: &[(&Subject, &Pair)]) -> std::collections::BTreeMap<String, St
     let mut hashes = std::collections::BTreeMap::new();
     for (subject, pair) in chosen {
         let manifests = [
-            (format!("subjects/{}/subject.toml", subject.name), subject.manifest()),
-            (format!("update-pairs/{}/pair.toml", pair.id), pair.manifest()),
+            (
+                format!("subjects/{}/subject.toml", subject.name),
+                subject.manifest(),
+            ),
+            (
+                format!("update-pairs/{}/pair.toml", pair.id),
+                pair.manifest(),
+            ),
         ];
         for (name, path) in manifests {
             if let Ok(content) = std::fs::read(path) {

@@ -18,7 +18,7 @@ use crate::workload::script::Specification;
 use crate::world::Limits;
 
 /// How often each version is run unpatched; all runs must agree.
-const BASELINE_RUNS: usize = 2;
+const BASELINE_RUNS: usize = 3;
 
 /// A session that is ready to be tested.
 pub struct PreparedSession {
@@ -47,7 +47,12 @@ impl SessionFacts {
             after_update: record
                 .after_update
                 .iter()
-                .map(|right| ((right.exchange, right.connection.clone()), right.text.clone()))
+                .map(|right| {
+                    (
+                        (right.exchange, right.connection.clone()),
+                        right.text.clone(),
+                    )
+                })
                 .collect(),
             writers: record
                 .trace
@@ -61,12 +66,7 @@ impl SessionFacts {
 
     /// Judges an observation of the session.
     #[must_use]
-    pub fn judge(
-        &self,
-        record: &SessionRecord,
-        point: &PointId,
-        seen: &Observation,
-    ) -> Judgement {
+    pub fn judge(&self, record: &SessionRecord, point: &PointId, seen: &Observation) -> Judgement {
         let expected = Expected {
             old: &record.old,
             new: &record.new,
@@ -210,7 +210,7 @@ impl Place<'_> {
     }
 }
 
-/// Runs one version until it is known to be stable: twice followed by ptrace, and
+/// Runs one version until it is known to be stable: followed by ptrace, and
 /// once left alone.
 fn baseline(
     engine: &mut RemoteEngine,
@@ -258,7 +258,10 @@ fn collect_endings(baseline: &mut Observation, again: &Observation) {
 #[must_use]
 pub fn difference(expected: &Observation, seen: &Observation) -> Option<String> {
     for (number, (one, other)) in expected.exchanges.iter().zip(&seen.exchanges).enumerate() {
-        for (what, one, other) in [("on", &one.replies, &other.replies), ("in log", &one.logs, &other.logs)] {
+        for (what, one, other) in [
+            ("on", &one.replies, &other.replies),
+            ("in log", &one.logs, &other.logs),
+        ] {
             let names = one.keys().chain(other.keys());
             for name in names {
                 let (one, other) = (one.get(name), other.get(name));

@@ -104,10 +104,7 @@ fn schedule_numbers(text: &[u8]) -> (Duration, u64) {
         .split_ascii_whitespace()
         .map(|number| number.parse().unwrap_or(0));
     let used = numbers.next().unwrap_or(0);
-    (
-        Duration::from_nanos(used),
-        numbers.nth(1).unwrap_or(0),
-    )
+    (Duration::from_nanos(used), numbers.nth(1).unwrap_or(0))
 }
 
 /// All threads of all processes of the namespace but process 1, for runs that are

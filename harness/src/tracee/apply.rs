@@ -128,8 +128,7 @@ fn fill_imports(
         };
         let address = if found.indirect {
             let state = stopped.extended_state()?;
-            let resolved =
-                inject::call(stopped, &process.memory, counter::GADGET, found.address)?;
+            let resolved = inject::call(stopped, &process.memory, counter::GADGET, found.address)?;
             stopped.set_extended_state(&state)?;
             resolved
         } else {

@@ -63,7 +63,9 @@ pub fn install(
     borrowed.write(memory)?;
     let map = |address: Address, length: u64, flags: i32, descriptor: i32| {
         let protection = libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC;
-        inject::map(stopped, borrowed, address, length, protection, flags, descriptor)
+        inject::map(
+            stopped, borrowed, address, length, protection, flags, descriptor,
+        )
     };
     let private = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
     map(STUB, PRIVATE_LENGTH, private, -1)?;
@@ -181,7 +183,10 @@ mod tests {
 
     #[test]
     fn a_call_reaches_its_target_forwards_and_backwards() {
-        assert_eq!(relative(0xe8, Address(0x1000), Address(0x1005)), [0xe8, 0, 0, 0, 0]);
+        assert_eq!(
+            relative(0xe8, Address(0x1000), Address(0x1005)),
+            [0xe8, 0, 0, 0, 0]
+        );
         assert_eq!(
             relative(0xe9, Address(0x1005), Address(0x1000)),
             [0xe9, 0xf6, 0xff, 0xff, 0xff]

@@ -145,7 +145,11 @@ fn run_to_trap(
             libc::SIGTRAP if now.rip == gadget.after_trap().0 => break now.rax,
             // A job-control stop or its end: no signal is consumed by going on.
             _ if status >> 16 != 0 => {}
-            fatal @ (libc::SIGSEGV | libc::SIGBUS | libc::SIGILL | libc::SIGFPE | libc::SIGABRT
+            fatal @ (libc::SIGSEGV
+            | libc::SIGBUS
+            | libc::SIGILL
+            | libc::SIGFPE
+            | libc::SIGABRT
             | libc::SIGTRAP) => {
                 return Err(injection(fatal));
             }

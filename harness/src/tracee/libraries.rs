@@ -53,9 +53,7 @@ fn default_versions(path: &str) -> Option<HashMap<String, (u64, bool)>> {
         return None;
     }
     let sections = header.sections(endian, &*bytes).ok()?;
-    let table = sections
-        .symbols(endian, &*bytes, elf::SHT_DYNSYM)
-        .ok()?;
+    let table = sections.symbols(endian, &*bytes, elf::SHT_DYNSYM).ok()?;
     let versions = sections
         .gnu_versym(endian, &*bytes)
         .ok()?

@@ -10,7 +10,10 @@ use nix::sys::personality::{self, Persona};
 use nix::sys::ptrace;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
-use nix::unistd::{ForkResult, Pid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, execve, fork, pipe, read, setsid, write};
+use nix::unistd::{
+    ForkResult, Pid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, execve, fork, pipe, read, setsid,
+    write,
+};
 
 use super::TraceeError;
 
@@ -84,7 +87,14 @@ pub fn start(
     // SAFETY: the worker has one thread, so the child may allocate until it execs.
     match unsafe { fork() }.map_err(failed)? {
         ForkResult::Child => {
-            let _ = become_subject(&arguments, &environment, &directory, descriptors, &wait, &go);
+            let _ = become_subject(
+                &arguments,
+                &environment,
+                &directory,
+                descriptors,
+                &wait,
+                &go,
+            );
             // SAFETY: leaves without running the worker's exit handlers.
             unsafe { libc::_exit(127) }
         }

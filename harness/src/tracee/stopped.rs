@@ -102,7 +102,8 @@ impl Stopped {
     fn request(self, request: libc::c_uint, signal: i32) -> Result<Running, TraceeError> {
         let none = std::ptr::null_mut::<libc::c_void>();
         // SAFETY: these requests use no memory of ours; the data word is a signal number.
-        let answer = unsafe { libc::ptrace(request, self.thread.as_raw(), none, i64::from(signal)) };
+        let answer =
+            unsafe { libc::ptrace(request, self.thread.as_raw(), none, i64::from(signal)) };
         Errno::result(answer)
             .map(|_| Running {
                 thread: self.thread,
@@ -176,7 +177,11 @@ impl Stopped {
         self.register_set(libc::PTRACE_SETREGSET, &mut area)
     }
 
-    fn register_set(&self, request: libc::c_uint, area: &mut libc::iovec) -> Result<(), TraceeError> {
+    fn register_set(
+        &self,
+        request: libc::c_uint,
+        area: &mut libc::iovec,
+    ) -> Result<(), TraceeError> {
         const NT_X86_XSTATE: usize = 0x202;
         // SAFETY: `area` describes memory that lives through the call; SETREGSET only reads it.
         let answer = unsafe {
@@ -189,6 +194,9 @@ impl Stopped {
         };
         Errno::result(answer)
             .map(drop)
-            .map_err(TraceeError::from_errno("PTRACE_GETREGSET/SETREGSET", self.thread))
+            .map_err(TraceeError::from_errno(
+                "PTRACE_GETREGSET/SETREGSET",
+                self.thread,
+            ))
     }
 }

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use gimli::{
-    BaseAddresses, CfaRule, EhFrame, EhFrameHdr, EndianArcSlice, Encoding, EvaluationResult,
+    BaseAddresses, CfaRule, EhFrame, EhFrameHdr, Encoding, EndianArcSlice, EvaluationResult,
     Format, LittleEndian, Location, Register, RegisterRule, UnwindContext, UnwindExpression,
     UnwindSection, Value,
 };
@@ -78,8 +78,7 @@ impl From<&libc::user_regs_struct> for Registers {
         (values[RBX], values[4], values[5]) = (from.rbx, from.rsi, from.rdi);
         (values[RBP], values[RSP]) = (from.rbp, from.rsp);
         (values[8], values[9], values[10], values[11]) = (from.r8, from.r9, from.r10, from.r11);
-        (values[12], values[13], values[14], values[15]) =
-            (from.r12, from.r13, from.r14, from.r15);
+        (values[12], values[13], values[14], values[15]) = (from.r12, from.r13, from.r14, from.r15);
         values[RETURN_ADDRESS] = from.rip;
         Self { values }
     }
@@ -165,7 +164,11 @@ impl Unwinder {
             return known.clone();
         }
         // A call may be a function's last instruction: its row is the one before.
-        let looked_up = if exact { address } else { address.wrapping_sub(1) };
+        let looked_up = if exact {
+            address
+        } else {
+            address.wrapping_sub(1)
+        };
         let module = self.module(pid, looked_up)?;
         let row = module.row(looked_up).map(Arc::new);
         self.rows.insert((address, exact), row.clone());
@@ -189,9 +192,11 @@ impl Unwinder {
                     .collect();
                 self.mapped.insert(pid, mapped);
             }
-            let found = self.mapped.get(&pid)?.iter().find(|(start, end, _)| {
-                (start.0..end.0).contains(&address)
-            });
+            let found = self
+                .mapped
+                .get(&pid)?
+                .iter()
+                .find(|(start, end, _)| (start.0..end.0).contains(&address));
             if let Some((_, _, module)) = found {
                 return module.clone();
             }
@@ -245,16 +250,18 @@ impl Module {
             .ok()?;
         let expression = |e: &UnwindExpression<usize>| e.get(&self.frames).ok();
         let rule = |register: usize| -> Option<Rule> {
-            Some(match row.register(Register(u16::try_from(register).ok()?)) {
-                None if register == RETURN_ADDRESS => Rule::Undefined,
-                None | Some(RegisterRule::SameValue) => Rule::Same,
-                Some(RegisterRule::Offset(offset)) => Rule::At(offset),
-                Some(RegisterRule::ValOffset(offset)) => Rule::Value(offset),
-                Some(RegisterRule::Register(other)) => Rule::Register(usize::from(other.0), 0),
-                Some(RegisterRule::Expression(e)) => Rule::AtExpression(expression(&e)?),
-                Some(RegisterRule::ValExpression(e)) => Rule::ValueExpression(expression(&e)?),
-                Some(_) => Rule::Undefined,
-            })
+            Some(
+                match row.register(Register(u16::try_from(register).ok()?)) {
+                    None if register == RETURN_ADDRESS => Rule::Undefined,
+                    None | Some(RegisterRule::SameValue) => Rule::Same,
+                    Some(RegisterRule::Offset(offset)) => Rule::At(offset),
+                    Some(RegisterRule::ValOffset(offset)) => Rule::Value(offset),
+                    Some(RegisterRule::Register(other)) => Rule::Register(usize::from(other.0), 0),
+                    Some(RegisterRule::Expression(e)) => Rule::AtExpression(expression(&e)?),
+                    Some(RegisterRule::ValExpression(e)) => Rule::ValueExpression(expression(&e)?),
+                    Some(_) => Rule::Undefined,
+                },
+            )
         };
         let cfa = match row.cfa() {
             CfaRule::RegisterAndOffset { register, offset } => {
@@ -379,9 +386,7 @@ fn evaluate(
                 .resume_with_memory(Value::Generic(stack.word(address)?))
                 .ok()?,
             EvaluationResult::RequiresRegister { register, .. } => evaluation
-                .resume_with_register(Value::Generic(
-                    *now.values.get(usize::from(register.0))?,
-                ))
+                .resume_with_register(Value::Generic(*now.values.get(usize::from(register.0))?))
                 .ok()?,
             _ => return None,
         };

@@ -83,15 +83,21 @@ impl Judging<'_> {
 
     /// Deaths, early ends and exit statuses that neither baseline has.
     fn processes(&mut self) {
-        for process in &self.seen.processes {
+        for (index, process) in self.seen.processes.iter().enumerate() {
             let baseline = self.baseline_of(&process.role);
-            let known_ending = baseline.iter().any(|b| b.ending == process.ending);
+            // Which of its ends a process takes can be a race within the server: any
+            // that its role was seen to take is as good.
+            let known_ending = self
+                .baselines()
+                .any(|b| b.role.role == process.role.role && b.ending == process.ending);
             let early = baseline.iter().all(|b| process.ended_in < b.ended_in);
+            let is_first = index == 0;
             match &process.ending {
                 Ending::Killed(signal) if !known_ending => {
-                    let place = process.fault.as_ref().map_or_else(String::new, |fault| {
-                        format!(" in {}", fault.function)
-                    });
+                    let place = process
+                        .fault
+                        .as_ref()
+                        .map_or_else(String::new, |fault| format!(" in {}", fault.function));
                     let cause = format!("{} killed by {signal}{place}", process.role.role);
                     self.find(Verdict::Crash, Some(process.ended_in), cause);
                 }
@@ -101,7 +107,9 @@ impl Judging<'_> {
                     let cause = format!("{} ended early", process.role.role);
                     self.find(Verdict::Exit, Some(process.ended_in), cause);
                 }
-                Ending::Exited(status) if !known_ending && !baseline.is_empty() => {
+                // The client never sees how a helper process exits, and servers are
+                // careless there; the first one's status is the server's own.
+                Ending::Exited(status) if !known_ending && is_first => {
                     let cause = format!("{} exited with status {status}", process.role.role);
                     self.find(Verdict::State, Some(process.ended_in), cause);
                 }
@@ -114,18 +122,18 @@ impl Judging<'_> {
         }
     }
 
+    fn baselines(&self) -> impl Iterator<Item = &SeenProcess> {
+        let expected = self.expected;
+        expected.old.processes.iter().chain(&expected.new.processes)
+    }
+
     /// The process in both baselines; if they lack that instance, any of its role.
     fn baseline_of(&self, role: &RoleInstance) -> Vec<&SeenProcess> {
-        let all = || {
-            self.expected
-                .old
-                .processes
-                .iter()
-                .chain(&self.expected.new.processes)
-        };
-        let same: Vec<_> = all().filter(|process| process.role == *role).collect();
+        let same: Vec<_> = self.baselines().filter(|b| b.role == *role).collect();
         if same.is_empty() {
-            all().filter(|p| p.role.role == role.role).collect()
+            self.baselines()
+                .filter(|b| b.role.role == role.role)
+                .collect()
         } else {
             same
         }
@@ -205,7 +213,12 @@ impl Judging<'_> {
             Likeness::Both => {}
             Likeness::Neither | Likeness::Blend if !in_flight || like == Likeness::Neither => {
                 if like == Likeness::Blend {
-                    self.find_reply(Verdict::Mixed, number, is_probe, "one reply of both versions");
+                    self.find_reply(
+                        Verdict::Mixed,
+                        number,
+                        is_probe,
+                        "one reply of both versions",
+                    );
                 } else {
                     self.unlike(number, is_probe, old, new, seen, "");
                 }
@@ -218,17 +231,22 @@ impl Judging<'_> {
             _ if !counts => {}
             Likeness::New => {
                 self.new_replies += 1;
-                self.discriminating += u32::from(!in_flight && !is_probe);
+                self.discriminating += u32::from(!in_flight);
             }
             Likeness::Old if in_flight => {}
             Likeness::Old => {
-                self.discriminating += u32::from(!is_probe);
+                self.discriminating += 1;
                 if self.seen.old_frame_exchanges.contains(&number) {
                     self.excused += 1;
                 } else if self.new_replies > 0 {
-                    self.find_reply(Verdict::Mixed, number, is_probe, "old reply after a new one");
+                    self.find_reply(
+                        Verdict::Mixed,
+                        number,
+                        is_probe,
+                        "old reply after a new one",
+                    );
                 } else {
-                    self.unexcused += u32::from(!is_probe);
+                    self.unexcused += 1;
                 }
             }
         }
@@ -275,13 +293,7 @@ impl Judging<'_> {
     }
 
     /// Logs switch over line by line: old lines, then new ones.
-    fn logs(
-        &mut self,
-        number: u32,
-        old: &SeenExchange,
-        new: &SeenExchange,
-        seen: &SeenExchange,
-    ) {
+    fn logs(&mut self, number: u32, old: &SeenExchange, new: &SeenExchange, seen: &SeenExchange) {
         let before = number < self.point.exchange;
         let excused =
             number == self.point.exchange || self.seen.old_frame_exchanges.contains(&number);
@@ -305,7 +317,11 @@ impl Judging<'_> {
             return;
         }
         let (old, new) = (&self.expected.old.files, &self.expected.new.files);
-        let names: BTreeSet<&String> = old.keys().chain(new.keys()).chain(self.seen.files.keys()).collect();
+        let names: BTreeSet<&String> = old
+            .keys()
+            .chain(new.keys())
+            .chain(self.seen.files.keys())
+            .collect();
         let wrong: Vec<&String> = names
             .into_iter()
             .filter(|name| {
@@ -322,10 +338,7 @@ impl Judging<'_> {
     fn conclude(self) -> Judgement {
         let new_code_entries = self.seen.new_entries.values().sum();
         let old_frame_ran = !self.seen.old_frame_exchanges.is_empty();
-        let first = self
-            .findings
-            .iter()
-            .min_by_key(|finding| finding.verdict);
+        let first = self.findings.iter().min_by_key(|finding| finding.verdict);
         let (verdict, cause) = match first {
             Some(finding) => (finding.verdict, finding.cause.clone()),
             None => self.pass(new_code_entries > 0),

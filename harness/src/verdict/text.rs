@@ -111,7 +111,10 @@ mod tests {
             assert_eq!(likeness(&old, &new, &one(text)), expected, "{text}");
         }
         assert_eq!(likeness(&old, &old, &old), Likeness::Both);
-        assert_eq!(likeness(&Texts::new(), &one(""), &Texts::new()), Likeness::Both);
+        assert_eq!(
+            likeness(&Texts::new(), &one(""), &Texts::new()),
+            Likeness::Both
+        );
     }
 
     #[test]

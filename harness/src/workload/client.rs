@@ -153,7 +153,11 @@ impl Client {
                 consumed
             }
             (
-                Some(Step::Await { connection, .. } | Step::Open { connection, .. } | Step::Send { connection, .. }),
+                Some(
+                    Step::Await { connection, .. }
+                    | Step::Open { connection, .. }
+                    | Step::Send { connection, .. },
+                ),
                 Event::Ended,
             ) => {
                 self.open[usize::from(*connection)] = false;
@@ -293,14 +297,26 @@ mod tests {
     fn walks_a_session() {
         let script = script();
         let mut client = Client::default();
-        assert_eq!(client.begin(&script), Action::Connect { connection: 0, port: 21 });
-        assert_eq!(client.on(&script, Event::Done).1, Action::Receive { connection: 0 });
+        assert_eq!(
+            client.begin(&script),
+            Action::Connect {
+                connection: 0,
+                port: 21
+            }
+        );
+        assert_eq!(
+            client.on(&script, Event::Done).1,
+            Action::Receive { connection: 0 }
+        );
         let (consumed, action) = client.on(&script, Event::Data(b"100-x\r\n2ab77.\r\nrest"));
         assert_eq!((consumed, action), (15, Action::Settle));
         assert_eq!(client.exchange(), 0);
         assert_eq!(
             client.on(&script, Event::Done).1,
-            Action::Send { connection: 0, bytes: b"PORT 77\r\n".to_vec() }
+            Action::Send {
+                connection: 0,
+                bytes: b"PORT 77\r\n".to_vec()
+            }
         );
         assert_eq!(client.exchange(), 1);
     }
@@ -311,7 +327,10 @@ mod tests {
         let mut client = Client::default();
         client.begin(&script);
         assert_eq!(client.on(&script, Event::Ended).1, Action::Settle);
-        assert_eq!(client.on(&script, Event::Done).1, Action::Close { connection: 0 });
+        assert_eq!(
+            client.on(&script, Event::Done).1,
+            Action::Close { connection: 0 }
+        );
     }
 
     proptest! {

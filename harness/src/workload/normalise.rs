@@ -50,6 +50,9 @@ mod tests {
     #[test]
     fn rules_apply_to_each_line_in_order() {
         let normaliser = Normaliser::new([("^PING :.*$", "PING :X"), ("X$", "T")]).unwrap();
-        assert_eq!(normaliser.apply(b"PING :81\nPING :9\nq"), "PING :T\nPING :T\nq");
+        assert_eq!(
+            normaliser.apply(b"PING :81\nPING :9\nq"),
+            "PING :T\nPING :T\nq"
+        );
     }
 }

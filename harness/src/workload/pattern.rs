@@ -115,10 +115,12 @@ fn matches_from(tokens: &[Token], line: &[u8], variables: &mut Variables) -> boo
                 Some(0)
             }
             Some(Token::Byte(byte)) => (line.get(at) == Some(byte)).then_some(1),
-            Some(Token::Number(variable)) => number(&line[at.min(line.len())..]).map(|(value, length)| {
-                variables[usize::from(*variable)] = value;
-                length
-            }),
+            Some(Token::Number(variable)) => {
+                number(&line[at.min(line.len())..]).map(|(value, length)| {
+                    variables[usize::from(*variable)] = value;
+                    length
+                })
+            }
         };
         if let Some(length) = advanced {
             token += 1;
@@ -161,7 +163,10 @@ mod tests {
     fn captures_a_passive_port() {
         let (pattern, names) = compile("227 *({:a},{:b},{:c},{:d},{:hi},{:lo})*");
         let mut variables = [0; MAX_VARIABLES];
-        assert!(pattern.matches(b"227 Entering Passive Mode (127,0,0,1,195,80).", &mut variables));
+        assert!(pattern.matches(
+            b"227 Entering Passive Mode (127,0,0,1,195,80).",
+            &mut variables
+        ));
         assert_eq!(names[4], "hi");
         assert_eq!(variables[4..6], [195, 80]);
     }

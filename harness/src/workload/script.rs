@@ -154,9 +154,7 @@ impl Script {
             eol: b"\n",
         };
         for (index, line) in text.lines().enumerate() {
-            parser
-                .line(line)
-                .map_err(|message| (index + 1, message))?;
+            parser.line(line).map_err(|message| (index + 1, message))?;
         }
         let mut script = parser.script;
         if script.exchanges.is_empty() {
@@ -422,7 +420,10 @@ mod tests {
         assert_eq!(script.after_update[&(1, "c".to_owned())], "2\n");
         assert_eq!(
             script.steps[3],
-            Step::Open { connection: 1, port: Port::Pair(0, 1) }
+            Step::Open {
+                connection: 1,
+                port: Port::Pair(0, 1)
+            }
         );
     }
 

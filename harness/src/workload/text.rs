@@ -60,7 +60,9 @@ impl Template {
             match part {
                 Part::Bytes(fixed) => bytes.extend_from_slice(fixed),
                 Part::Variable(position) => {
-                    bytes.extend_from_slice(variables[usize::from(*position)].to_string().as_bytes());
+                    bytes.extend_from_slice(
+                        variables[usize::from(*position)].to_string().as_bytes(),
+                    );
                 }
             }
         }
@@ -82,7 +84,9 @@ pub fn unescape(text: &str) -> Result<Vec<u8>, String> {
             Some('0') => (0, 1),
             Some('\\') => (b'\\', 1),
             Some('x') => {
-                let digits = escape.get(1..3).ok_or("`\\x` needs two hexadecimal digits")?;
+                let digits = escape
+                    .get(1..3)
+                    .ok_or("`\\x` needs two hexadecimal digits")?;
                 let byte = u8::from_str_radix(digits, 16)
                     .map_err(|_| format!("`\\x{digits}` is not hexadecimal"))?;
                 (byte, 3)
@@ -102,11 +106,16 @@ mod tests {
 
     #[test]
     fn templates_insert_variables_and_braces() {
-        let template = Template::parse("a {{ {p} b", b"\r\n", &|name| (name == "p").then_some(1)).unwrap();
+        let template =
+            Template::parse("a {{ {p} b", b"\r\n", &|name| (name == "p").then_some(1)).unwrap();
         let mut variables = [0; super::super::MAX_VARIABLES];
         variables[1] = 77;
         assert_eq!(template.fill(&variables), b"a { 77 b\r\n");
-        assert!(Template::parse("{q}", b"", &|_| None).unwrap_err().contains("{:q}"));
+        assert!(
+            Template::parse("{q}", b"", &|_| None)
+                .unwrap_err()
+                .contains("{:q}")
+        );
     }
 
     #[test]

@@ -5,10 +5,10 @@ use std::net::{Shutdown, SocketAddrV4, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use nix::errno::Errno;
-use socket2::SockRef;
 use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, setsockopt, socket, sockopt,
 };
+use socket2::SockRef;
 
 /// First local port of client connections; each takes the next, so that a
 /// connection has the same pair of ports in every run.

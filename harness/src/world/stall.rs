@@ -129,7 +129,13 @@ mod tests {
             clock.look(&reading(Activity::Running, 7, 5));
         }
         assert_eq!(clock.pause().waiting, Duration::ZERO);
-        assert_eq!(clock.exceeds(&Limits { waiting: Duration::ZERO, busy: Duration::ZERO }), None);
+        assert_eq!(
+            clock.exceeds(&Limits {
+                waiting: Duration::ZERO,
+                busy: Duration::ZERO
+            }),
+            None
+        );
     }
 
     #[test]
@@ -137,12 +143,18 @@ mod tests {
         let mut clock = StallClock::start();
         clock.look(&reading(Activity::Running, 1, 5));
         clock.look(&reading(Activity::Running, 1, 900));
-        let limits = Limits { waiting: Duration::from_secs(1), busy: Duration::from_millis(500) };
+        let limits = Limits {
+            waiting: Duration::from_secs(1),
+            busy: Duration::from_millis(500),
+        };
         assert_eq!(clock.exceeds(&limits), Some(Stalled { busy: true }));
         let mut clock = StallClock::start();
         clock.look(&reading(Activity::Blocked, 1, 5));
         clock.look(&reading(Activity::Blocked, 1, 5));
-        let limits = Limits { waiting: Duration::ZERO, busy: Duration::from_secs(1) };
+        let limits = Limits {
+            waiting: Duration::ZERO,
+            busy: Duration::from_secs(1),
+        };
         assert_eq!(clock.exceeds(&limits), Some(Stalled { busy: false }));
     }
 }

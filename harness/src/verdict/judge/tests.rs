@@ -32,7 +32,11 @@ fn run(replies: &[&str]) -> Observation {
 }
 
 fn judge_at(exchange: u32, seen: &Observation) -> Judgement {
-    judge_with(exchange, seen, &[BTreeSet::from([role("server#1")]), BTreeSet::new()])
+    judge_with(
+        exchange,
+        seen,
+        &[BTreeSet::from([role("server#1")]), BTreeSet::new()],
+    )
 }
 
 fn judge_with(exchange: u32, seen: &Observation, writers: &[BTreeSet<RoleInstance>]) -> Judgement {
@@ -61,10 +65,25 @@ fn replies_decide() {
         (3, ["hi", "a", "b", "c"], Verdict::New, ""),
         (1, ["hi", "a", "b", "c"], Verdict::Inert, "stale"),
         (1, ["hi", "a", "b", "C"], Verdict::Late, "stale"),
-        (1, ["hi", "a", "B", "c"], Verdict::Mixed, "old reply after a new one"),
+        (
+            1,
+            ["hi", "a", "B", "c"],
+            Verdict::Mixed,
+            "old reply after a new one",
+        ),
         (1, ["hi", "a", "B", "x"], Verdict::Wrong, ""),
-        (2, ["hi", "A", "B", "C"], Verdict::Wrong, "before the update"),
-        (1, ["hi", "a", "B", "<EOF>"], Verdict::Exit, "connection c ended"),
+        (
+            2,
+            ["hi", "A", "B", "C"],
+            Verdict::Wrong,
+            "before the update",
+        ),
+        (
+            1,
+            ["hi", "a", "B", "<EOF>"],
+            Verdict::Exit,
+            "connection c ended",
+        ),
     ] {
         let judgement = judge_at(exchange, &run(&replies));
         assert_eq!(judgement.verdict, verdict, "{replies:?}");
@@ -77,7 +96,10 @@ fn an_old_frame_excuses_old_replies() {
     let mut seen = run(&["hi", "a", "b", "C"]);
     seen.old_frame_exchanges.insert(2);
     let judgement = judge_at(1, &seen);
-    assert_eq!((judgement.verdict, judgement.cause.as_str()), (Verdict::Late, ""));
+    assert_eq!(
+        (judgement.verdict, judgement.cause.as_str()),
+        (Verdict::Late, "")
+    );
     assert!(judgement.old_frame_ran);
     let mut seen = run(&["hi", "a", "B", "c"]);
     seen.old_frame_exchanges.insert(3);
@@ -90,9 +112,13 @@ fn a_reply_of_both_versions_is_mixed() {
     let (old, new) = ("one\ntwo\n", "ONE\nTWO\n");
     let mut baselines = [run(&["hi", "a", "b", "c"]), run(&["hi", "A", "B", "C"])];
     for (baseline, text) in baselines.iter_mut().zip([old, new]) {
-        baseline.exchanges[2].replies.insert("c".to_owned(), text.to_owned());
+        baseline.exchanges[2]
+            .replies
+            .insert("c".to_owned(), text.to_owned());
     }
-    seen.exchanges[2].replies.insert("c".to_owned(), "one\nTWO\n".to_owned());
+    seen.exchanges[2]
+        .replies
+        .insert("c".to_owned(), "one\nTWO\n".to_owned());
     let [old, new] = &baselines;
     let expected = Expected {
         old,
