@@ -377,7 +377,7 @@ fn wait_until_ready(server: &mut Server<'_>, ready: &Ready) -> Result<(), HostEr
         if reading.activity == Activity::Running {
             std::thread::yield_now();
         } else {
-            wait(server, None, 1)?;
+            wait(server, &[], 1)?;
         }
     }
 }
@@ -428,7 +428,7 @@ fn stop(
         if reading.activity == Activity::Running {
             std::thread::yield_now();
         } else {
-            wait(server, None, 1)?;
+            wait(server, &[], 1)?;
         }
     }
     // Children that end because the first process did belong to the stop.
