@@ -233,9 +233,10 @@ study = [{study}]
         };
         assert!(
             run.output.status.success(),
-            "kairos study: {}\n{}",
+            "kairos study: {}\n{}\n{}",
             run.output.status,
-            run.stderr()
+            run.stderr(),
+            fs::read_to_string(run.dir.join("run.json")).unwrap_or_default()
         );
         run
     }
