@@ -205,6 +205,7 @@ pub fn trace() -> Trace {
     Trace {
         version: "kvd-1".to_owned(),
         workload: "basic".to_owned(),
+        probe: Vec::new(),
         exchanges: (0..EXCHANGES)
             .map(|exchange| ExchangeFacts {
                 label: format!("GET {exchange}"),

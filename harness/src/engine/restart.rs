@@ -31,6 +31,7 @@ use crate::verdict::Observation;
 use crate::verdict::observation::{Ending, SeenExchange, SeenProcess, Stall, Update};
 use crate::workload::{Normaliser, Script};
 use crate::world::host::{stands_still, wait};
+use crate::world::listening::listens_on;
 use crate::world::session::settle;
 use crate::world::{Host, HostError, Limits, Played, StallClock, play};
 
@@ -351,12 +352,19 @@ fn wait_until_ready(server: &mut Server<'_>, ready: &Ready) -> Result<(), HostEr
                 last_output()
             )));
         }
-        let shown = match ready {
-            Ready::Listening(port) => listens(*port),
-            Ready::Output(_) => pattern.as_ref().is_some_and(|p| p.is_match(&output())),
-        };
-        if shown && still {
-            return Ok(());
+        if still {
+            let shown = match ready {
+                Ready::Listening(port) => {
+                    listens_on(*port).map_err(|errno| HostError::System {
+                        operation: "asking for listening sockets",
+                        errno,
+                    })?
+                }
+                Ready::Output(_) => pattern.as_ref().is_some_and(|p| p.is_match(&output())),
+            };
+            if shown {
+                return Ok(());
+            }
         }
         clock.look(&reading);
         if clock.exceeds(&Limits::BASELINE).is_some() {
@@ -369,24 +377,9 @@ fn wait_until_ready(server: &mut Server<'_>, ready: &Ready) -> Result<(), HostEr
         if reading.activity == Activity::Running {
             std::thread::yield_now();
         } else {
-            wait(server, None, 1)?;
+            wait(server, &[], 1)?;
         }
     }
-}
-
-fn listens(port: u16) -> bool {
-    const LISTEN: &str = "0A";
-    let suffix = format!(":{port:04X}");
-    ["/proc/net/tcp", "/proc/net/tcp6"].iter().any(|table| {
-        std::fs::read_to_string(table)
-            .unwrap_or_default()
-            .lines()
-            .any(|line| {
-                let fields: Vec<&str> = line.split_ascii_whitespace().collect();
-                fields.get(3) == Some(&LISTEN)
-                    && fields.get(1).is_some_and(|local| local.ends_with(&suffix))
-            })
-    })
 }
 
 fn output() -> String {
@@ -435,7 +428,7 @@ fn stop(
         if reading.activity == Activity::Running {
             std::thread::yield_now();
         } else {
-            wait(server, None, 1)?;
+            wait(server, &[], 1)?;
         }
     }
     // Children that end because the first process did belong to the stop.

@@ -29,6 +29,7 @@ pub struct Tracer {
     entries: HashMap<(ProcessIndex, u32), u32>,
     occurrences: HashMap<(ProcessIndex, u32, u32), u32>,
     born_at: HashMap<ProcessIndex, u32>,
+    client_sockets: HashMap<String, bool>,
     in_call: HashMap<(ProcessIndex, u32), libc::user_regs_struct>,
     recording: bool,
 }
@@ -60,6 +61,25 @@ impl Tracer {
                 threads: *threads,
             })
             .collect()
+    }
+
+    /// Whether a descriptor is a connection to the client. What was found of a
+    /// socket stays true: it is asked only once data was written to it.
+    fn is_client_connection(&mut self, link: &str) -> bool {
+        let Ok(target) = std::fs::read_link(link) else {
+            return false;
+        };
+        let target = target.to_string_lossy();
+        let Some(inode) = target
+            .strip_prefix("socket:[")
+            .and_then(|t| t.strip_suffix(']'))
+        else {
+            return false;
+        };
+        *self
+            .client_sockets
+            .entry(inode.to_owned())
+            .or_insert_with(|| leads_to_client(inode))
     }
 
     fn record_waits(&mut self, parts: &mut Parts<'_>, exchange: u32) {
@@ -179,7 +199,7 @@ impl Watcher for Tracer {
         if answer > 0 && writes(registers.orig_rax.cast_signed()) {
             let pid = parts.tree.processes[process].pid;
             let descriptor = registers.rdi;
-            if is_client_connection(&format!("/proc/{pid}/fd/{descriptor}")) {
+            if self.is_client_connection(&format!("/proc/{pid}/fd/{descriptor}")) {
                 self.writers
                     .entry(parts.exchange)
                     .or_default()
@@ -203,18 +223,9 @@ const fn writes(call: i64) -> bool {
     )
 }
 
-/// Whether a descriptor is a connection to the client, known by its local ports.
-fn is_client_connection(link: &str) -> bool {
-    let Ok(target) = std::fs::read_link(link) else {
-        return false;
-    };
-    let target = target.to_string_lossy();
-    let Some(inode) = target
-        .strip_prefix("socket:[")
-        .and_then(|t| t.strip_suffix(']'))
-    else {
-        return false;
-    };
+/// Whether a connected socket is a connection to the client, known by its local
+/// ports.
+fn leads_to_client(inode: &str) -> bool {
     let table = std::fs::read_to_string("/proc/net/tcp").unwrap_or_default();
     table.lines().skip(1).any(|line| {
         let fields: Vec<&str> = line.split_ascii_whitespace().collect();

@@ -7,7 +7,6 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
 
 use super::controls::{self, Extent};
 use super::plan::PlannedTest;
@@ -18,7 +17,7 @@ use super::store::{
     Control, EngineChoice, KairosFacts, MachineFacts, RunFacts, RunStore, TestRecord,
 };
 use super::{StudyError, store::StoreError};
-use crate::engine::RemoteEngine;
+use crate::engine::{Engine, PointRequest, RemoteEngine};
 use crate::subject::{BuildOptions, Catalogue, Pair, Subject};
 use crate::verdict::Observation;
 use crate::verdict::observation::Update;
@@ -349,19 +348,16 @@ impl Tests<'_> {
             let Some((_, engine)) = &mut current else {
                 continue;
             };
-            for test in *tests {
-                if self.interrupted.load(Ordering::Relaxed) {
-                    return Ok(());
+            if self.interrupted.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+            if let Err(error) = self.chunk(&self.sessions[*session].1, engine, tests) {
+                match error {
+                    StudyError::Store(error) => return Err(error),
+                    other => self.note(format!("tests from {}: {other}", tests[0].id)),
                 }
-                match self.test(&self.sessions[*session].1, engine, test) {
-                    Ok(record) => self.append(&record)?,
-                    Err(error) => {
-                        self.note(format!("test {}: {error}", test.id));
-                        // The worker may be in any state: start a fresh one.
-                        current = None;
-                        break;
-                    }
-                }
+                // The worker may be in any state: start a fresh one.
+                current = None;
             }
         }
     }
@@ -375,42 +371,74 @@ impl Tests<'_> {
         Ok(engine)
     }
 
-    /// Runs a test, and repeats it if it fails.
-    fn test(
+    /// Runs some tests of a session, and repeats those that fail. A test is recorded
+    /// as soon as nothing of it is left to do.
+    fn chunk(
         &self,
         session: &PreparedSession,
-        engine: &mut RemoteEngine,
-        test: &PlannedTest,
-    ) -> Result<TestRecord, StudyError> {
-        let begun = Instant::now();
-        let request = session.request(&test.point).ok_or(StudyError::Nothing)?;
-        let mut observations: Vec<Observation> = vec![engine.test(&request, true)?];
-        let judgement = session.judge(&test.point, &observations[0]);
-        let failed = judgement.verdict.is_failure();
-        if failed {
-            for _ in 0..self.options.repeat {
-                let again = engine.test(&request, true)?;
-                // A repeat that misses the point says nothing about it.
-                if !matches!(again.update, Update::NotReached { .. }) {
-                    observations.push(again);
-                }
+        engine: &mut dyn Engine,
+        tests: &[PlannedTest],
+    ) -> Result<(), StudyError> {
+        let requests: Vec<PointRequest> = tests
+            .iter()
+            .map(|test| session.request(&test.point).ok_or(StudyError::Nothing))
+            .collect::<Result<_, _>>()?;
+        let mut failing: Vec<(usize, Vec<Observation>)> = Vec::new();
+        let mut written = Ok(());
+        let name = engine.name();
+        engine.run(&requests, &mut |position, seen| {
+            let test = &tests[position];
+            if self.options.repeat > 0 && session.judge(&test.point, &seen).verdict.is_failure() {
+                failing.push((position, vec![seen]));
+            } else if written.is_ok() {
+                written = self.append(test, name, vec![seen], session);
             }
-            self.failures.fetch_add(1, Ordering::Relaxed);
+        })?;
+        written?;
+        let again: Vec<PointRequest> = failing
+            .iter()
+            .map(|(position, _)| requests[*position].clone())
+            .collect();
+        for _ in 0..self.options.repeat {
+            engine.run(&again, &mut |position, seen| {
+                // A repeat that misses the point says nothing about it.
+                if !matches!(seen.update, Update::NotReached { .. }) {
+                    failing[position].1.push(seen);
+                }
+            })?;
         }
-        self.progress.tested(self.failures.load(Ordering::Relaxed));
-        Ok(TestRecord {
-            test: test.id.clone(),
-            observations,
-            engine: "restart".to_owned(),
-            wall_us: u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX),
-        })
+        for (position, observations) in failing {
+            self.append(&tests[position], name, observations, session)?;
+        }
+        Ok(())
     }
 
-    fn append(&self, record: &TestRecord) -> Result<(), StoreError> {
+    fn append(
+        &self,
+        test: &PlannedTest,
+        engine: &str,
+        observations: Vec<Observation>,
+        session: &PreparedSession,
+    ) -> Result<(), StoreError> {
+        let failed = observations
+            .first()
+            .is_some_and(|seen| session.judge(&test.point, seen).verdict.is_failure());
+        let failures = self
+            .failures
+            .fetch_add(u64::from(failed), Ordering::Relaxed)
+            + u64::from(failed);
+        let record = TestRecord {
+            test: test.id.clone(),
+            wall_us: observations.iter().map(|seen| seen.wall_us).sum(),
+            observations,
+            engine: engine.to_owned(),
+        };
         self.store
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .append_test(record)
+            .append_test(&record)?;
+        self.progress.tested(failures);
+        Ok(())
     }
 
     fn note(&self, problem: String) {

@@ -182,14 +182,18 @@ impl Judging<'_> {
         new
     }
 
-    /// Whether a process that carries the update served the exchange.
+    /// Whether a process that carries the update served the exchange. Text may be
+    /// read in a later exchange than it was written in: where nobody wrote, the
+    /// last writers before are meant.
     fn served_by_updated(&self, number: u32) -> bool {
-        let writers = usize::try_from(number)
-            .ok()
-            .and_then(|index| self.expected.writers.get(index));
-        writers.is_none_or(|writers| {
-            writers.is_empty() || writers.iter().any(|role| self.updated.contains(role))
-        })
+        let upto = usize::try_from(number).map_or(usize::MAX, |n| n.saturating_add(1));
+        self.expected
+            .writers
+            .iter()
+            .take(upto)
+            .rev()
+            .find(|writers| !writers.is_empty())
+            .is_none_or(|writers| writers.iter().any(|role| self.updated.contains(role)))
     }
 
     fn replies(

@@ -15,7 +15,7 @@ use socket2::SockRef;
 pub const FIRST_LOCAL_PORT: u16 = 30_000;
 
 /// What reading gave.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Received {
     /// So many bytes.
     Bytes(usize),
@@ -32,7 +32,7 @@ pub enum Received {
 pub struct Connection {
     stream: TcpStream,
     pending: Vec<u8>,
-    ended: bool,
+    ended: Option<Received>,
 }
 
 impl Connection {
@@ -58,7 +58,7 @@ impl Connection {
         Ok(Self {
             stream,
             pending: Vec::new(),
-            ended: false,
+            ended: None,
         })
     }
 
@@ -75,13 +75,13 @@ impl Connection {
 
     /// Reads what has arrived into the pending bytes.
     pub fn receive(&mut self) -> Received {
-        if self.ended {
-            return Received::End;
+        if let Some(ended) = self.ended {
+            return ended;
         }
         let mut buffer = [0; 16 * 1024];
         match self.stream.read(&mut buffer) {
             Ok(0) => {
-                self.ended = true;
+                self.ended = Some(Received::End);
                 Received::End
             }
             Ok(count) => {
@@ -93,10 +93,16 @@ impl Connection {
             }
             Err(error) if is_not_yet(&error) => Received::Nothing,
             Err(_) => {
-                self.ended = true;
+                self.ended = Some(Received::Reset);
                 Received::Reset
             }
         }
+    }
+
+    /// Whether nothing more will arrive.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.ended.is_some()
     }
 
     /// Sends as much as fits; none when the connection is gone.

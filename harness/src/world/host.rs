@@ -54,18 +54,20 @@ pub trait Host {
     fn exchange_over(&mut self, number: u32) -> Result<(), HostError>;
 }
 
-/// Waits until the server reports, `socket` is ready for `flags`, or `milliseconds`
-/// have passed; tells whether the socket is ready.
+/// Waits until the server reports, a socket is ready for its flags, or
+/// `milliseconds` have passed; tells which sockets are ready.
 pub(crate) fn wait(
     host: &dyn Host,
-    socket: Option<(BorrowedFd<'_>, PollFlags)>,
+    sockets: &[(BorrowedFd<'_>, PollFlags)],
     milliseconds: u8,
-) -> Result<bool, HostError> {
+) -> Result<Vec<bool>, HostError> {
     let reports = PollFd::new(host.reports(), PollFlags::POLLIN);
     let mut descriptors = vec![reports];
-    if let Some((socket, flags)) = socket {
-        descriptors.push(PollFd::new(socket, flags));
-    }
+    descriptors.extend(
+        sockets
+            .iter()
+            .map(|(socket, flags)| PollFd::new(*socket, *flags)),
+    );
     match poll(&mut descriptors, PollTimeout::from(milliseconds)) {
         Ok(_) | Err(nix::errno::Errno::EINTR) => {}
         Err(errno) => {
@@ -75,10 +77,10 @@ pub(crate) fn wait(
             });
         }
     }
-    Ok(descriptors
-        .get(1)
-        .and_then(PollFd::revents)
-        .is_some_and(|events| !events.is_empty()))
+    Ok(descriptors[1..]
+        .iter()
+        .map(|descriptor| descriptor.revents().is_some_and(|events| !events.is_empty()))
+        .collect())
 }
 
 /// Whether the server stands still: two readings agree that every thread is

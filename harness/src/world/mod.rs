@@ -3,6 +3,7 @@
 
 pub mod connection;
 pub mod host;
+pub mod listening;
 pub mod session;
 pub mod stall;
 

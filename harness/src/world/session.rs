@@ -222,7 +222,9 @@ impl Session<'_> {
         }
     }
 
-    /// Waits until the connection is ready or the pause has become a stall.
+    /// Waits until the connection is ready or the pause has become a stall. What
+    /// arrives on other connections meanwhile is taken in, though not consumed: a
+    /// server may wait for its acknowledgement.
     fn wait_for(
         &mut self,
         at: u8,
@@ -232,11 +234,38 @@ impl Session<'_> {
         const LOOK_EVERY_MS: u8 = 20;
         loop {
             self.host.pump()?;
-            let Some(connection) = &self.connections[usize::from(at)] else {
+            let open: Vec<usize> = (0..self.connections.len())
+                .filter(|index| {
+                    let connection = self.connections[*index].as_ref();
+                    connection.is_some_and(|c| *index == usize::from(at) || !c.has_ended())
+                })
+                .collect();
+            if !open.contains(&usize::from(at)) {
                 return Ok(Ok(()));
-            };
-            let socket = Some((connection.descriptor(), flags));
-            if wait(self.host, socket, LOOK_EVERY_MS)? {
+            }
+            let sockets: Vec<_> = open
+                .iter()
+                .filter_map(|index| {
+                    let wanted = if *index == usize::from(at) {
+                        flags
+                    } else {
+                        PollFlags::POLLIN
+                    };
+                    Some((self.connections[*index].as_ref()?.descriptor(), wanted))
+                })
+                .collect();
+            let ready = wait(self.host, &sockets, LOOK_EVERY_MS)?;
+            let mut arrived = false;
+            for (index, ready) in open.into_iter().zip(ready) {
+                match &mut self.connections[index] {
+                    Some(_) if ready && index == usize::from(at) => arrived = true,
+                    Some(other) if ready => {
+                        other.receive();
+                    }
+                    _ => {}
+                }
+            }
+            if arrived {
                 return Ok(Ok(()));
             }
             self.host.pump()?;
@@ -317,7 +346,7 @@ pub fn settle(
             return Ok((Err(stalled), clock.pause()));
         }
         if reading.activity == Activity::Sleeping {
-            wait(host, None, 1)?;
+            wait(host, &[], 1)?;
         } else {
             // The server shares this processor: let it run.
             std::thread::yield_now();
