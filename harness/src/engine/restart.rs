@@ -354,12 +354,10 @@ fn wait_until_ready(server: &mut Server<'_>, ready: &Ready) -> Result<(), HostEr
         }
         if still {
             let shown = match ready {
-                Ready::Listening(port) => {
-                    listens_on(*port).map_err(|errno| HostError::System {
-                        operation: "asking for listening sockets",
-                        errno,
-                    })?
-                }
+                Ready::Listening(port) => listens_on(*port).map_err(|errno| HostError::System {
+                    operation: "asking for listening sockets",
+                    errno,
+                })?,
                 Ready::Output(_) => pattern.as_ref().is_some_and(|p| p.is_match(&output())),
             };
             if shown {
@@ -405,10 +403,10 @@ fn stop(
     spec: &SessionSpec,
     limits: &Limits,
 ) -> Result<Option<Stall>, HostError> {
-    if let Ok(signal) = spec.stop.parse::<Signal>() {
-        if server.root_ending().is_none() {
-            let _ = kill(server.root(), signal);
-        }
+    if let Ok(signal) = spec.stop.parse::<Signal>()
+        && server.root_ending().is_none()
+    {
+        let _ = kill(server.root(), signal);
     }
     let mut clock = StallClock::start();
     while server.root_ending().is_none() {
