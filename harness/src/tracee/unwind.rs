@@ -41,8 +41,11 @@ const MOST_FRAMES: usize = 4096;
 pub struct Unwinder {
     modules: HashMap<String, Option<Arc<Module>>>,
     rows: HashMap<(u64, bool), Option<Arc<Row>>>,
-    mapped: HashMap<Pid, Vec<(Address, Address, Option<Arc<Module>>)>>,
+    mapped: HashMap<Pid, Vec<MappedModule>>,
 }
+
+/// First address, address past the end, and what is mapped there if it can be unwound.
+type MappedModule = (Address, Address, Option<Arc<Module>>);
 
 struct Module {
     frames: EhFrame<Reader>,
