@@ -99,8 +99,14 @@ fn an_exit_on_stale_state_is_an_exit() {
 #[test]
 fn stale_start_up_state_mixes_versions_and_a_transformer_rescues_it() {
     let project = start_up("")
-        .session(CONFORMABLE, &lines(&["VERSION", "STORED", "VERSION", "STORED"]))
-        .transformed("again", "void start(void);\nvoid kairos_transform(void) { start(); }\n");
+        .session(
+            CONFORMABLE,
+            &lines(&["VERSION", "STORED", "VERSION", "STORED"]),
+        )
+        .transformed(
+            "again",
+            "void start(void);\nvoid kairos_transform(void) { start(); }\n",
+        );
     let run = project.study("");
     run.expect(|row| match (row.pair.as_str(), row.exchange) {
         ("tiny-v1-v2-again", _) => "new",
@@ -145,7 +151,10 @@ fn a_log_that_is_wrong_behind_right_replies_is_state() {
         _ => "new",
     });
     assert_eq!(functions(&rows), ["add", "note", "store", "save"]);
-    assert!(rows.iter().all(|r| r.verdict != "state" || r.cause == "log"));
+    assert!(
+        rows.iter()
+            .all(|r| r.verdict != "state" || r.cause == "log")
+    );
 }
 
 #[test]
@@ -165,7 +174,11 @@ fn a_file_that_is_wrong_behind_right_replies_is_state() {
 #[test]
 fn a_loop_that_never_returns_makes_the_update_inert() {
     let exchange = |word: &str| format!("send c {word}\nawait c lines 2");
-    let session = format!("open c main\n{}\n\n{}\n\nclose c", exchange("A"), exchange("B"));
+    let session = format!(
+        "open c main\n{}\n\n{}\n\nclose c",
+        exchange("A"),
+        exchange("B")
+    );
     let run = Project::of("loop").session(CONFORMABLE, &session).study("");
     let rows = run.expect(|row| match row.exchange {
         0 => "inert",
@@ -189,7 +202,9 @@ fn a_reply_of_both_versions_is_mixed_in_flight() {
     });
     assert_eq!(
         functions(&rows),
-        ["list", "header", "item", "item", "list", "header", "item", "item"]
+        [
+            "list", "header", "item", "item", "list", "header", "item", "item"
+        ]
     );
     for row in rows.iter().filter(|row| row.verdict == "mixed") {
         assert_eq!(row.cause, "in-flight");
@@ -281,7 +296,10 @@ fn a_callback_changes_between_two_calls_by_the_library() {
         .session(CONFORMABLE, &lines(&["SORT", "SORT"]))
         .study("");
     let rows = run.rows();
-    assert_eq!(functions(&rows), ["sort", "order", "order", "order"].repeat(2));
+    assert_eq!(
+        functions(&rows),
+        ["sort", "order", "order", "order"].repeat(2)
+    );
     // The library merges [2] with the sorted [1, 3]: 2 1 3 and 1 3 2 are no version's.
     let verdicts: Vec<&str> = rows.iter().map(|row| row.verdict.as_str()).collect();
     assert_eq!(verdicts, ["new", "new", "wrong", "wrong"].repeat(2));
@@ -307,7 +325,10 @@ fn an_update_reaches_one_process_and_the_children_it_forks_later() {
     let seen = run.observations();
     for row in &rows {
         let last = |exchange, connection| replies(&seen, row, exchange, connection);
-        let expected = match (row.role.as_str(), &row.point[..row.point.find('/').unwrap()]) {
+        let expected = match (
+            row.role.as_str(),
+            &row.point[..row.point.find('/').unwrap()],
+        ) {
             ("listener", _) if row.exchange == 0 => ["new\n"; 2],
             ("listener", _) | (_, "session#2") => ["old\n", "new\n"],
             _ => ["new\n", "old\n"],
@@ -390,5 +411,8 @@ fn a_deleted_function_in_a_table_mixes_versions() {
         0 => "mixed",
         _ => "new",
     });
-    assert_eq!(functions(&rows), ["tell_first", "tell_second", "tell_first"]);
+    assert_eq!(
+        functions(&rows),
+        ["tell_first", "tell_second", "tell_first"]
+    );
 }

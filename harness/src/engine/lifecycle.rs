@@ -35,12 +35,10 @@ pub fn wait_until_ready(server: &mut Server<'_>, ready: &Ready) -> Result<(), Ho
         }
         if still {
             let shown = match ready {
-                Ready::Listening(port) => {
-                    listens_on(*port).map_err(|errno| HostError::System {
-                        operation: "asking for listening sockets",
-                        errno,
-                    })?
-                }
+                Ready::Listening(port) => listens_on(*port).map_err(|errno| HostError::System {
+                    operation: "asking for listening sockets",
+                    errno,
+                })?,
                 Ready::Output(_) => pattern.as_ref().is_some_and(|p| p.is_match(&output())),
             };
             if shown {
@@ -120,4 +118,3 @@ pub fn stop(
     let _ = settle(server, limits)?;
     Ok(None)
 }
-

@@ -128,7 +128,11 @@ impl Parts<'_> {
         Ok(self.roles.child(&parent_role, &stack))
     }
 
-    pub(super) fn fault(&mut self, process: ProcessIndex, stopped: &Stopped) -> Result<Fault, TraceeError> {
+    pub(super) fn fault(
+        &mut self,
+        process: ProcessIndex,
+        stopped: &Stopped,
+    ) -> Result<Fault, TraceeError> {
         let registers = stopped.registers()?;
         let walk = self.walk(process, stopped, None)?;
         let mapped = mapped_files(self.tree.processes[process].pid);
@@ -145,4 +149,3 @@ impl Parts<'_> {
         })
     }
 }
-

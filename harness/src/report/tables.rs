@@ -274,9 +274,7 @@ pub fn controls(run: &Run, summary: &Summary) -> Table {
                     Cell::Empty,
                     format!("caught at {failing} points"),
                 ),
-                Arm::Control | Arm::Update => {
-                    ("control-arm", Cell::number(failing), String::new())
-                }
+                Arm::Control | Arm::Update => ("control-arm", Cell::number(failing), String::new()),
             };
             vec![
                 Cell::text(&group.name),

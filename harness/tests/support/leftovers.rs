@@ -57,7 +57,10 @@ pub fn processes(project: &Project) -> Vec<String> {
         })
         .map(|pid| {
             let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            format!("{pid}: {}", String::from_utf8_lossy(&line).replace('\0', " "))
+            format!(
+                "{pid}: {}",
+                String::from_utf8_lossy(&line).replace('\0', " ")
+            )
         })
         .collect()
 }
