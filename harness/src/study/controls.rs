@@ -131,7 +131,7 @@ impl Arm<'_> {
     }
 
     /// Plants a fault in a function that shows, and wants it caught at every point
-    /// before its first use.
+    /// before its first use, the entry itself included: it is redirected there.
     fn sensitivity(&self, count: usize) -> Result<Control, StudyError> {
         let Some(first) = self.trace().points.first() else {
             return Ok(self.control("sensitivity", 0, &[], "the session has no points"));
@@ -141,7 +141,7 @@ impl Arm<'_> {
             let mut engine = self.engine(&patch)?;
             let used = &self.trace().points[used_at];
             let before: Vec<PointRequest> = self.spread(count, |point| {
-                point.id.role == used.id.role && self.precedes(point, used_at)
+                point.id.role == used.id.role && !self.follows(point, used_at)
             });
             let Some(probe) = before.first() else {
                 continue;
@@ -176,9 +176,9 @@ impl Arm<'_> {
         Ok(self.control("sensitivity", 0, &missed, ""))
     }
 
-    fn precedes(&self, point: &Point, other: usize) -> bool {
+    fn follows(&self, point: &Point, other: usize) -> bool {
         let other = &self.trace().points[other];
-        (point.id.exchange, point.id.index) < (other.id.exchange, other.id.index)
+        (point.id.exchange, point.id.index) > (other.id.exchange, other.id.index)
     }
 
     /// Functions by how late they are first used, each with the place of that use.

@@ -75,9 +75,14 @@ fn lines(text: &str) -> Vec<&str> {
 }
 
 /// Whether `seen` is a beginning of `first` followed by an end of `second`, both
-/// non-empty.
+/// non-empty, and neither longer nor shorter than both: a line that came twice or
+/// not at all is no switch from one version to the other.
 fn joined(first: &[&str], second: &[&str], seen: &[&str]) -> bool {
-    (1..seen.len()).any(|cut| first.starts_with(&seen[..cut]) && second.ends_with(&seen[cut..]))
+    let shortest = first.len().min(second.len());
+    let longest = first.len().max(second.len());
+    (shortest..=longest).contains(&seen.len())
+        && (1..seen.len())
+            .any(|cut| first.starts_with(&seen[..cut]) && second.ends_with(&seen[cut..]))
 }
 
 fn line_by_line(old: &[&str], new: &[&str], seen: &[&str]) -> bool {
@@ -122,5 +127,15 @@ mod tests {
         let (old, new) = (one("a\nb\n"), one("A\nB\n"));
         assert!(switches_over(&old, &new, &one("a\nB\n")));
         assert!(!switches_over(&old, &new, &one("A\nb\n")));
+    }
+
+    #[test]
+    fn a_line_twice_or_never_is_no_switch() {
+        let same = one("a\n");
+        assert!(!switches_over(&same, &same, &one("a\na\n")));
+        assert_eq!(likeness(&same, &same, &one("a\na\n")), Likeness::Neither);
+        let longer = one("A\nB\n");
+        assert!(switches_over(&same, &longer, &one("a\nB\n")));
+        assert!(!switches_over(&same, &longer, &one("a\nA\nB\n")));
     }
 }
