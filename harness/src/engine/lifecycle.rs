@@ -88,10 +88,10 @@ pub fn stop(
     spec: &SessionSpec,
     limits: &Limits,
 ) -> Result<Option<Stall>, HostError> {
-    if let Ok(signal) = spec.stop.parse::<Signal>() {
-        if server.root_ending().is_none() {
-            let _ = kill(server.root(), signal);
-        }
+    if let Ok(signal) = spec.stop.parse::<Signal>()
+        && server.root_ending().is_none()
+    {
+        let _ = kill(server.root(), signal);
     }
     let mut clock = StallClock::start();
     while server.root_ending().is_none() {
