@@ -13,6 +13,8 @@ pub struct Tally {
     pub weights: Weights,
     /// For how many points each outcome stands.
     pub outcomes: BTreeMap<Outcome, f64>,
+    /// How many of the tested points failed, not weighted.
+    pub failed_tests: u64,
 }
 
 impl Tally {
@@ -20,11 +22,13 @@ impl Tally {
     pub fn add(&mut self, row: &TestRow) {
         self.weights.add(row.weight);
         *self.outcomes.entry(row.outcome).or_default() += row.weight;
+        self.failed_tests += u64::from(row.outcome.is_failure());
     }
 
     /// Adds all points of another tally.
     pub fn merge(&mut self, other: &Self) {
         self.weights.merge(&other.weights);
+        self.failed_tests += other.failed_tests;
         for (outcome, weight) in &other.outcomes {
             *self.outcomes.entry(*outcome).or_default() += weight;
         }

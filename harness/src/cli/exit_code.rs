@@ -2,6 +2,7 @@
 
 use std::process::{ExitCode as ProcessExit, Termination};
 
+use kairos::study::StudyError;
 use kairos::subject::SubjectError;
 
 /// The exit status of every subcommand. The numbers are documented and stable.
@@ -31,14 +32,34 @@ impl ExitCode {
     pub fn of(error: &anyhow::Error) -> Self {
         error
             .chain()
-            .find_map(|cause| cause.downcast_ref::<SubjectError>())
-            .map_or(Self::Fault, |error| match error {
-                SubjectError::Manifest(_)
-                | SubjectError::Unknown { .. }
-                | SubjectError::NoProject { .. } => Self::Usage,
-                SubjectError::Source(_) | SubjectError::Build(_) => Self::Build,
-                SubjectError::File { .. } => Self::Fault,
+            .find_map(|cause| {
+                let subject = cause.downcast_ref().map(Self::of_subject);
+                subject.or_else(|| cause.downcast_ref().map(Self::of_study))
             })
+            .unwrap_or(Self::Fault)
+    }
+
+    fn of_subject(error: &SubjectError) -> Self {
+        match error {
+            SubjectError::Manifest(_)
+            | SubjectError::Unknown { .. }
+            | SubjectError::NoProject { .. } => Self::Usage,
+            SubjectError::Source(_) | SubjectError::Build(_) => Self::Build,
+            SubjectError::File { .. } => Self::Fault,
+        }
+    }
+
+    /// The code for what kept a study, or a part of it, from being run.
+    pub fn of_study(error: &StudyError) -> Self {
+        match error {
+            StudyError::Subject(error) => Self::of_subject(error),
+            StudyError::Script(_) | StudyError::Workload { .. } | StudyError::Nothing => {
+                Self::Usage
+            }
+            StudyError::Binary(_) | StudyError::Patch { .. } => Self::Build,
+            StudyError::Test { source, .. } => Self::of_study(source),
+            StudyError::Store(_) | StudyError::Engine(_) | StudyError::File { .. } => Self::Fault,
+        }
     }
 }
 

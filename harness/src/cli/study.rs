@@ -9,8 +9,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 use kairos::report::{self, export::Exporter as _, export::Terminal, tables};
 use kairos::study::progress::Progress;
 use kairos::study::session::judge_record;
-use kairos::study::{self, Options, controls::Extent};
+use kairos::study::{self, Options, StudyError, controls::Extent};
 use kairos::subject::BuildOptions;
+use kairos::subject::doctor::{self, Severity};
 
 use super::Project;
 use super::exit_code::ExitCode;
@@ -94,11 +95,36 @@ pub fn run(arguments: &Arguments, project: &Project) -> anyhow::Result<ExitCode>
         ExitCode::Interrupted
     } else if outcome.violations > 0 {
         ExitCode::Findings
-    } else if outcome.problems.is_empty() {
-        ExitCode::Success
     } else {
-        ExitCode::Fault
+        problems(&outcome.problems)
     })
+}
+
+/// The exit code for what could not be run. Where a worker failed, the machine may
+/// be why: then the checks that it fails are shown.
+fn problems(problems: &[StudyError]) -> ExitCode {
+    let Some(first) = problems.first() else {
+        return ExitCode::Success;
+    };
+    let worker_failed = problems
+        .iter()
+        .any(|problem| matches!(problem, StudyError::Engine(_) | StudyError::Workload { .. }));
+    if worker_failed && let Ok(executable) = std::env::current_exe() {
+        let failed: Vec<_> = doctor::checks(&executable)
+            .into_iter()
+            .filter(|check| !check.ok && check.severity == Severity::Required)
+            .collect();
+        for check in &failed {
+            eprintln!(
+                "kairos: this machine: {}: {}; needed: {}; {}",
+                check.name, check.found, check.needed, check.mend
+            );
+        }
+        if !failed.is_empty() {
+            return ExitCode::Machine;
+        }
+    }
+    ExitCode::of_study(first)
 }
 
 /// A progress bar on a terminal, plain lines elsewhere.

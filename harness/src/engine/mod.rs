@@ -2,8 +2,10 @@
 //! engine observes the same; they differ only in speed.
 
 pub mod baseline;
+pub mod lifecycle;
 pub mod names;
 pub mod old_frames;
+pub mod parts;
 pub mod protocol;
 pub mod remote;
 pub mod restart;

@@ -33,7 +33,7 @@ impl FunctionNames {
         Self {
             own: own.to_vec(),
             image: redirected
-                .map(|(entry, size, name)| (entry, size, format!("{name} (new)")))
+                .map(|(entry, size, name)| (entry, size, name.clone()))
                 .collect(),
         }
     }
@@ -46,18 +46,30 @@ impl FunctionNames {
         (address.since(candidate.entry) < candidate.size).then_some(candidate)
     }
 
+    fn in_image(&self, address: Address) -> Option<&str> {
+        self.image
+            .iter()
+            .find(|(entry, size, _)| address.since(*entry) < *size)
+            .map(|(_, _, name)| name.as_str())
+    }
+
+    /// The function, old or new, that `address` lies in.
+    #[must_use]
+    pub fn of_either_version(&self, address: Address) -> Option<&str> {
+        match self.own(address) {
+            Some(own) => Some(&own.name),
+            None => self.in_image(address),
+        }
+    }
+
     /// A name for any address: the function's, or the library's with an offset.
     #[must_use]
     pub fn describe(&self, address: Address, mapped: &[MappedFile]) -> String {
         if let Some(own) = self.own(address) {
             return own.name.clone();
         }
-        let in_image = self
-            .image
-            .iter()
-            .find(|(entry, size, _)| address.since(*entry) < *size);
-        if let Some((_, _, name)) = in_image {
-            return name.clone();
+        if let Some(name) = self.in_image(address) {
+            return format!("{name} (new)");
         }
         mapped
             .iter()

@@ -8,32 +8,30 @@ use std::path::Path;
 use std::time::Instant;
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::ftruncate;
 
+use super::lifecycle::{stop, wait_until_ready};
 use super::names::FunctionNames;
-use super::server::{Frame, Server, Tools};
-use super::spec::{Ready, SessionSpec, Which};
+use super::parts::Tools;
+use super::server::{Frame, Server};
+use super::spec::{SessionSpec, Which};
 use super::updater::image_length;
 use super::watch::Watcher;
 use crate::binary::Address;
 use crate::sandbox::root::{RUN_FOLDER, Root};
 use crate::sandbox::run_folder::{RunFolder, read_files};
 use crate::sandbox::{SandboxError, processes};
-use crate::tracee::activity::Activity;
 use crate::tracee::apply::coverage;
 use crate::tracee::spawn::{COVERAGE_DESCRIPTOR, Descriptors, Program, Tracing, start};
 use crate::tracee::stopped::Until;
 use crate::tracee::tree::Tree;
 use crate::tracee::{Memory, counter};
 use crate::verdict::Observation;
-use crate::verdict::observation::{Ending, SeenExchange, SeenProcess, Stall, Update};
+use crate::verdict::observation::{Ending, SeenExchange, SeenProcess, Update};
 use crate::workload::{Normaliser, Script};
-use crate::world::host::{stands_still, wait};
-use crate::world::listening::listens_on;
-use crate::world::session::settle;
-use crate::world::{Host, HostError, Limits, Played, StallClock, play};
+use crate::world::{HostError, Limits, Played, play};
 
 /// Process number before the subject's first, so that numbers repeat.
 const LAST_PID: u32 = 99;
@@ -333,107 +331,6 @@ fn read_counts(coverage: &OwnedFd) -> Vec<u8> {
         let _ = file.read_exact_at(&mut counts, 0);
     }
     counts
-}
-
-fn wait_until_ready(server: &mut Server<'_>, ready: &Ready) -> Result<(), HostError> {
-    let pattern = match ready {
-        Ready::Output(pattern) => Some(
-            regex::Regex::new(&format!("(?m){pattern}"))
-                .map_err(|e| HostError::NotReady(e.to_string()))?,
-        ),
-        Ready::Listening(_) => None,
-    };
-    let mut clock = StallClock::start();
-    loop {
-        let (still, reading) = stands_still(server)?;
-        if let Some(ending) = server.root_ending() {
-            return Err(HostError::NotReady(format!(
-                "the server ended before it was ready ({ending:?}){}",
-                last_output()
-            )));
-        }
-        if still {
-            let shown = match ready {
-                Ready::Listening(port) => {
-                    listens_on(*port).map_err(|errno| HostError::System {
-                        operation: "asking for listening sockets",
-                        errno,
-                    })?
-                }
-                Ready::Output(_) => pattern.as_ref().is_some_and(|p| p.is_match(&output())),
-            };
-            if shown {
-                return Ok(());
-            }
-        }
-        clock.look(&reading);
-        if clock.exceeds(&Limits::BASELINE).is_some() {
-            return Err(HostError::NotReady(format!(
-                "the server did not become ready ({ready:?}) within {:?}{}",
-                Limits::BASELINE.waiting,
-                last_output()
-            )));
-        }
-        if reading.activity == Activity::Running {
-            std::thread::yield_now();
-        } else {
-            wait(server, &[], 1)?;
-        }
-    }
-}
-
-fn output() -> String {
-    ["/kairos/stdout", "/kairos/stderr"]
-        .iter()
-        .map(|path| String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()).into_owned())
-        .collect()
-}
-
-fn last_output() -> String {
-    let output = output();
-    let lines: Vec<&str> = output.lines().rev().take(10).collect();
-    if lines.is_empty() {
-        return "; it printed nothing".to_owned();
-    }
-    let lines: Vec<&str> = lines.into_iter().rev().collect();
-    format!("; it printed:\n{}", lines.join("\n"))
-}
-
-/// Asks the first process to stop, and waits until it has and the rest is at rest.
-fn stop(
-    server: &mut Server<'_>,
-    spec: &SessionSpec,
-    limits: &Limits,
-) -> Result<Option<Stall>, HostError> {
-    if let Ok(signal) = spec.stop.parse::<Signal>() {
-        if server.root_ending().is_none() {
-            let _ = kill(server.root(), signal);
-        }
-    }
-    let mut clock = StallClock::start();
-    while server.root_ending().is_none() {
-        server.pump()?;
-        if server.root_ending().is_some() {
-            break;
-        }
-        let reading = server.reading();
-        clock.look(&reading);
-        if let Some(stalled) = clock.exceeds(limits) {
-            return Ok(Some(Stall {
-                exchange: server.parts.exchange,
-                waiting_for: format!("the server to stop after {}", spec.stop),
-                busy: stalled.busy,
-            }));
-        }
-        if reading.activity == Activity::Running {
-            std::thread::yield_now();
-        } else {
-            wait(server, &[], 1)?;
-        }
-    }
-    // Children that end because the first process did belong to the stop.
-    let _ = settle(server, limits)?;
-    Ok(None)
 }
 
 fn both(mut session: Played, probe: Played, session_exchanges: usize) -> Played {

@@ -9,152 +9,17 @@ use nix::sys::signalfd::SignalFd;
 use nix::unistd::Pid;
 
 use super::names::{FunctionNames, RoleNames};
+use super::parts::{Note, Parts, Tools};
 use super::spec::SessionSpec;
 use super::watch::Watcher;
 use crate::sandbox::root::RUN_FOLDER;
-use crate::trace::RoleInstance;
-use crate::tracee::activity::{Activities, Reading, all_threads};
-use crate::tracee::libraries::Libraries;
-use crate::tracee::maps::mapped_files;
+use crate::tracee::activity::{Reading, all_threads};
 use crate::tracee::stopped::Until;
 use crate::tracee::tree::{Event, ProcessIndex, Stop, Tree, signal_name};
-use crate::tracee::unwind::{Registers, Unwinder, Walk};
 use crate::tracee::{Stopped, TraceeError, counter};
-use crate::verdict::observation::{Ending, Fault};
+use crate::verdict::observation::Ending;
 use crate::workload::Normaliser;
 use crate::world::{Host, HostError};
-
-/// What is kept from test to test: caches that only speed things up.
-#[derive(Default)]
-pub struct Tools {
-    /// Stack unwinding.
-    pub unwinder: Unwinder,
-    /// Library symbols.
-    pub libraries: Libraries,
-    /// Open state files of threads.
-    pub activities: Activities,
-}
-
-/// What is known of one process beside its tracing.
-#[derive(Clone, Debug)]
-pub struct Note {
-    /// Its role instance.
-    pub role: RoleInstance,
-    /// Exchange in which it was born.
-    pub born: u32,
-    /// Exchange in which it ended.
-    pub ended: Option<u32>,
-    /// Whether the update is in it.
-    pub updated: bool,
-    /// Where it last took a signal that usually kills.
-    pub fault: Option<Fault>,
-}
-
-/// Everything about the running server that a watcher may use.
-pub struct Parts<'a> {
-    /// The session's specification.
-    pub spec: &'a SessionSpec,
-    /// Caches.
-    pub tools: &'a mut Tools,
-    /// Processes and threads; empty when not traced.
-    pub tree: Tree,
-    /// Notes on the processes, by position in the tree.
-    pub notes: Vec<Note>,
-    /// Function names.
-    pub names: &'a FunctionNames,
-    /// The exchange under way.
-    pub exchange: u32,
-    roles: RoleNames<'a>,
-    until: Until,
-}
-
-impl Parts<'_> {
-    /// Walks the stack of a stopped thread; at a counted entry from the entry of
-    /// `function`, as if the counting call had not been made.
-    ///
-    /// # Errors
-    /// When the process is gone.
-    pub fn walk(
-        &mut self,
-        process: ProcessIndex,
-        stopped: &Stopped,
-        function: Option<crate::binary::Address>,
-    ) -> Result<Walk, TraceeError> {
-        let now = stopped.registers()?;
-        let registers = function.map_or(now, |function| counter::at_entry(&now, function));
-        let process = &self.tree.processes[process];
-        Ok(self
-            .tools
-            .unwinder
-            .walk(process.pid, &process.memory, Registers::from(&registers)))
-    }
-
-    /// Living processes of the server with their positions.
-    #[must_use]
-    pub fn living(&self) -> Vec<ProcessIndex> {
-        self.tree.living().map(|(index, _)| index).collect()
-    }
-
-    /// Sets the entry counter of every living thread by `value`.
-    ///
-    /// # Errors
-    /// When a counter cannot be written although its process lives.
-    pub fn set_counters(
-        &mut self,
-        value: &mut dyn FnMut(ProcessIndex, u32) -> u64,
-    ) -> Result<(), HostError> {
-        for (index, process) in self.tree.living() {
-            for thread in &process.threads {
-                counter::set(
-                    &process.memory,
-                    thread.ordinal,
-                    value(index, thread.ordinal),
-                )?;
-            }
-        }
-        Ok(())
-    }
-
-    fn name_child(
-        &mut self,
-        parent: ProcessIndex,
-        stopped: &Stopped,
-    ) -> Result<RoleInstance, TraceeError> {
-        let parent_role = self.notes[parent].role.clone();
-        let walk = if self.roles.needs_stack(&parent_role) {
-            self.walk(parent, stopped, None)?
-        } else {
-            Walk {
-                frames: Vec::new(),
-                complete: true,
-            }
-        };
-        let stack: Vec<&str> = walk
-            .frames
-            .iter()
-            .filter_map(|frame| self.names.own(frame.address))
-            .map(|function| function.name.as_str())
-            .collect();
-        Ok(self.roles.child(&parent_role, &stack))
-    }
-
-    fn fault(&mut self, process: ProcessIndex, stopped: &Stopped) -> Result<Fault, TraceeError> {
-        let registers = stopped.registers()?;
-        let walk = self.walk(process, stopped, None)?;
-        let mapped = mapped_files(self.tree.processes[process].pid);
-        let address = crate::binary::Address(registers.rip);
-        let name = |address| self.names.describe(address, &mapped);
-        Ok(Fault {
-            address,
-            function: name(address),
-            stack: walk
-                .frames
-                .iter()
-                .map(|frame| name(frame.address))
-                .collect(),
-        })
-    }
-}
 
 /// The server of one run.
 pub struct Server<'a> {

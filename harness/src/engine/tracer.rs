@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::server::{Note, Parts};
+use super::parts::{Note, Parts};
 use super::watch::Watcher;
 use crate::binary::Address;
 use crate::trace::{Point, PointId, ProcessFacts, RoleInstance, Stack, Wait};

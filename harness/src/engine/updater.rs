@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::PointRequest;
 use super::old_frames::OldFrames;
-use super::server::Parts;
+use super::parts::Parts;
 use super::spec::{SessionSpec, Which};
 use super::watch::Watcher;
 use crate::binary::Address;
@@ -216,8 +216,13 @@ impl Watcher for Updater<'_> {
             }
             for thread in &traced.threads {
                 let before = self.counts.get(&(*process, thread.ordinal));
-                if before != Some(&counter::get(&traced.memory, thread.ordinal)?) {
-                    self.old_frame_exchanges.insert(number);
+                match counter::get(&traced.memory, thread.ordinal) {
+                    Ok(now) if before == Some(&now) => {}
+                    Err(error) if !error.is_gone() => return Err(error.into()),
+                    // It entered functions, or ended while it ran.
+                    _ => {
+                        self.old_frame_exchanges.insert(number);
+                    }
                 }
             }
         }

@@ -1,7 +1,7 @@
 //! What a run is for: recording a trace, applying an update, or nothing. The
 //! server tells its watcher what happens; the watcher decides where to stop.
 
-use super::server::Parts;
+use super::parts::Parts;
 use crate::binary::Address;
 use crate::tracee::Stopped;
 use crate::tracee::counter::NEVER;

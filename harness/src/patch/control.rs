@@ -92,7 +92,9 @@ pub fn build_broken(
 
 /// Entry pad, `mov $-1, %rax`, `ret`.
 fn broken_body(section: &Section) -> Section {
-    let mut bytes = vec![0x90; ENTRY_PAD as usize];
+    #[allow(clippy::cast_possible_truncation)] // a small constant
+    const PAD: usize = ENTRY_PAD as usize;
+    let mut bytes = vec![0x90; PAD];
     bytes.extend([0x48, 0xc7, 0xc0, 0xff, 0xff, 0xff, 0xff, 0xc3]);
     Section {
         size: bytes.len() as u64,

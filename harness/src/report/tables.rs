@@ -44,11 +44,14 @@ pub fn for_people(run: &Run, analysis: &Analysis) -> Vec<Table> {
 /// The study's table: verdicts per pair, and what each policy allows and lets fail.
 #[must_use]
 pub fn study(summary: &Summary) -> Table {
+    // A run of the control arm alone shows its own pairs; beside updates they have
+    // the table of controls.
+    let has_updates = summary.pairs.iter().any(|group| group.arm == Arm::Update);
     let groups: Vec<&Group> = summary
         .pairs
         .iter()
-        .filter(|group| group.arm == Arm::Update)
-        .chain(&summary.totals)
+        .filter(|group| !has_updates || group.arm == Arm::Update)
+        .chain(summary.totals.iter().filter(|_| has_updates))
         .collect();
     let title = "Verdicts per update pair, and what each policy allows and lets fail.";
     let mut table = groups_table("study", title, &["pair"], &groups, |group| {
@@ -264,16 +267,14 @@ pub fn controls(run: &Run, summary: &Summary) -> Table {
         .iter()
         .filter(|group| group.arm != Arm::Update)
         .map(|group| {
-            let failing = group.tally.failures();
+            let failing = group.tally.failed_tests;
             let (name, violations, note) = match group.arm {
                 Arm::Sensitivity => (
                     "sensitivity",
                     Cell::Empty,
-                    format!("caught at {} points", estimate(failing)),
+                    format!("caught at {failing} points"),
                 ),
-                Arm::Control | Arm::Update => {
-                    ("control-arm", Cell::estimate(failing), String::new())
-                }
+                Arm::Control | Arm::Update => ("control-arm", Cell::number(failing), String::new()),
             };
             vec![
                 Cell::text(&group.name),

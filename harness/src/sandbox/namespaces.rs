@@ -115,6 +115,8 @@ fn follow(child: Pid) -> i32 {
 
 #[allow(unsafe_code)]
 fn raise_loopback() -> Result<(), SandboxError> {
+    #[allow(clippy::cast_possible_truncation)] // both flags lie in the low byte
+    const FLAGS: libc::c_short = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
     let socket = socket(
         AddressFamily::Inet,
         SockType::Datagram,
@@ -127,7 +129,7 @@ fn raise_loopback() -> Result<(), SandboxError> {
     for (to, from) in request.ifr_name.iter_mut().zip(b"lo") {
         *to = (*from).cast_signed();
     }
-    request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as i16;
+    request.ifr_ifru.ifru_flags = FLAGS;
     // SAFETY: the request names an interface and carries flags, as SIOCSIFFLAGS reads.
     let answer = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) };
     nix::errno::Errno::result(answer)

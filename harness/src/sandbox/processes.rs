@@ -8,11 +8,7 @@ use nix::unistd::Pid;
 /// process 1 of the namespace: no fork storm outruns the kernel's own sweep over
 /// the namespace, and every orphan becomes the caller's child.
 pub fn end_all() {
-    loop {
-        match kill(Pid::from_raw(-1), Signal::SIGKILL) {
-            Ok(()) | Err(Errno::EPERM) => {}
-            Err(_) => break,
-        }
+    while let Ok(()) | Err(Errno::EPERM) = kill(Pid::from_raw(-1), Signal::SIGKILL) {
         if reap_one() == Reaped::NoneLeft {
             break;
         }

@@ -56,6 +56,14 @@ pub enum StudyError {
         /// What happened and what to do.
         message: String,
     },
+    /// Some tests could not be run.
+    #[error("tests from {test}: {source}")]
+    Test {
+        /// The first of them.
+        test: String,
+        /// Why.
+        source: Box<StudyError>,
+    },
     /// A file.
     #[error("{path}: {source}")]
     File {

@@ -66,7 +66,7 @@ pub struct Outcome {
     /// Folder of the results.
     pub dir: PathBuf,
     /// Sessions that could not be run, and other things that went wrong.
-    pub problems: Vec<String>,
+    pub problems: Vec<StudyError>,
     /// Controls that were violated.
     pub violations: u64,
     /// Whether it was interrupted.
@@ -128,7 +128,7 @@ pub fn run(
         .into_inner()
         .unwrap_or_else(PoisonError::into_inner);
     for problem in &problems {
-        progress.problem(problem);
+        progress.problem(&problem.to_string());
     }
     Ok(Outcome {
         dir,
@@ -167,7 +167,7 @@ fn prepare_pairs<'a>(
     build: &BuildOptions,
     options: &Options,
     progress: &dyn Progress,
-    problems: &mut Vec<String>,
+    problems: &mut Vec<StudyError>,
 ) -> Vec<PreparedPair<'a>> {
     let mut prepared = Vec::new();
     let mut seen = BTreeSet::new();
@@ -185,7 +185,7 @@ fn prepare_pairs<'a>(
         };
         match result {
             Ok(pair) => prepared.push(pair),
-            Err(error) => problems.push(error.to_string()),
+            Err(error) => problems.push(error),
         }
     }
     prepared
@@ -199,7 +199,7 @@ fn prepare_sessions(
     options: &Options,
     progress: &dyn Progress,
     interrupted: &AtomicBool,
-    problems: &mut Vec<String>,
+    problems: &mut Vec<StudyError>,
 ) -> Vec<Ready> {
     let wanted = |name: &str| {
         options.workloads.is_empty() || options.workloads.iter().any(|wanted| wanted == name)
@@ -241,7 +241,7 @@ fn prepare_sessions(
     for slot in results {
         match slot.into_inner().unwrap_or_else(PoisonError::into_inner) {
             Some(Ok(session)) => ready.push(session),
-            Some(Err(error)) => problems.push(error.to_string()),
+            Some(Err(error)) => problems.push(error),
             None => {}
         }
     }
@@ -293,7 +293,7 @@ struct Tests<'a> {
     interrupted: &'a AtomicBool,
     store: Mutex<RunStore>,
     failures: AtomicU64,
-    problems: Mutex<Vec<String>>,
+    problems: Mutex<Vec<StudyError>>,
 }
 
 impl Tests<'_> {
@@ -342,7 +342,7 @@ impl Tests<'_> {
                 current = None;
                 match self.engine(*session, processor) {
                     Ok(engine) => current = Some((*session, engine)),
-                    Err(error) => self.note(error.to_string()),
+                    Err(error) => self.note(error),
                 }
             }
             let Some((_, engine)) = &mut current else {
@@ -354,7 +354,10 @@ impl Tests<'_> {
             if let Err(error) = self.chunk(&self.sessions[*session].1, engine, tests) {
                 match error {
                     StudyError::Store(error) => return Err(error),
-                    other => self.note(format!("tests from {}: {other}", tests[0].id)),
+                    other => self.note(StudyError::Test {
+                        test: tests[0].id.clone(),
+                        source: Box::new(other),
+                    }),
                 }
                 // The worker may be in any state: start a fresh one.
                 current = None;
@@ -441,7 +444,7 @@ impl Tests<'_> {
         Ok(())
     }
 
-    fn note(&self, problem: String) {
+    fn note(&self, problem: StudyError) {
         self.problems
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

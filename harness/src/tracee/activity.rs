@@ -83,7 +83,7 @@ const fn join(one: Activity, other: Activity) -> Activity {
 /// in (`-1`: blocked outside a call, in a page fault or a stop), or empty if it ended.
 fn activity(text: &[u8]) -> Activity {
     let word = text
-        .split(|byte| byte.is_ascii_whitespace())
+        .split(u8::is_ascii_whitespace)
         .next()
         .and_then(|word| std::str::from_utf8(word).ok())
         .unwrap_or_default();

@@ -147,10 +147,12 @@ fn fill_imports(
 fn count_entries(patch: &Patch, image: &mut [u8]) {
     const INCREMENT: [u8; 3] = [0xf0, 0xff, 0x05];
     const NOP: u8 = 0x90;
+    #[allow(clippy::cast_possible_truncation)] // a small constant
+    const PAD: usize = ENTRY_PAD as usize;
     for (index, (_, entry)) in counted_functions(patch).into_iter().enumerate() {
         let count = counter::COVERAGE.plus(4 * index as u64);
         let at = usize::try_from(entry.since(IMAGE_BASE)).unwrap_or(usize::MAX);
-        let Some(pad) = image.get_mut(at..at.saturating_add(ENTRY_PAD as usize)) else {
+        let Some(pad) = image.get_mut(at..at.saturating_add(PAD)) else {
             continue;
         };
         if pad.iter().any(|byte| *byte != NOP) {

@@ -2,6 +2,7 @@
 //! while it runs and where its own pages are read-only.
 
 use std::fs::{File, OpenOptions};
+use std::io;
 use std::os::unix::fs::FileExt;
 
 use nix::unistd::Pid;
@@ -44,13 +45,7 @@ impl Memory {
     pub fn read(&self, address: Address, buffer: &mut [u8]) -> Result<(), TraceeError> {
         self.file
             .read_exact_at(buffer, address.0)
-            .map_err(|source| TraceeError::Memory {
-                operation: "reading",
-                address: address.0,
-                length: buffer.len(),
-                pid: self.pid,
-                source,
-            })
+            .map_err(|source| self.failed("reading", address, buffer.len(), source))
     }
 
     /// Reads as much of `buffer` as is mapped from `address` on; returns the length.
@@ -76,12 +71,30 @@ impl Memory {
     pub fn write(&self, address: Address, bytes: &[u8]) -> Result<(), TraceeError> {
         self.file
             .write_all_at(bytes, address.0)
-            .map_err(|source| TraceeError::Memory {
-                operation: "writing",
+            .map_err(|source| self.failed("writing", address, bytes.len(), source))
+    }
+
+    /// A process that has given up its memory reads as empty: it is about to be
+    /// reported as ended.
+    fn failed(
+        &self,
+        operation: &'static str,
+        address: Address,
+        length: usize,
+        source: io::Error,
+    ) -> TraceeError {
+        match source.kind() {
+            io::ErrorKind::UnexpectedEof | io::ErrorKind::WriteZero => TraceeError::Gone {
+                operation,
+                pid: self.pid,
+            },
+            _ => TraceeError::Memory {
+                operation,
                 address: address.0,
-                length: bytes.len(),
+                length,
                 pid: self.pid,
                 source,
-            })
+            },
+        }
     }
 }

@@ -16,6 +16,7 @@ use object::{Object, ObjectSection};
 use super::Memory;
 use super::maps::mapped_files;
 use crate::binary::Address;
+use crate::patch::IMAGE_BASE;
 use crate::trace::{Frame, Stack};
 
 type Reader = EndianArcSlice<LittleEndian>;
@@ -28,6 +29,9 @@ const RETURN_ADDRESS: usize = 16;
 const REGISTERS: usize = 17;
 const PRESERVED: [usize; 6] = [RBX, RBP, 12, 13, 14, 15];
 
+/// Addresses from here on are no longer those of a patch image.
+const IMAGE_END: u64 = IMAGE_BASE.0 + (1 << 30);
+
 /// Frames after which a walk counts as incomplete (runaway recursion).
 const MOST_FRAMES: usize = 4096;
 
@@ -37,8 +41,11 @@ const MOST_FRAMES: usize = 4096;
 pub struct Unwinder {
     modules: HashMap<String, Option<Arc<Module>>>,
     rows: HashMap<(u64, bool), Option<Arc<Row>>>,
-    mapped: HashMap<Pid, Vec<(Address, Address, Option<Arc<Module>>)>>,
+    mapped: HashMap<Pid, Vec<MappedModule>>,
 }
+
+/// First address, address past the end, and what is mapped there if it can be unwound.
+type MappedModule = (Address, Address, Option<Arc<Module>>);
 
 struct Module {
     frames: EhFrame<Reader>,
@@ -53,6 +60,27 @@ struct Row {
     registers: Vec<(usize, Rule)>,
     return_address: Rule,
     signal_frame: bool,
+}
+
+impl Row {
+    /// A frame of the patch image, which is loaded without call-frame information
+    /// but compiled with frame pointers.
+    fn by_frame_pointer() -> Self {
+        let preserved = PRESERVED.into_iter().chain([RSP]).map(|register| {
+            let rule = if register == RBP {
+                Rule::At(-16)
+            } else {
+                Rule::Same
+            };
+            (register, rule)
+        });
+        Self {
+            cfa: Rule::Register(RBP, 16),
+            registers: preserved.collect(),
+            return_address: Rule::At(-8),
+            signal_frame: false,
+        }
+    }
 }
 
 enum Rule {
@@ -160,6 +188,9 @@ impl Unwinder {
     }
 
     fn row(&mut self, pid: Pid, address: u64, exact: bool) -> Option<Arc<Row>> {
+        if (IMAGE_BASE.0..IMAGE_END).contains(&address) {
+            return Some(Arc::new(Row::by_frame_pointer()));
+        }
         if let Some(known) = self.rows.get(&(address, exact)) {
             return known.clone();
         }

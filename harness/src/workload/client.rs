@@ -267,12 +267,11 @@ impl Client {
     }
 
     fn line_ends(&mut self, until: &Until) -> bool {
-        let satisfied = match until {
-            Until::Line(pattern) => pattern.matches(self.line.text(), &mut self.variables),
-            _ => {
-                self.remaining = self.remaining.saturating_sub(1);
-                self.remaining == 0
-            }
+        let satisfied = if let Until::Line(pattern) = until {
+            pattern.matches(self.line.text(), &mut self.variables)
+        } else {
+            self.remaining = self.remaining.saturating_sub(1);
+            self.remaining == 0
         };
         self.line.length = 0;
         satisfied

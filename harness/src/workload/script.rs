@@ -180,7 +180,7 @@ impl Parser<'_> {
         }
         let (directive, rest) = word(trimmed);
         match directive {
-            "about" => self.script.about = uncommented(rest).to_owned(),
+            "about" => uncommented(rest).clone_into(&mut self.script.about),
             "specification" => self.script.specification = specification(uncommented(rest))?,
             "eol" => self.eol = line_end(uncommented(rest))?,
             "exchange" => {

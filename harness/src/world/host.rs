@@ -79,7 +79,11 @@ pub(crate) fn wait(
     }
     Ok(descriptors[1..]
         .iter()
-        .map(|descriptor| descriptor.revents().is_some_and(|events| !events.is_empty()))
+        .map(|descriptor| {
+            descriptor
+                .revents()
+                .is_some_and(|events| !events.is_empty())
+        })
         .collect())
 }
 

@@ -108,12 +108,11 @@ impl Session<'_> {
             Action::Connect { connection, port } => {
                 let local = FIRST_LOCAL_PORT + *self.local_ports;
                 *self.local_ports += 1;
-                match Connection::open(local, *port) {
-                    Ok(opened) => self.connections[usize::from(*connection)] = Some(opened),
-                    Err(_) => {
-                        self.record(*connection, REFUSED.as_bytes());
-                        event = Event::Ended;
-                    }
+                if let Ok(opened) = Connection::open(local, *port) {
+                    self.connections[usize::from(*connection)] = Some(opened);
+                } else {
+                    self.record(*connection, REFUSED.as_bytes());
+                    event = Event::Ended;
                 }
             }
             Action::Send { connection, bytes } => match self.send(*connection, bytes)? {

@@ -54,7 +54,7 @@ fn names(version: &Version, ids: impl Iterator<Item = ItemId>) -> String {
     let shown: Vec<&str> = names.iter().take(SHOWN).copied().collect();
     let mut text = shown.join(", ");
     if names.len() > SHOWN {
-        text += &format!(" and {} more", names.len() - SHOWN);
+        text.extend([" and ", &(names.len() - SHOWN).to_string(), " more"]);
     }
     text
 }
