@@ -85,7 +85,7 @@ impl Parts<'_> {
         self.tree.living().map(|(index, _)| index).collect()
     }
 
-    /// Sets the entry counter of every living thread by `value`.
+    /// Sets the entry counter of every living thread that has one by `value`.
     ///
     /// # Errors
     /// When a counter cannot be written although its process lives.
@@ -93,7 +93,7 @@ impl Parts<'_> {
         &mut self,
         value: &mut dyn FnMut(ProcessIndex, u32) -> u64,
     ) -> Result<(), HostError> {
-        for (index, process) in self.tree.living() {
+        for (index, process) in self.tree.living().filter(|(_, p)| p.counted) {
             for thread in &process.threads {
                 let value = value(index, thread.ordinal);
                 match counter::set(&process.memory, thread.ordinal, value) {

@@ -273,7 +273,7 @@ impl Restart {
         if mode.tracing == Tracing::None {
             return Ok((root, None));
         }
-        let (tree, stopped) = Tree::start(root, &self.spec.command[0])?;
+        let (mut tree, stopped) = Tree::start(root, &self.spec.command[0])?;
         fix_random_bytes(root, &tree.processes[0].memory)?;
         if instrumented {
             let memory = &tree.processes[0].memory;
@@ -285,6 +285,7 @@ impl Restart {
                 Some(COVERAGE_DESCRIPTOR),
             )?;
             counter::adopt(&stopped, memory, 0, counter::NEVER)?;
+            tree.processes[0].counted = true;
         }
         let until = if watcher.sees_system_calls() {
             Until::SystemCall

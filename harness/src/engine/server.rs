@@ -162,7 +162,7 @@ impl<'a> Server<'a> {
             updated: self.parts.notes[parent].updated,
             fault: None,
         });
-        if self.instrumented {
+        if self.parts.tree.processes[child].counted {
             let count = self.watcher.first_count(&self.parts, child, 0);
             let memory = &self.parts.tree.processes[child].memory;
             counter::adopt(&child_stopped, memory, 0, count)?;
@@ -202,13 +202,14 @@ impl<'a> Server<'a> {
                 }
             }
             Stop::ThreadStarted => {
-                if self.instrumented {
+                if self.parts.tree.processes[process].counted {
                     let count = self.watcher.first_count(&self.parts, process, thread);
                     let memory = &self.parts.tree.processes[process].memory;
                     counter::adopt(&stopped, memory, thread, count)?;
                 }
             }
-            Stop::Executed | Stop::Signal(0) => {}
+            Stop::Executed => self.watcher.executed(process),
+            Stop::Signal(0) => {}
             Stop::SystemCall => {
                 self.watcher
                     .system_call(&mut self.parts, process, thread, &stopped)?;

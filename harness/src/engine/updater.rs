@@ -243,6 +243,10 @@ impl Watcher for Updater<'_> {
         }
     }
 
+    fn executed(&mut self, process: ProcessIndex) {
+        self.old_frames.remove(&process);
+    }
+
     fn entered(
         &mut self,
         parts: &mut Parts<'_>,

@@ -49,6 +49,9 @@ pub trait Watcher {
     /// A process was forked and named.
     fn forked(&mut self, _parts: &Parts<'_>, _parent: ProcessIndex, _child: ProcessIndex) {}
 
+    /// A process executed another program: of the old one nothing is left in it.
+    fn executed(&mut self, _process: ProcessIndex) {}
+
     /// A thread's counter reached zero at the entry of `function`. Returns the
     /// signal to resume it with (0: none).
     ///

@@ -70,9 +70,11 @@ impl Arm<'_> {
     }
 
     fn engine(&self, patch: &crate::patch::Patch) -> Result<RemoteEngine, StudyError> {
-        let spec =
+        let mut spec =
             self.pair
                 .session(&self.session.record.session.workload, patch, self.processor)?;
+        // Also for a program that executes itself the new version is the old one.
+        spec.new = spec.old.clone();
         let mut engine = RemoteEngine::start(self.executable, &spec)?;
         engine.set_limits(self.session.limits)?;
         Ok(engine)

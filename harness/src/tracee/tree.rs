@@ -41,6 +41,8 @@ pub struct Process {
     pub memory: Memory,
     /// Breakpoints set in it.
     pub breakpoints: Breakpoints,
+    /// Whether its entries are counted: an `execve` takes the counters away.
+    pub counted: bool,
     /// How it ended.
     pub ending: Option<Ending>,
 }
@@ -143,6 +145,7 @@ impl Tree {
         let breakpoints = parent.map_or_else(Breakpoints::default, |parent| {
             self.processes[parent].breakpoints.clone()
         });
+        let counted = parent.is_some_and(|parent| self.processes[parent].counted);
         self.processes.push(Process {
             pid,
             parent,
@@ -153,6 +156,7 @@ impl Tree {
             threads_ever: 1,
             memory: Memory::open(pid)?,
             breakpoints,
+            counted,
             ending: None,
         });
         self.threads.insert(pid, (index, 0));
@@ -324,6 +328,7 @@ impl Tree {
         }];
         process.threads_ever = 1;
         process.breakpoints = Breakpoints::default();
+        process.counted = false;
         process.memory = Memory::open(leader)?;
         Ok(())
     }
