@@ -9,7 +9,8 @@ use super::session::{PreparedSession, request};
 use super::store::Control;
 use crate::engine::{PointRequest, RemoteEngine};
 use crate::trace::{Point, Trace};
-use crate::verdict::{Expected, Observation, judge};
+use crate::verdict::observation::Update;
+use crate::verdict::{Expected, Observation, Verdict, judge};
 
 /// How many points each control tests in a session.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +32,9 @@ impl Default for Extent {
         }
     }
 }
+
+/// How often a planted fault must show at one point before it is relied on.
+const SURE: u32 = 3;
 
 /// Functions tried as planted fault before the control gives up on a session.
 const MOST_CANDIDATES: usize = 12;
@@ -81,6 +85,7 @@ impl Arm<'_> {
     }
 
     /// Judges against the old version alone: an update to it must show nothing else.
+    /// A point that was not found again shows nothing either way.
     fn violation(&self, request: &PointRequest, seen: &Observation) -> Option<String> {
         let old = &self.session.record.old;
         let expected = Expected {
@@ -90,7 +95,8 @@ impl Arm<'_> {
             writers: &[],
         };
         let judgement = judge(&expected, &request.id, seen);
-        (!judgement.verdict.is_pass()).then(|| {
+        let not_found = judgement.verdict == Verdict::NotReached;
+        (!judgement.verdict.is_pass() && !not_found).then(|| {
             format!(
                 "{} {} at {}",
                 judgement.verdict, judgement.cause, request.id
@@ -135,9 +141,9 @@ impl Arm<'_> {
     /// Plants a fault in a function that shows, and wants it caught at every point
     /// before its first use, the entry itself included: it is redirected there.
     fn sensitivity(&self, count: usize) -> Result<Control, StudyError> {
-        let Some(first) = self.trace().points.first() else {
+        if self.trace().points.is_empty() {
             return Ok(self.control("sensitivity", 0, &[], "the session has no points"));
-        };
+        }
         for (function, used_at) in self.candidates() {
             let patch = broken_patch(&self.pair.id, &self.pair.old, &function)?.patch;
             let mut engine = self.engine(&patch)?;
@@ -148,18 +154,21 @@ impl Arm<'_> {
             let Some(probe) = before.first() else {
                 continue;
             };
-            // Its value may not matter here, or only in a race: another's will.
-            let mut shows = || -> Result<bool, StudyError> {
+            // Its value may not matter here, or only in a race with the client:
+            // another's will.
+            let mut surely = true;
+            for _ in 0..SURE {
                 let seen = engine.test(probe, true)?;
-                Ok(self.violation(probe, &seen).is_some())
-            };
-            if !(shows()? && shows()?) {
+                surely = surely && self.violation(probe, &seen).is_some();
+            }
+            if !surely {
                 continue;
             }
             let mut missed = Vec::new();
             for point in &before {
                 let seen = engine.test(point, true)?;
-                if self.violation(point, &seen).is_none() {
+                let found = !matches!(seen.update, Update::NotReached { .. });
+                if found && self.violation(point, &seen).is_none() {
                     missed.push(format!(
                         "a broken {function} was not caught at {}",
                         point.id
@@ -173,7 +182,6 @@ impl Arm<'_> {
                 &format!("broken {function}"),
             ));
         }
-        let _ = first;
         let missed = vec!["no function could be found whose breaking shows".to_owned()];
         Ok(self.control("sensitivity", 0, &missed, ""))
     }
@@ -183,7 +191,8 @@ impl Arm<'_> {
         (point.id.exchange, point.id.index) > (other.id.exchange, other.id.index)
     }
 
-    /// Functions by how late they are first used, each with the place of that use.
+    /// Functions by how well the place of their first use suits a planted fault, with
+    /// that place.
     fn candidates(&self) -> Vec<(String, usize)> {
         let mut first_use = HashMap::new();
         for (place, point) in self.trace().points.iter().enumerate() {
@@ -196,8 +205,10 @@ impl Arm<'_> {
                 Some((function.name.clone(), place))
             })
             .collect();
-        // The later its first use, the more points come before it; the name settles ties.
-        candidates.sort_by_key(|(name, place)| (std::cmp::Reverse(*place), name.clone()));
+        // Late enough for many points to come before it, but not in the tear-down of
+        // connections, where what shows is often a race; the name settles ties.
+        let best = self.trace().points.len() * 2 / 3;
+        candidates.sort_by_key(|(name, place)| (place.abs_diff(best), name.clone()));
         candidates.truncate(MOST_CANDIDATES);
         candidates
     }
