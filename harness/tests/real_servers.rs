@@ -52,8 +52,18 @@ fn study(archives: &Path, arguments: &str) -> Vec<Row> {
     rows::read(&out)
 }
 
+/// Rows that neither pass nor stand apart. A point that only the traced run had (a
+/// turn of the event loop more) is not found again and says nothing; few may be such.
 fn failures(rows: &[Row]) -> Vec<&Row> {
-    let passes = ["new", "late", "inert"];
+    let not_reached = rows
+        .iter()
+        .filter(|row| row.verdict == "not-reached")
+        .count();
+    assert!(
+        not_reached * 10 <= rows.len(),
+        "{not_reached} points not found again"
+    );
+    let passes = ["new", "late", "inert", "not-reached"];
     rows.iter()
         .filter(|row| !passes.contains(&row.verdict.as_str()))
         .collect()
