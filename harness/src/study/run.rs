@@ -18,13 +18,10 @@ use super::store::{
 };
 use super::{StudyError, store::StoreError};
 use crate::engine::{Engine, PointRequest, RemoteEngine};
+use crate::policy::DEFINITION_OF_CHANGED;
 use crate::subject::{BuildOptions, Catalogue, Pair, Subject};
 use crate::verdict::Observation;
 use crate::verdict::observation::Update;
-
-/// The definition of "changed function" in force, for `run.json`.
-pub const DEFINITION_OF_CHANGED: &str =
-    "object code differs, deleted, or rebuilt because it refers to a data object that moves";
 
 /// Tests that a worker takes at a time.
 const CHUNK: usize = 16;
