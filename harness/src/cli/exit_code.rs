@@ -2,7 +2,10 @@
 
 use std::process::{ExitCode as ProcessExit, Termination};
 
+use kairos::analysis::AnalysisError;
+use kairos::report::ReportError;
 use kairos::study::StudyError;
+use kairos::study::store::StoreError;
 use kairos::subject::SubjectError;
 
 /// The exit status of every subcommand. The numbers are documented and stable.
@@ -34,7 +37,9 @@ impl ExitCode {
             .chain()
             .find_map(|cause| {
                 let subject = cause.downcast_ref().map(Self::of_subject);
-                subject.or_else(|| cause.downcast_ref().map(Self::of_study))
+                let study = || cause.downcast_ref().map(Self::of_study);
+                let report = || cause.downcast_ref().map(Self::of_report);
+                subject.or_else(study).or_else(report)
             })
             .unwrap_or(Self::Fault)
     }
@@ -58,7 +63,25 @@ impl ExitCode {
             }
             StudyError::Binary(_) | StudyError::Patch { .. } => Self::Build,
             StudyError::Test { source, .. } => Self::of_study(source),
-            StudyError::Store(_) | StudyError::Engine(_) | StudyError::File { .. } => Self::Fault,
+            StudyError::Store(error) => Self::of_store(error),
+            StudyError::Engine(_) | StudyError::File { .. } => Self::Fault,
+        }
+    }
+
+    fn of_report(error: &ReportError) -> Self {
+        match error {
+            ReportError::Store(error) | ReportError::Analysis(AnalysisError::Store(error)) => {
+                Self::of_store(error)
+            }
+            _ => Self::Fault,
+        }
+    }
+
+    /// The code for a folder of results: naming the wrong one is a wrong argument.
+    fn of_store(error: &StoreError) -> Self {
+        match error {
+            StoreError::Foreign(_) | StoreError::Exists(_) | StoreError::NotARun(_) => Self::Usage,
+            _ => Self::Fault,
         }
     }
 }

@@ -16,6 +16,8 @@ pub mod updater;
 pub mod watch;
 pub mod worker;
 
+use std::ops::ControlFlow;
+
 use serde::{Deserialize, Serialize};
 
 use crate::trace::PointId;
@@ -57,13 +59,13 @@ pub trait Engine {
     fn name(&self) -> &'static str;
 
     /// Runs the tests, given in ascending order of their points, and hands each
-    /// observation to `sink` with its position.
+    /// observation to `sink` with its position, until the sink breaks off.
     ///
     /// # Errors
     /// When the harness or the machine fails.
     fn run(
         &mut self,
         points: &[PointRequest],
-        sink: &mut dyn FnMut(usize, Observation),
+        sink: &mut dyn FnMut(usize, Observation) -> ControlFlow<()>,
     ) -> Result<(), EngineError>;
 }

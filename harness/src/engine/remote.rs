@@ -2,6 +2,7 @@
 //! ends with us.
 
 use std::io::{BufRead, BufReader, Write};
+use std::ops::ControlFlow;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
@@ -147,10 +148,12 @@ impl Engine for RemoteEngine {
     fn run(
         &mut self,
         points: &[PointRequest],
-        sink: &mut dyn FnMut(usize, Observation),
+        sink: &mut dyn FnMut(usize, Observation) -> ControlFlow<()>,
     ) -> Result<(), EngineError> {
         for (position, point) in points.iter().enumerate() {
-            sink(position, self.test(point, true)?);
+            if sink(position, self.test(point, true)?).is_break() {
+                break;
+            }
         }
         Ok(())
     }

@@ -13,13 +13,17 @@ use super::parts::{Note, Parts, Tools};
 use super::spec::SessionSpec;
 use super::watch::Watcher;
 use crate::sandbox::root::RUN_FOLDER;
-use crate::tracee::activity::{Reading, all_threads};
+use crate::tracee::activity::{Activity, Reading, all_threads};
 use crate::tracee::stopped::Until;
 use crate::tracee::tree::{Event, ProcessIndex, Stop, Tree, signal_name};
 use crate::tracee::{Stopped, TraceeError, counter};
 use crate::verdict::observation::Ending;
 use crate::workload::Normaliser;
 use crate::world::{Host, HostError};
+
+/// Reports handled before the caller looks at its clock again: a server that forks
+/// without end reports without end.
+const MOST_EVENTS: usize = 256;
 
 /// The server of one run.
 pub struct Server<'a> {
@@ -33,6 +37,8 @@ pub struct Server<'a> {
     /// End of the first process of a run that is not traced.
     root_ending: Option<Ending>,
     instrumented: bool,
+    /// Whether everything that was reported has been handled.
+    drained: bool,
     session_exchanges: u32,
     read_logs: BTreeMap<String, usize>,
     normaliser: &'a Normaliser,
@@ -91,6 +97,7 @@ impl<'a> Server<'a> {
             root,
             root_ending: None,
             instrumented,
+            drained: true,
             session_exchanges: frame.session_exchanges,
             read_logs: BTreeMap::new(),
             normaliser: frame.normaliser,
@@ -287,7 +294,12 @@ impl Host for Server<'_> {
             self.reap_untraced();
             return Ok(());
         }
-        while let Some(event) = self.parts.tree.poll()? {
+        self.drained = false;
+        for _ in 0..MOST_EVENTS {
+            let Some(event) = self.parts.tree.poll()? else {
+                self.drained = true;
+                return Ok(());
+            };
             match self.handle(event) {
                 // Its end is on its way.
                 Err(HostError::Tracee(error)) if error.is_gone() => {}
@@ -307,7 +319,12 @@ impl Host for Server<'_> {
     fn reading(&mut self) -> Reading {
         if self.traced() {
             let threads: Vec<_> = self.parts.tree.living_threads().collect();
-            self.parts.tools.activities.read(threads)
+            let mut reading = self.parts.tools.activities.read(threads);
+            if !self.drained {
+                // A thread whose stop is still to be handled only looks blocked.
+                reading.activity = Activity::Running;
+            }
+            reading
         } else {
             self.parts.tools.activities.forget();
             self.parts.tools.activities.read(all_threads())

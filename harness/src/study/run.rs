@@ -4,6 +4,7 @@
 //! gives the same files.
 
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -22,6 +23,7 @@ use crate::policy::DEFINITION_OF_CHANGED;
 use crate::subject::{BuildOptions, Catalogue, Pair, Subject};
 use crate::verdict::Observation;
 use crate::verdict::observation::Update;
+use crate::workload::Script;
 
 /// Tests that a worker takes at a time.
 const CHUNK: usize = 16;
@@ -252,6 +254,13 @@ fn prepare_session(
     options: &Options,
 ) -> Result<(PreparedSession, Vec<Control>), StudyError> {
     let spec = pair.session(workload, &pair.patch, processor)?;
+    // A wrong script is the user's: told here, before a worker fails at it.
+    for script in [Some(&spec.workload), spec.probe.as_ref()]
+        .into_iter()
+        .flatten()
+    {
+        Script::read(script, &spec.ports)?;
+    }
     let mut engine = RemoteEngine::start(&options.executable, &spec)?;
     let choice = Choice {
         sample: options.sample,
@@ -393,6 +402,7 @@ impl Tests<'_> {
             } else if written.is_ok() {
                 written = self.append(test, name, vec![seen], session);
             }
+            self.go_on()
         })?;
         written?;
         let again: Vec<PointRequest> = failing
@@ -400,17 +410,30 @@ impl Tests<'_> {
             .map(|(position, _)| requests[*position].clone())
             .collect();
         for _ in 0..self.options.repeat {
+            if self.go_on().is_break() {
+                break;
+            }
             engine.run(&again, &mut |position, seen| {
                 // A repeat that misses the point says nothing about it.
                 if !matches!(seen.update, Update::NotReached { .. }) {
                     failing[position].1.push(seen);
                 }
+                self.go_on()
             })?;
         }
         for (position, observations) in failing {
             self.append(&tests[position], name, observations, session)?;
         }
         Ok(())
+    }
+
+    /// An interrupt ends a study after the test at hand: a chunk of stalls takes long.
+    fn go_on(&self) -> ControlFlow<()> {
+        if self.interrupted.load(Ordering::Relaxed) {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
     }
 
     fn append(
