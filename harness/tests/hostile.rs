@@ -82,6 +82,11 @@ fn expect(kind: &str, verdict: &str, cause: &str) {
 }
 
 #[test]
+fn a_fork_storm_is_a_stall() {
+    expect("FORKS", "stall", "busy");
+}
+
+#[test]
 fn a_server_that_stops_itself_is_a_stall() {
     expect("STOPS", "stall", "waiting");
 }

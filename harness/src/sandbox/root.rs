@@ -245,6 +245,7 @@ fn mount_proc(root: &Path) -> Result<File, SandboxError> {
         let path = sys.join(name);
         fs::write(&path, value).map_err(SandboxError::file("write", path.display()))?;
     }
+    bound_processes(&sys);
     let path = sys.join("kernel/ns_last_pid");
     let last_pid = OpenOptions::new()
         .write(true)
@@ -253,6 +254,22 @@ fn mount_proc(root: &Path) -> Result<File, SandboxError> {
     bind(&sys, &sys)?;
     remount_read_only(&sys)?;
     Ok(last_pid)
+}
+
+/// Bounds the number of processes of the sandbox, so that a fork storm cannot take
+/// the machine's. Only where the setting belongs to the namespace (Linux 6.14 and
+/// later): before that it would be the whole machine's.
+fn bound_processes(sys: &Path) {
+    const MOST: &str = "4096";
+    let release = fs::read_to_string(sys.join("kernel/osrelease")).unwrap_or_default();
+    let mut numbers = release
+        .split(['.', '-'])
+        .map(|part| part.parse::<u32>().unwrap_or(0));
+    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    if version >= (6, 14) {
+        // Refused, the storm still ends with the sandbox.
+        let _ = fs::write(sys.join("kernel/pid_max"), MOST);
+    }
 }
 
 fn turn_to(root: &Path) -> Result<(), SandboxError> {
