@@ -6,8 +6,7 @@ use std::collections::BTreeMap;
 use super::sessions::StudiedSession;
 use super::statistics::as_float;
 use crate::policy::Policy;
-use crate::study::plan::Scope;
-use crate::trace::{ProcessFacts, RoleInstance, Trace};
+use crate::trace::{ProcessFacts, RoleInstance, Scope, Trace};
 
 /// Delays of requests over some stretch of time, all in microseconds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

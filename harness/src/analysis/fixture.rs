@@ -9,11 +9,11 @@ use crate::binary::Address;
 use crate::patch::{Deleted, FunctionName, Patch, Reason, Redirect};
 use crate::policy::{DEFINITION_OF_CHANGED, Evaluator, FunctionRange, FunctionTable, ManualPoint};
 use crate::study::plan::{
-    DEFAULT_MECHANISM, PlanInput, PlannedTest, Scope, SessionKey, plan_session, populations,
+    DEFAULT_MECHANISM, PlanInput, PlannedTest, SessionKey, plan_session, populations,
 };
 use crate::study::store::{Arm, PairRecord, Run, RunFacts, RunStore, SessionRecord, TestRecord};
 use crate::trace::{
-    ExchangeFacts, Frame, Point, PointId, ProcessFacts, RoleInstance, Stack, Trace, Wait,
+    ExchangeFacts, Frame, Point, PointId, ProcessFacts, RoleInstance, Scope, Stack, Trace, Wait,
 };
 use crate::verdict::observation::Update;
 use crate::verdict::{Judgement, Observation, Verdict};
@@ -168,12 +168,13 @@ pub fn trace() -> Trace {
                     id: PointId {
                         role: role(of),
                         thread: 0,
-                        exchange,
+                        exchange: Some(exchange),
                         index: u32::try_from(index + 1).unwrap(),
                     },
                     function: Address(address(function)),
                     stack: stack(address(function), callers),
                     other_stacks: Vec::new(),
+                    words: None,
                     occurrence: 0,
                     time_us: Some(begin + time),
                 });
@@ -190,6 +191,8 @@ pub fn trace() -> Trace {
                 thread: 0,
                 exchange,
                 stack: stack(LIBRARY, &["main"]),
+                other_stacks: Vec::new(),
+                words: None,
                 span_us: Some((begin + 500, begin + 1000)),
             });
         }
@@ -223,12 +226,13 @@ pub fn trace() -> Trace {
         points,
         stacks,
         waits,
+        word_sets: Vec::new(),
     }
 }
 
 /// Verdicts of a test: one per run of it.
 fn verdicts(test: &PlannedTest) -> Vec<Verdict> {
-    let exchange = test.point.exchange;
+    let exchange = test.point.exchange.unwrap_or(0);
     let failing = |verdict| vec![verdict; 3];
     match (test.session.pair.as_str(), test.function.as_str()) {
         ("kvd-1-2", "note") if exchange > 0 => failing(Verdict::Mixed),

@@ -119,7 +119,7 @@ const COLUMNS: [Column<TestRow>; 20] = [
     ("mechanism", |row| Cell::text(&row.session.mechanism)),
     ("role", |row| Cell::text(&row.point.role.role)),
     ("thread", |row| Cell::number(row.point.thread)),
-    ("exchange", |row| Cell::number(row.point.exchange)),
+    ("exchange", |row| Cell::text(row.point.moment())),
     ("point", |row| Cell::text(&row.point)),
     ("function", |row| Cell::text(&row.function)),
     ("class", |row| Cell::text(&row.class)),

@@ -10,8 +10,9 @@ use super::rows::TestRow;
 use super::sessions::StudiedSession;
 use super::table::{Cell, Column, Table};
 use crate::policy::with_any;
-use crate::study::plan::{Scope, SessionKey};
+use crate::study::plan::SessionKey;
 use crate::study::store::{Arm, Division};
+use crate::trace::Scope;
 
 /// What a group of points was gathered by.
 #[derive(Clone, Debug, PartialEq, Eq)]

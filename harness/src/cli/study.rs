@@ -12,6 +12,7 @@ use kairos::study::session::judge_record;
 use kairos::study::{self, Options, StudyError, controls::Extent};
 use kairos::subject::BuildOptions;
 use kairos::subject::doctor::{self, Severity};
+use kairos::trace::Scope;
 
 use super::Project;
 use super::exit_code::ExitCode;
@@ -35,6 +36,13 @@ pub struct Arguments {
     /// Seed of the sample
     #[arg(long, default_value_t = 1, value_name = "N")]
     seed: u64,
+    /// Which processes one update reaches: `process`, only the one at the point, or
+    /// `tree`, every process of the server at once (may be repeated)
+    #[arg(long, default_value = "process", value_name = "SCOPE")]
+    scope: Vec<Scope>,
+    /// Test the points before the server is ready, too
+    #[arg(long)]
+    startup: bool,
     /// Workers, each on a processor of its own [default: all processors]
     #[arg(long, value_name = "N")]
     jobs: Option<usize>,
@@ -67,6 +75,8 @@ pub fn run(arguments: &Arguments, project: &Project) -> anyhow::Result<ExitCode>
         workloads: arguments.workload.clone(),
         sample: arguments.sample,
         seed: arguments.seed,
+        scopes: arguments.scope.clone(),
+        startup: arguments.startup,
         jobs: arguments
             .jobs
             .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, Into::into)),

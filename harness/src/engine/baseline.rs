@@ -113,6 +113,7 @@ pub fn trace(engine: &mut Restart) -> Result<Traced, HostError> {
             points: tracer.points,
             stacks: tracer.stacks,
             waits: tracer.waits,
+            word_sets: Vec::new(),
         },
         observation,
     })

@@ -9,6 +9,7 @@ use crate::binary::Address;
 use crate::patch::Patch;
 use crate::sandbox::namespaces::Identity;
 use crate::sandbox::run_folder::Entry;
+use crate::trace::Scope;
 use crate::world::Limits;
 
 /// One of the two versions.
@@ -99,6 +100,10 @@ pub struct SessionSpec {
     pub logs: Vec<String>,
     /// Patterns of end-state files, relative to the run folder.
     pub state_files: Vec<String>,
+    /// Which processes one update reaches.
+    pub scope: Scope,
+    /// Whether the trace has points before the server is ready, too.
+    pub startup: bool,
     /// The session script.
     pub workload: PathBuf,
     /// The probe session script.

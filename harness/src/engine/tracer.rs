@@ -102,6 +102,8 @@ impl Tracer {
                     thread,
                     exchange,
                     stack,
+                    other_stacks: Vec::new(),
+                    words: None,
                     span_us: None,
                 });
             }
@@ -168,12 +170,13 @@ impl Watcher for Tracer {
             id: PointId {
                 role: parts.notes[process].role.clone(),
                 thread,
-                exchange: parts.exchange,
+                exchange: Some(parts.exchange),
                 index: *index,
             },
             function,
             stack,
             other_stacks: Vec::new(),
+            words: None,
             occurrence,
             time_us: None,
         });

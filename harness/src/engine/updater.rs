@@ -87,7 +87,7 @@ impl<'a> Updater<'a> {
 
     fn is_target(&self, parts: &Parts<'_>, process: ProcessIndex, thread: u32) -> bool {
         !self.done
-            && parts.exchange == self.point.id.exchange
+            && Some(parts.exchange) == self.point.id.exchange
             && thread == self.point.id.thread
             && parts.notes[process].role == self.point.id.role
     }
@@ -188,7 +188,7 @@ impl Watcher for Updater<'_> {
             .living()
             .into_iter()
             .map(|process| {
-                number == self.point.id.exchange
+                Some(number) == self.point.id.exchange
                     && !self.done
                     && parts.notes[process].role == self.point.id.role
             })

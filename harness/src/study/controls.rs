@@ -76,7 +76,7 @@ impl Arm<'_> {
     fn engine(&self, patch: &crate::patch::Patch) -> Result<RemoteEngine, StudyError> {
         let mut spec =
             self.pair
-                .session(&self.session.record.session.workload, patch, self.processor)?;
+                .session(&self.session.record.session, false, patch, self.processor)?;
         // Also for a program that executes itself the new version is the old one.
         spec.new = spec.old.clone();
         let mut engine = RemoteEngine::start(self.executable, &spec)?;

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use super::StudyError;
-use super::plan::{DEFAULT_MECHANISM, Scope, SessionKey};
+use super::plan::{DEFAULT_MECHANISM, SessionKey};
 use super::store::{Arm, PairRecord};
 use crate::binary::program::Program;
 use crate::engine::spec::{OwnFunction, Ready, RoleRule, SessionSpec, VersionSpec};
@@ -15,6 +15,7 @@ use crate::sandbox::root::{PROGRAM_LINK, RUN_FOLDER};
 use crate::sandbox::run_folder::Entry;
 use crate::subject::manifest::{self, FileContent, Placeholders};
 use crate::subject::{BuildOptions, BuiltVersion, Pair, Subject, build};
+use crate::trace::Scope;
 use crate::world::Limits;
 
 /// A pair that is ready to be studied.
@@ -213,11 +214,11 @@ fn lines_of(path: &Path) -> u32 {
 impl PreparedPair<'_> {
     /// The identifier of a session of this pair.
     #[must_use]
-    pub fn key(&self, workload: &str) -> SessionKey {
+    pub fn key(&self, workload: &str, scope: Scope) -> SessionKey {
         SessionKey {
             pair: self.id.clone(),
             workload: workload.to_owned(),
-            scope: Scope::Process,
+            scope,
             mechanism: DEFAULT_MECHANISM.to_owned(),
         }
     }
@@ -250,14 +251,16 @@ impl PreparedPair<'_> {
         }
     }
 
-    /// Everything a worker needs for one workload of this pair, with `patch` in
-    /// place of the pair's own (for controls).
+    /// Everything a worker needs for one session of this pair, with `patch` in
+    /// place of the pair's own (for controls). With `startup` the trace also has
+    /// the points before the server is ready.
     ///
     /// # Errors
     /// When a file of the run folder cannot be read.
     pub fn session(
         &self,
-        workload: &str,
+        key: &SessionKey,
+        startup: bool,
         patch: &Patch,
         processor: usize,
     ) -> Result<SessionSpec, StudyError> {
@@ -324,7 +327,9 @@ impl PreparedPair<'_> {
                 .collect(),
             logs: self.subject.logs.clone(),
             state_files: self.subject.state.files.clone(),
-            workload: self.subject.workload(workload),
+            scope: key.scope,
+            startup,
+            workload: self.subject.workload(&key.workload),
             probe: self
                 .subject
                 .workloads

@@ -21,6 +21,7 @@ use super::{StudyError, store::StoreError};
 use crate::engine::{Engine, PointRequest, RemoteEngine};
 use crate::policy::DEFINITION_OF_CHANGED;
 use crate::subject::{BuildOptions, Catalogue, Pair, Subject};
+use crate::trace::Scope;
 use crate::verdict::Observation;
 use crate::verdict::observation::Update;
 use crate::workload::Script;
@@ -41,6 +42,10 @@ pub struct Options {
     pub sample: Option<usize>,
     /// Seed of samples.
     pub seed: u64,
+    /// Which processes one update reaches; each scope is a session of its own.
+    pub scopes: Vec<Scope>,
+    /// Whether points before the server is ready are tested, too.
+    pub startup: bool,
     /// Workers, each on a processor of its own.
     pub jobs: usize,
     /// How often a failing test is repeated.
@@ -203,12 +208,15 @@ fn prepare_sessions(
     let wanted = |name: &str| {
         options.workloads.is_empty() || options.workloads.iter().any(|wanted| wanted == name)
     };
-    let tasks: Vec<(usize, &str)> = pairs
+    let tasks: Vec<(usize, &str, Scope)> = pairs
         .iter()
         .enumerate()
         .flat_map(|(index, pair)| {
             let workloads = pair.workloads.iter().filter(|name| wanted(name));
-            workloads.map(move |workload| (index, workload.as_str()))
+            workloads.flat_map(move |workload| {
+                let scopes = options.scopes.iter();
+                scopes.map(move |scope| (index, workload.as_str(), *scope))
+            })
         })
         .collect();
     let results: Vec<Mutex<Option<Result<Ready, StudyError>>>> =
@@ -220,7 +228,8 @@ fn prepare_sessions(
             scope.spawn(move || {
                 loop {
                     let at = next.fetch_add(1, Ordering::Relaxed);
-                    let (Some((pair, workload)), Some(slot)) = (tasks.get(at), results.get(at))
+                    let (Some((pair, workload, scope)), Some(slot)) =
+                        (tasks.get(at), results.get(at))
                     else {
                         return;
                     };
@@ -229,7 +238,7 @@ fn prepare_sessions(
                     }
                     let prepared = &pairs[*pair];
                     progress.stage(&format!("tracing {} {workload}", prepared.id));
-                    let result = prepare_session(prepared, workload, processor, options)
+                    let result = prepare_session(prepared, workload, *scope, processor, options)
                         .map(|(session, controls)| (*pair, session, controls));
                     *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
                 }
@@ -250,10 +259,12 @@ fn prepare_sessions(
 fn prepare_session(
     pair: &PreparedPair<'_>,
     workload: &str,
+    scope: Scope,
     processor: usize,
     options: &Options,
 ) -> Result<(PreparedSession, Vec<Control>), StudyError> {
-    let spec = pair.session(workload, &pair.patch, processor)?;
+    let key = pair.key(workload, scope);
+    let spec = pair.session(&key, options.startup, &pair.patch, processor)?;
     // A wrong script is the user's: told here, before a worker fails at it.
     for script in [Some(&spec.workload), spec.probe.as_ref()]
         .into_iter()
@@ -266,7 +277,7 @@ fn prepare_session(
         sample: options.sample,
         seed: options.seed,
     };
-    let session = session::prepare(pair, workload, &spec, &mut engine, choice)?;
+    let session = session::prepare(pair, key, &spec, &mut engine, choice)?;
     drop(engine);
     let controls = controls::run(
         pair,
@@ -374,7 +385,7 @@ impl Tests<'_> {
     fn engine(&self, session: usize, processor: usize) -> Result<RemoteEngine, StudyError> {
         let (pair, session, _) = &self.sessions[session];
         let pair = &self.pairs[*pair];
-        let spec = pair.session(&session.record.session.workload, &pair.patch, processor)?;
+        let spec = pair.session(&session.record.session, false, &pair.patch, processor)?;
         let mut engine = RemoteEngine::start(&self.options.executable, &spec)?;
         engine.set_limits(session.limits)?;
         Ok(engine)

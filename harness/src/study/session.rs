@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use super::StudyError;
-use super::plan::{PlanInput, PlannedTest, plan_session, populations};
+use super::plan::{PlanInput, PlannedTest, SessionKey, plan_session, populations};
 use super::prepare::PreparedPair;
 use super::store::{AfterUpdate, Arm, SessionRecord};
 use crate::engine::spec::{SessionSpec, Which};
@@ -99,7 +99,7 @@ pub struct Choice {
 /// runs differ, or when the harness fails.
 pub fn prepare(
     pair: &PreparedPair<'_>,
-    workload: &str,
+    key: SessionKey,
     spec: &SessionSpec,
     engine: &mut RemoteEngine,
     choice: Choice,
@@ -107,7 +107,7 @@ pub fn prepare(
     let script = Script::read(&spec.workload, &spec.ports)?;
     let place = |version: Which| Place {
         pair: &pair.id,
-        workload,
+        workload: &key.workload,
         version: spec.version(version).label.clone(),
     };
     let (old, old_pauses) = baseline(engine, Which::Old, &place(Which::Old))?;
@@ -122,7 +122,6 @@ pub fn prepare(
     engine.set_limits(limits)?;
 
     let trace = traced.trace;
-    let key = pair.key(workload);
     let manual = pair.manual();
     let evaluator = Evaluator::new(&pair.patch, &pair.table, &manual);
     let evaluation = evaluator.evaluate(&trace);

@@ -2,12 +2,14 @@
 //! wrote which reply, and times.
 
 pub mod point;
+pub mod scope;
 
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
 pub use point::{PointId, RoleInstance};
+pub use scope::Scope;
 
 use crate::binary::Address;
 
@@ -39,6 +41,10 @@ pub struct Point {
     pub stack: u32,
     /// Stacks of the other threads in scope, indices into [`Trace::stacks`].
     pub other_stacks: Vec<u32>,
+    /// What every word of the stacks in scope might point to, as an index into
+    /// [`Trace::word_sets`]; none in runs that did not record it.
+    #[serde(default)]
+    pub words: Option<u32>,
     /// How many points before it, of the same thread and exchange, have the same stack.
     pub occurrence: u32,
     /// Microseconds since readiness, from the run without stops.
@@ -56,6 +62,13 @@ pub struct Wait {
     pub exchange: u32,
     /// Stack, index into [`Trace::stacks`].
     pub stack: u32,
+    /// Stacks of the other threads in scope, indices into [`Trace::stacks`].
+    #[serde(default)]
+    pub other_stacks: Vec<u32>,
+    /// What every word of the stacks in scope might point to, as an index into
+    /// [`Trace::word_sets`]; none in runs that did not record it.
+    #[serde(default)]
+    pub words: Option<u32>,
     /// When it began and ended, microseconds since readiness, from the run
     /// without stops; none where that run did not time it.
     #[serde(default)]
@@ -110,6 +123,11 @@ pub struct Trace {
     pub stacks: Vec<Stack>,
     /// Blocking waits.
     pub waits: Vec<Wait>,
+    /// Distinct sets of own functions, by their entries in ascending order, that
+    /// some word of a stack points into: what a conservative scan sees, which
+    /// cannot tell a return address from any other number.
+    #[serde(default)]
+    pub word_sets: Vec<Vec<Address>>,
 }
 
 /// Fingerprint of a stack, the same in every run: without address-space

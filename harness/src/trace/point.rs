@@ -64,7 +64,8 @@ impl From<RoleInstance> for String {
 
 /// An update point: the `index`-th entry (from 1) of the program's own functions
 /// by one thread of one process during one exchange. Written
-/// `session#1/0@3:17`: role instance, thread, exchange, index.
+/// `session#1/0@3:17`: role instance, thread, exchange, index; the exchange is
+/// `start` before the server is ready.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct PointId {
@@ -72,10 +73,22 @@ pub struct PointId {
     pub role: RoleInstance,
     /// The thread within it, by order of creation, from 0.
     pub thread: u32,
-    /// The exchange, from 0.
-    pub exchange: u32,
+    /// The exchange, from 0; none during start-up, before the server is ready.
+    pub exchange: Option<u32>,
     /// The entry within the exchange, from 1.
     pub index: u32,
+}
+
+/// How identifiers write the time before readiness.
+const START_UP: &str = "start";
+
+impl PointId {
+    /// The exchange as identifiers write it: its number, or `start`.
+    #[must_use]
+    pub fn moment(&self) -> String {
+        self.exchange
+            .map_or_else(|| START_UP.to_owned(), |number| number.to_string())
+    }
 }
 
 impl fmt::Display for PointId {
@@ -83,7 +96,10 @@ impl fmt::Display for PointId {
         write!(
             f,
             "{}/{}@{}:{}",
-            self.role, self.thread, self.exchange, self.index
+            self.role,
+            self.thread,
+            self.moment(),
+            self.index
         )
     }
 }
@@ -103,7 +119,10 @@ impl FromStr for PointId {
         Ok(Self {
             role: role.parse()?,
             thread: thread.parse().map_err(|_| error())?,
-            exchange: exchange.parse().map_err(|_| error())?,
+            exchange: match exchange {
+                START_UP => None,
+                number => Some(number.parse().map_err(|_| error())?),
+            },
             index: index.parse().map_err(|_| error())?,
         })
     }
@@ -131,7 +150,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_point_survives_its_own_text(role in "[a-z][a-z-]{0,8}", number in 1u32..99, thread in 0u32..9, exchange in 0u32..999, index in 1u32..99999) {
+        fn a_point_survives_its_own_text(role in "[a-z][a-z-]{0,8}", number in 1u32..99, thread in 0u32..9, exchange in proptest::option::of(0u32..999), index in 1u32..99999) {
             let point = PointId { role: RoleInstance { role, number }, thread, exchange, index };
             prop_assert_eq!(point.to_string().parse::<PointId>().unwrap(), point);
         }

@@ -205,8 +205,8 @@ impl Judging<'_> {
         seen: &SeenExchange,
     ) {
         let like = likeness(&old.replies, &new.replies, &seen.replies);
-        let before = number < self.point.exchange;
-        let in_flight = number == self.point.exchange;
+        let before = Some(number) < self.point.exchange;
+        let in_flight = Some(number) == self.point.exchange;
         let counts = !before && self.served_by_updated(number);
         match like {
             _ if before => {
@@ -298,9 +298,9 @@ impl Judging<'_> {
 
     /// Logs switch over line by line: old lines, then new ones.
     fn logs(&mut self, number: u32, old: &SeenExchange, new: &SeenExchange, seen: &SeenExchange) {
-        let before = number < self.point.exchange;
+        let before = Some(number) < self.point.exchange;
         let excused =
-            number == self.point.exchange || self.seen.old_frame_exchanges.contains(&number);
+            Some(number) == self.point.exchange || self.seen.old_frame_exchanges.contains(&number);
         match likeness(&old.logs, &new.logs, &seen.logs) {
             Likeness::Both => {}
             Likeness::New if !before => self.new_log |= self.served_by_updated(number),

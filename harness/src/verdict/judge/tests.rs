@@ -50,7 +50,7 @@ fn judge_with(exchange: u32, seen: &Observation, writers: &[BTreeSet<RoleInstanc
     let point = PointId {
         role: role("server#1"),
         thread: 0,
-        exchange,
+        exchange: Some(exchange),
         index: 1,
     };
     judge(&expected, &point, seen)
@@ -130,7 +130,7 @@ fn a_reply_of_both_versions_is_mixed() {
         let point = PointId {
             role: role("server#1"),
             thread: 0,
-            exchange,
+            exchange: Some(exchange),
             index: 1,
         };
         let judgement = judge(&expected, &point, &seen);
