@@ -567,6 +567,7 @@ fn the_controls_copy_or_break_functions() {
     let build = Build {
         program: &old.program,
         units: &units,
+        tree: old.tree(),
     };
     let control = build_control("control", &build, Selection::All, None).expect("control");
     assert!(

@@ -38,6 +38,8 @@ pub struct PreparedPair<'a> {
     pub functions: Vec<OwnFunction>,
     /// The same by address, for policies.
     pub table: FunctionTable,
+    /// Functions that the manifests let be active.
+    pub except_named: Vec<String>,
     /// Workloads to study.
     pub workloads: Vec<String>,
     /// Lines of `transform.c`.
@@ -64,15 +66,17 @@ pub fn prepare<'a>(
         compile: &compile,
     });
     let (old_units, new_units) = (units(&old), units(&new));
-    let built = patch::build(&Update {
+    let mut built = patch::build(&Update {
         pair: &pair.id,
         old: patch::Build {
             program: &old.program,
             units: &old_units,
+            tree: &old.tree,
         },
         new: patch::Build {
             program: &new.program,
             units: &new_units,
+            tree: &new.tree,
         },
         transformer,
         folder: None,
@@ -82,6 +86,8 @@ pub fn prepare<'a>(
         source,
     })?;
     drop((old_units, new_units));
+    let unknown = unknown_names(&pair.except_named, [&old, &new])?;
+    built.patch.warnings.extend(unknown);
     let workloads = if pair.workloads.is_empty() {
         subject.workloads.study.clone()
     } else {
@@ -98,9 +104,33 @@ pub fn prepare<'a>(
         old,
         new,
         built,
+        pair.except_named.clone(),
         workloads,
         transformer_lines,
     )
+}
+
+/// Warnings about names in `except_named` that no version has a function of.
+fn unknown_names(
+    names: &[String],
+    versions: [&BuiltVersion; 2],
+) -> Result<Vec<patch::Warning>, StudyError> {
+    let mut unknown: Vec<&String> = names.iter().collect();
+    for version in versions {
+        if !unknown.is_empty() {
+            let program = Program::open(&version.program)?;
+            unknown.retain(|name| program.functions_named(name).next().is_none());
+        }
+    }
+    let warning = |name: &String| patch::Warning {
+        kind: "unknown-exception".to_owned(),
+        subject: name.clone(),
+        message: format!(
+            "`except_named` names {name}, but neither version has a function of that name; \
+             correct the manifest."
+        ),
+    };
+    Ok(unknown.into_iter().map(warning).collect())
 }
 
 /// Builds a version and the control arm over it: the new version is the old one.
@@ -117,7 +147,17 @@ pub fn prepare_control<'a>(
     let version = build(subject, subject.version(label)?, options)?;
     let built = control_patch(&id, &version)?;
     let new = version.clone();
-    finish(subject, id, Arm::Control, version, new, built, workloads, 0)
+    finish(
+        subject,
+        id,
+        Arm::Control,
+        version,
+        new,
+        built,
+        subject.except_named.clone(),
+        workloads,
+        0,
+    )
 }
 
 /// The control arm's patch: every function replaced by an identical copy.
@@ -129,6 +169,7 @@ pub fn control_patch(id: &str, version: &BuiltVersion) -> Result<Built, StudyErr
     let build = patch::Build {
         program: &version.program,
         units: &units,
+        tree: &version.tree,
     };
     patch::build_control(id, &build, Selection::All, None).map_err(|source| StudyError::Patch {
         pair: id.to_owned(),
@@ -145,6 +186,7 @@ pub fn broken_patch(id: &str, version: &BuiltVersion, function: &str) -> Result<
     let build = patch::Build {
         program: &version.program,
         units: &units,
+        tree: &version.tree,
     };
     patch::build_broken(id, &build, function, None).map_err(|source| StudyError::Patch {
         pair: id.to_owned(),
@@ -160,6 +202,7 @@ fn finish(
     old: BuiltVersion,
     new: BuiltVersion,
     built: Built,
+    except_named: Vec<String>,
     workloads: Vec<String>,
     transformer_lines: u32,
 ) -> Result<PreparedPair<'_>, StudyError> {
@@ -189,6 +232,7 @@ fn finish(
         statistics: built.statistics,
         functions,
         table,
+        except_named,
         workloads,
         transformer_lines,
     })
@@ -247,6 +291,7 @@ impl PreparedPair<'_> {
             patch: self.patch.clone(),
             functions: self.table.clone(),
             manual: self.manual(),
+            except_named: Some(self.except_named.clone()),
             transformer_lines: self.transformer_lines,
         }
     }
