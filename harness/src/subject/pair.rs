@@ -152,25 +152,7 @@ fn check(raw: Raw, place: &Text<'_>, subjects: &[Subject]) -> Result<Pair, Manif
             Some(path)
         }
     };
-    let workloads = match raw.workloads {
-        None => subject.workloads.study.clone(),
-        Some(list) => {
-            if list.get_ref().is_empty() {
-                return Err(place.error(
-                    list.span(),
-                    "the pair has no workload",
-                    "name at least one, or remove the key to run all of the subject's",
-                ));
-            }
-            for name in list.get_ref() {
-                workload_exists(name, &subject.folder, place)?;
-            }
-            list.into_inner()
-                .into_iter()
-                .map(Spanned::into_inner)
-                .collect()
-        }
-    };
+    let workloads = workloads(raw.workloads, subject, place)?;
     let except_named = match raw.except_named {
         None => subject.except_named.clone(),
         Some(names) => function_names(names, place)?,
@@ -187,4 +169,27 @@ fn check(raw: Raw, place: &Text<'_>, subjects: &[Subject]) -> Result<Pair, Manif
         notes: raw.notes,
         folder,
     })
+}
+
+/// The pair's workloads, or all of the subject's study.
+fn workloads(
+    raw: Option<Spanned<Vec<raw::Text>>>,
+    subject: &Subject,
+    place: &Text<'_>,
+) -> Result<Vec<String>, ManifestError> {
+    let Some(list) = raw else {
+        return Ok(subject.workloads.study.clone());
+    };
+    if list.get_ref().is_empty() {
+        return Err(place.error(
+            list.span(),
+            "the pair has no workload",
+            "name at least one, or remove the key to run all of the subject's",
+        ));
+    }
+    for name in list.get_ref() {
+        workload_exists(name, &subject.folder, place)?;
+    }
+    let names = list.into_inner().into_iter();
+    Ok(names.map(Spanned::into_inner).collect())
 }
