@@ -216,13 +216,17 @@ impl Writer<'_> {
         }
         let mut spoke: Vec<usize> = Vec::new();
         for (at, event) in group.iter().enumerate() {
+            let closes = match event {
+                Event::Finished { connection } => {
+                    let mut more = group[at + 1..].iter().chain(later.iter().flatten());
+                    let hears = |event: &Event| matches!(event, Event::Received { connection: c, .. } if c == connection);
+                    (!more.any(hears)).then_some(*connection)
+                }
+                _ => None,
+            };
             if event.is_clients() {
-                // Unread bytes of this connection are its close's to take.
-                let closing = match event {
-                    Event::Finished { connection } => Some(*connection),
-                    _ => None,
-                };
-                self.take_replies(&mut spoke, closing);
+                // Unread bytes of a connection are its close's to take.
+                self.take_replies(&mut spoke, closes);
             }
             match event {
                 Event::Opened {
@@ -238,15 +242,10 @@ impl Writer<'_> {
                         self.line(&directive);
                     }
                 }
-                Event::Finished { connection } => {
-                    let more = group[at + 1..].iter().chain(later.iter().flatten());
-                    let hears = |event: &Event| matches!(event, Event::Received { connection: c, .. } if c == connection);
-                    if { more }.any(hears) {
-                        self.line(&format!("finish {}", self.names[*connection]));
-                    } else {
-                        self.close("close", *connection);
-                    }
+                Event::Finished { connection } if closes.is_none() => {
+                    self.line(&format!("finish {}", self.names[*connection]));
                 }
+                Event::Finished { connection } => self.close("close", *connection),
                 Event::Reset { connection } => self.close("reset", *connection),
                 Event::Received { connection, bytes } => {
                     self.received[*connection] += bytes.len();
@@ -293,7 +292,8 @@ impl Writer<'_> {
             let anchors = self
                 .captures
                 .anchors
-                .range((connection, from + 1)..=(connection, to))
+                .range((connection, from)..=(connection, to))
+                .filter(|((_, end), _)| *end > from)
                 .map(|((_, end), pattern)| (end - from, pattern.clone()))
                 .collect();
             let mut operands = awaits(reply, &anchors);

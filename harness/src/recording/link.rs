@@ -99,8 +99,8 @@ impl Link {
     }
 
     /// Takes a piece of what the server sent, up to a line end at most; returns
-    /// what is to be passed on now.
-    pub fn line(&mut self, piece: &[u8]) -> Option<Vec<u8>> {
+    /// what is to be passed on now, and whether it is a whole line.
+    pub fn line(&mut self, piece: &[u8]) -> Option<(Vec<u8>, bool)> {
         let ends = piece.last() == Some(&b'\n');
         if !self.within_line {
             self.held.extend_from_slice(piece);
@@ -108,10 +108,10 @@ impl Link {
                 return None;
             }
             self.within_line = !ends;
-            return Some(std::mem::take(&mut self.held));
+            return Some((std::mem::take(&mut self.held), ends));
         }
         self.within_line = !ends;
-        Some(piece.to_vec())
+        Some((piece.to_vec(), false))
     }
 
     /// Passes on a line that the server has left incomplete.

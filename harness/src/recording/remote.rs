@@ -100,7 +100,7 @@ impl Session<'_> {
         sockets: &[TcpListener],
         news: &Receiver<News>,
     ) -> Result<Log, RecordError> {
-        let mut stopped = false;
+        let (mut ready, mut stopped) = (false, false);
         loop {
             let told = match news.recv_timeout(LOOK_EVERY) {
                 Ok(told) => Some(told),
@@ -110,6 +110,7 @@ impl Session<'_> {
             match told {
                 Some(News::Said(Said::Entered)) => recorder.hand_over(sockets)?,
                 Some(News::Said(Said::Ready)) => {
+                    ready = true;
                     (self.options.ready)(&self.places);
                     if !self.options.client.is_empty() {
                         let client =
@@ -132,6 +133,9 @@ impl Session<'_> {
                 Some(News::ClientEnded) | None => {}
             }
             if !stopped && self.options.interrupted.load(Ordering::SeqCst) {
+                if !ready {
+                    return Err(RecordError::Interrupted);
+                }
                 stopped = true;
                 if let Some(client) = &self.client {
                     client.ask_to_end();
