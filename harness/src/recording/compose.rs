@@ -2,6 +2,7 @@
 //! output: the same log gives the same script.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use super::captures::{self, Captures};
 use super::frame::awaits;
@@ -306,7 +307,7 @@ impl Writer<'_> {
                 self.line(&format!("await {} {operand}", self.names[connection]));
             }
             if closing != Some(connection) {
-                self.note(connection, &reply.to_vec());
+                self.note(connection, reply);
                 self.consumed[connection] = to;
             }
             if let Some(mark) = self.ended[connection] {
@@ -412,7 +413,7 @@ fn first_words(bytes: &[u8]) -> String {
     }
     let more = lines.count();
     if more > 0 && !label.is_empty() {
-        label.push_str(&format!(" and {more} more"));
+        let _ = write!(label, " and {more} more");
     }
     label
 }

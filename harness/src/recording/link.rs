@@ -40,6 +40,7 @@ pub struct Link {
 
 impl Link {
     /// A new connection; without a `server` that accepted it the client is refused.
+    #[must_use]
     pub fn new(client: Connection, server: Option<Connection>, data: bool) -> Self {
         let refused = server.is_none();
         if refused {
@@ -61,6 +62,7 @@ impl Link {
     }
 
     /// What to wait for.
+    #[must_use]
     pub fn sockets(&self) -> Vec<(BorrowedFd<'_>, PollFlags)> {
         let ends = [
             (&self.client, !self.client_ended, !self.incoming.is_empty()),

@@ -19,7 +19,7 @@ use nix::unistd::Pid;
 use super::RecordError;
 use super::log::Log;
 use super::proxy::Note;
-use super::worker::{RECORDER_COMMAND, Request, Said};
+use super::worker::{NamedPort, RECORDER_COMMAND, Request, Said};
 use crate::sandbox::descriptors;
 
 /// Sockets kept for ports that replies name. They are used in turn, so that a
@@ -33,13 +33,13 @@ pub struct Options<'a> {
     /// The `kairos` program.
     pub executable: &'a Path,
     /// Ports to listen on, by the server's port name; others are chosen.
-    pub listen: &'a [(String, u16)],
+    pub listen: &'a [NamedPort],
     /// The client with its arguments; without one, any client may connect.
     pub client: &'a [String],
     /// Set when the user wants to end the session.
     pub interrupted: &'a AtomicBool,
     /// Told where clients can connect, once the server is ready.
-    pub ready: &'a mut dyn FnMut(&[(String, u16)]),
+    pub ready: &'a mut dyn FnMut(&[NamedPort]),
     /// Told what the user should hear of at once.
     pub note: &'a mut dyn FnMut(&Note),
 }
@@ -89,7 +89,7 @@ pub fn record(request: &Request, options: Options<'_>) -> Result<Recorded, Recor
 struct Session<'a> {
     client: Option<Client>,
     sender: Sender<News>,
-    places: Vec<(String, u16)>,
+    places: Vec<NamedPort>,
     options: Options<'a>,
 }
 
@@ -147,10 +147,7 @@ impl Session<'_> {
 }
 
 /// The sockets of the named ports, then the spare ones.
-fn listen(
-    ports: &[(String, u16)],
-    chosen: &[(String, u16)],
-) -> Result<Vec<TcpListener>, RecordError> {
+fn listen(ports: &[NamedPort], chosen: &[NamedPort]) -> Result<Vec<TcpListener>, RecordError> {
     let named = ports.iter().map(|(name, _)| {
         chosen
             .iter()
@@ -243,7 +240,7 @@ struct Client {
 impl Client {
     fn start(
         command: &[String],
-        places: &[(String, u16)],
+        places: &[NamedPort],
         sender: &Sender<News>,
     ) -> Result<Self, RecordError> {
         let port = |name: &str| places.iter().find(|(place, _)| place == name);
@@ -321,7 +318,7 @@ impl Drop for Client {
 }
 
 /// Replaces `{port}` and `{port:NAME}`.
-fn with_ports(argument: &str, places: &[(String, u16)]) -> String {
+fn with_ports(argument: &str, places: &[NamedPort]) -> String {
     let mut text = argument.to_owned();
     if let Some((_, first)) = places.first() {
         text = text.replace("{port}", &first.to_string());
