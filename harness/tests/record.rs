@@ -271,6 +271,27 @@ fn nothing_is_left_when_client_or_recording_die() {
         .unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", stdout(&output));
     assert!(script(&project, "killed").contains("raw c TOK\n"));
+    // A port that is taken is a wrong argument.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let output = record(&project, "taken", &["--listen", &port, "--", "true"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("cannot listen"));
+    // The server dies.
+    let output = record(&project, "crash", &["--", "bash", "-c"])
+        .arg(format!(
+            "{CLIENT}open; until_code 220; say CRASH; read -r line <&3"
+        ))
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stdout(&output));
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(told.contains("the server ended by itself"), "{told}");
+    assert!(script(&project, "crash").ends_with(
+        "send c CRASH\nawait c eof\nclose c\n# The server ended by itself: Killed(\"SIGABRT\").\n"
+    ));
     // The recording is killed.
     let mut kairos = Recording::start(record(&project, "never", &[]));
     let mut peer = Peer::connect(kairos.port);

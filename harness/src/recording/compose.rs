@@ -8,6 +8,7 @@ use super::captures::{self, Captures};
 use super::frame::awaits;
 use super::groups::{Facts, Group, facts, group};
 use super::log::{Event, Log, Target};
+use super::passive::asks_to_connect_back;
 use super::text::{LineEnd, directives};
 use crate::workload::MAX_CONNECTIONS;
 use crate::workload::script::Specification;
@@ -239,6 +240,10 @@ impl Writer<'_> {
                     let insertions = self.captures.insertions.get(&(number, at));
                     let insertions = insertions.map_or(&[][..], Vec::as_slice);
                     let name = &self.names[*connection];
+                    let mut lines = bytes.split(|byte| *byte == b'\n');
+                    if lines.any(asks_to_connect_back) && !self.facts[*connection].is_data() {
+                        self.line("# Active mode: the server cannot reach the client it asks for.");
+                    }
                     for directive in directives(name, bytes, self.end, insertions) {
                         self.line(&directive);
                     }

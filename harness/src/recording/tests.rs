@@ -218,6 +218,22 @@ close c2"
 }
 
 #[test]
+fn active_mode_is_marked() {
+    let text = body(vec![
+        open(0),
+        Event::Rest,
+        sent(0, "PORT 127,0,0,1,4,5\r\n"),
+        received(0, "200 Fine\r\n"),
+        Event::Rest,
+        finished(0),
+    ]);
+    assert!(
+        text.contains("exchange PORT 127,0,0,1,4,5\n# Active mode: "),
+        "{text}"
+    );
+}
+
+#[test]
 fn a_token_that_is_sent_back_becomes_a_variable() {
     let text = body(vec![
         open(0),

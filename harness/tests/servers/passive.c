@@ -1,7 +1,7 @@
 /* Proves: a recorded session follows a data connection whose port a reply names. One
  * process serves any number of clients; `PASV` opens a port, `LIST` and `STOR` use
  * it, `LATER` names it in the extended form, `TOKEN` gives a number that `SAY` must
- * repeat. The port differs in each version, so that a script which wrote it down
+ * repeat, `CRASH` ends the server. The port differs in each version, so that a script which wrote it down
  * would fail on the other. */
 #include "line_server.h"
 #include <poll.h>
@@ -78,7 +78,9 @@ static int answer(int fd, const char *line)
         token = VERSION_TEXT(123456, 654321);
         say_number(fd, "200-the token is", token);
         say(fd, "200 End");
-    } else
+    } else if (is(line, "CRASH"))
+        abort();
+    else
         say(fd, token && is(line, expected) ? "200 Right" : "500 What?");
     return 1;
 }
