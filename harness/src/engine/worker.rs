@@ -102,7 +102,7 @@ fn prepare(mut spec: SessionSpec) -> Result<Restart, Box<dyn std::error::Error>>
             inside: SessionSpec::inside(which).to_owned(),
         })
         .collect();
-    let root = root::enter(spec.identity, &builds)?;
+    let root = root::enter(spec.identity, &spec.users, &builds)?;
     Ok(Restart::new(spec, root, script, probe)?)
 }
 
