@@ -5,6 +5,7 @@ mod cc;
 mod doctor;
 pub mod exit_code;
 mod patch;
+mod record;
 mod report;
 mod study;
 mod subjects;
@@ -59,6 +60,8 @@ enum Command {
     Study(study::Arguments),
     /// What an update changes, and what to look out for
     Patch(patch::PatchArgs),
+    /// Record a real client's session as a workload
+    Record(record::Arguments),
     /// Make a run's tables and plots again from its records
     Report(report::ReportArgs),
     /// Check whether this machine can run studies, and how to mend it if not
@@ -79,11 +82,15 @@ pub fn run() -> ExitCode {
     if second.as_deref() == Some(kairos::engine::remote::WORKER_COMMAND.as_ref()) {
         return worker::run();
     }
+    if second.as_deref() == Some(kairos::recording::worker::RECORDER_COMMAND.as_ref()) {
+        return worker::record();
+    }
     let cli = Cli::parse();
     let result = match cli.command {
         Command::Subjects(arguments) => subjects::run(&arguments, &cli.project),
         Command::Study(arguments) => study::run(&arguments, &cli.project),
         Command::Patch(arguments) => patch::run(&arguments, &cli.project),
+        Command::Record(arguments) => record::run(&arguments, &cli.project),
         Command::Report(arguments) => report::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
     };

@@ -18,7 +18,7 @@ use super::parts::Tools;
 use super::server::{Frame, Server};
 use super::spec::{SessionSpec, Which};
 use super::updater::image_length;
-use super::watch::Watcher;
+use super::watch::{Idle, Watcher};
 use crate::binary::Address;
 use crate::sandbox::root::{RUN_FOLDER, Root};
 use crate::sandbox::run_folder::{RunFolder, read_files};
@@ -167,6 +167,59 @@ impl Restart {
         }
         run.observation.wall_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
         Ok(run)
+    }
+
+    /// Runs the server untraced and lets `session` talk to it in place of the
+    /// script; then asks it to stop. Returns also how its first process ended, if
+    /// it did so before that.
+    ///
+    /// # Errors
+    /// When the harness or the machine fails, or the server never becomes ready.
+    pub fn drive<T>(
+        &mut self,
+        version: Which,
+        session: &mut dyn FnMut(&mut Server<'_>) -> Result<T, HostError>,
+    ) -> Result<(T, Option<Ending>), HostError> {
+        self.tools.activities.forget();
+        self.root.set_last_pid(LAST_PID)?;
+        let folder = RunFolder::create(&self.spec.entries, &self.spec.program_inside(version))?;
+        let result = self.drive_in_folder(version, session);
+        processes::end_all();
+        drop(folder);
+        result
+    }
+
+    fn drive_in_folder<T>(
+        &mut self,
+        version: Which,
+        session: &mut dyn FnMut(&mut Server<'_>) -> Result<T, HostError>,
+    ) -> Result<(T, Option<Ending>), HostError> {
+        let mode = Mode {
+            version,
+            tracing: Tracing::None,
+            limits: Limits::BASELINE,
+        };
+        let mut watcher = Idle;
+        let (root, tree) = self.start(&mode, &watcher)?;
+        let frame = Frame {
+            normaliser: &self.normaliser,
+            reports: &self.reports,
+            session_exchanges: 0,
+        };
+        let mut server = Server::new(
+            &self.spec,
+            &self.names,
+            &mut self.tools,
+            &mut watcher,
+            &frame,
+            root,
+            tree,
+        );
+        wait_until_ready(&mut server, &self.spec.ready)?;
+        let told = session(&mut server)?;
+        let ending = server.root_ending().cloned();
+        let _ = stop(&mut server, &self.spec, &mode.limits)?;
+        Ok((told, ending))
     }
 
     fn run_in_folder(

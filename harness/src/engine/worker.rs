@@ -93,6 +93,19 @@ fn prepare(mut spec: SessionSpec) -> Result<Restart, Box<dyn std::error::Error>>
         .as_ref()
         .map(|path| Script::read(path, &spec.ports))
         .transpose()?;
+    enter(spec, script, probe)
+}
+
+/// Leaves the machine for the sandbox of a session; everything that is read from
+/// the machine must have been read.
+///
+/// # Errors
+/// When the machine refuses something or a rule of the subject cannot be used.
+pub fn enter(
+    spec: SessionSpec,
+    script: Script,
+    probe: Option<Script>,
+) -> Result<Restart, Box<dyn std::error::Error>> {
     namespaces::pin_to(spec.processor)?;
     namespaces::enter(spec.identity)?;
     let builds: Vec<Mounted> = [Which::Old, Which::New]

@@ -1,6 +1,7 @@
 //! Where subjects run: namespaces of their own, a root file system made for the
 //! test, one identity whoever started Kairos, and a clean end.
 
+pub mod descriptors;
 pub mod error;
 pub mod interrupt;
 pub mod namespaces;

@@ -268,86 +268,107 @@ impl PreparedPair<'_> {
     ) -> Result<SessionSpec, StudyError> {
         let workload = self.subject.workload(&key.workload);
         let setting = setting(self.subject, &workload)?;
-        let run = setting.run;
-        let values = Placeholders {
-            run: RUN_FOLDER,
-            program: PROGRAM_LINK,
-        };
-        let mut environment = vec![
-            (
-                "PATH".to_owned(),
-                "/usr/bin:/bin:/usr/sbin:/sbin".to_owned(),
-            ),
-            ("LANG".to_owned(), "C".to_owned()),
-            ("TZ".to_owned(), "UTC".to_owned()),
-            ("HOME".to_owned(), "/home/kairos".to_owned()),
-        ];
-        environment.retain(|(name, _)| !run.environment.contains_key(name));
-        for (name, value) in &run.environment {
-            environment.push((name.clone(), run.expand(value, values)));
-        }
         Ok(SessionSpec {
-            processor,
-            identity: match run.identity {
-                manifest::Identity::User => Identity::User,
-                manifest::Identity::Root => Identity::Root,
-            },
-            users: run
-                .users
-                .iter()
-                .map(|user| SandboxUser {
-                    name: user.name.clone(),
-                    password: user.password.clone(),
-                    home: run.expand(&user.home, values),
-                })
-                .collect(),
-            old: version_spec(&self.old),
-            new: version_spec(&self.new),
-            command: run
-                .command
-                .iter()
-                .map(|argument| run.expand(argument, values))
-                .collect(),
-            environment,
-            ports: run.named_ports(),
-            ready: match &run.ready {
-                manifest::Ready::Listening(name) => Ready::Listening(run.port(name).unwrap_or(0)),
-                manifest::Ready::Output(pattern) => Ready::Output(pattern.clone()),
-            },
-            stop: run.stop.as_str().to_owned(),
-            entries: entries(self.subject, run, values)?,
-            roles: setting
-                .roles
-                .iter()
-                .filter(|role| !role.threads)
-                .map(|role| RoleRule {
-                    name: role.name.clone(),
-                    first: role.first,
-                    parent: role.parent.clone(),
-                    forked_in: role.forked_in.clone(),
-                })
-                .collect(),
-            volatile: self
-                .subject
-                .volatile
-                .iter()
-                .map(|rule| (rule.pattern.clone(), rule.replace.clone()))
-                .collect(),
-            logs: self.subject.logs.clone(),
-            state_files: self.subject.state.files.clone(),
             scope: key.scope,
             startup,
             workload,
-            probe: setting
-                .probe
-                .map(|probe| probe_script(self.subject, probe))
-                .transpose()?,
             functions: self.functions.clone(),
             patch: Some(patch.clone()),
             image: patch.image.clone(),
-            limits: Limits::BASELINE,
+            ..unpatched(self.subject, setting, &self.old, &self.new, processor)?
         })
     }
+}
+
+/// What a worker needs to run two versions without a patch, but for the session.
+///
+/// # Errors
+/// When a file of the run folder or the probe session cannot be read.
+pub fn unpatched(
+    subject: &Subject,
+    setting: manifest::Setting<'_>,
+    old: &BuiltVersion,
+    new: &BuiltVersion,
+    processor: usize,
+) -> Result<SessionSpec, StudyError> {
+    let run = setting.run;
+    let values = Placeholders {
+        run: RUN_FOLDER,
+        program: PROGRAM_LINK,
+    };
+    let mut environment = vec![
+        (
+            "PATH".to_owned(),
+            "/usr/bin:/bin:/usr/sbin:/sbin".to_owned(),
+        ),
+        ("LANG".to_owned(), "C".to_owned()),
+        ("TZ".to_owned(), "UTC".to_owned()),
+        ("HOME".to_owned(), "/home/kairos".to_owned()),
+    ];
+    environment.retain(|(name, _)| !run.environment.contains_key(name));
+    for (name, value) in &run.environment {
+        environment.push((name.clone(), run.expand(value, values)));
+    }
+    Ok(SessionSpec {
+        processor,
+        identity: match run.identity {
+            manifest::Identity::User => Identity::User,
+            manifest::Identity::Root => Identity::Root,
+        },
+        users: run
+            .users
+            .iter()
+            .map(|user| SandboxUser {
+                name: user.name.clone(),
+                password: user.password.clone(),
+                home: run.expand(&user.home, values),
+            })
+            .collect(),
+        old: version_spec(old),
+        new: version_spec(new),
+        command: run
+            .command
+            .iter()
+            .map(|argument| run.expand(argument, values))
+            .collect(),
+        environment,
+        ports: run.named_ports(),
+        ready: match &run.ready {
+            manifest::Ready::Listening(name) => Ready::Listening(run.port(name).unwrap_or(0)),
+            manifest::Ready::Output(pattern) => Ready::Output(pattern.clone()),
+        },
+        stop: run.stop.as_str().to_owned(),
+        entries: entries(subject, run, values)?,
+        roles: setting
+            .roles
+            .iter()
+            .filter(|role| !role.threads)
+            .map(|role| RoleRule {
+                name: role.name.clone(),
+                first: role.first,
+                parent: role.parent.clone(),
+                forked_in: role.forked_in.clone(),
+            })
+            .collect(),
+        volatile: subject
+            .volatile
+            .iter()
+            .map(|rule| (rule.pattern.clone(), rule.replace.clone()))
+            .collect(),
+        logs: subject.logs.clone(),
+        state_files: subject.state.files.clone(),
+        scope: Scope::Process,
+        startup: false,
+        workload: PathBuf::new(),
+        probe: setting
+            .probe
+            .map(|probe| probe_script(subject, probe))
+            .transpose()?,
+        functions: Vec::new(),
+        patch: None,
+        image: Vec::new(),
+        limits: Limits::BASELINE,
+    })
 }
 
 fn version_spec(built: &BuiltVersion) -> VersionSpec {

@@ -290,7 +290,8 @@ fn prepare_session(
 }
 
 /// Processors that this process may use, one for each job.
-fn processors(jobs: usize) -> Vec<usize> {
+#[must_use]
+pub fn processors(jobs: usize) -> Vec<usize> {
     let allowed = nix::sched::sched_getaffinity(nix::unistd::Pid::from_raw(0))
         .map(|set| {
             (0..nix::sched::CpuSet::count())

@@ -374,7 +374,11 @@ fn number<T: std::str::FromStr>(text: &str, what: &str) -> Result<T, String> {
         .map_err(|_| format!("{what} must be a number, not `{text}`"))
 }
 
-fn specification(text: &str) -> Result<Specification, String> {
+/// Reads the name of a claim.
+///
+/// # Errors
+/// Which names there are.
+pub fn specification(text: &str) -> Result<Specification, String> {
     match text {
         "backward-compatible" => Ok(Specification::BackwardCompatible),
         "post-update" => Ok(Specification::PostUpdate),
