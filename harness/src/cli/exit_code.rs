@@ -79,6 +79,7 @@ impl ExitCode {
             | RecordError::Usage(_)
             | RecordError::Listen { .. }
             | RecordError::Client { .. } => Self::Usage,
+            RecordError::Interrupted => Self::Interrupted,
             RecordError::Study(error) => Self::of_study(error),
             RecordError::Compose(_) | RecordError::Recorder(_) | RecordError::System(_) => {
                 Self::Fault

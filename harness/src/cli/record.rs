@@ -494,12 +494,20 @@ fn place(exchange: usize, composed: &Composed) -> String {
     }
 }
 
+/// The place and the first line that differs, as both sides have it.
 fn shown(difference: &Difference, composed: &Composed) -> String {
+    let (mut expected, mut seen) = (difference.expected.lines(), difference.seen.lines());
+    let (expected, seen) = loop {
+        match (expected.next(), seen.next()) {
+            (Some(one), Some(other)) if one == other => {}
+            lines => break lines,
+        }
+    };
     format!(
-        "{} on {}:\n    {:?}\n    {:?}",
+        "{} on {}:\n    {}\n    {}",
         place(difference.exchange, composed),
         difference.connection,
-        difference.expected,
-        difference.seen
+        expected.unwrap_or("(no more lines)"),
+        seen.unwrap_or("(no more lines)")
     )
 }

@@ -96,6 +96,7 @@ fn tokens(groups: &[Group], facts: &[Facts], captures: &mut Captures) {
     let mut own: std::collections::BTreeSet<Vec<u8>> = std::collections::BTreeSet::new();
     let mut names: BTreeMap<(usize, usize), String> = BTreeMap::new();
     for (group, events) in groups.iter().enumerate() {
+        let begun = received.clone();
         for (at, event) in events.iter().enumerate() {
             match event {
                 Event::Received { connection, bytes } if !facts[*connection].is_data() => {
@@ -103,6 +104,10 @@ fn tokens(groups: &[Group], facts: &[Facts], captures: &mut Captures) {
                         received[*connection] += piece.len();
                         let end = received[*connection];
                         let line = line_before(&facts[*connection].stream, end);
+                        // A pattern sees a line only if one exchange brings all of it.
+                        if !line.ends_with(b"\n") || begun[*connection] + line.len() > end {
+                            continue;
+                        }
                         for range in numbers(line) {
                             known.insert(line[range.clone()].to_vec(), (*connection, end, range));
                         }

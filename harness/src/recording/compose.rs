@@ -2,11 +2,13 @@
 //! output: the same log gives the same script.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use super::captures::{self, Captures};
 use super::frame::awaits;
 use super::groups::{Facts, Group, facts, group};
 use super::log::{Event, Log, Target};
+use super::passive::asks_to_connect_back;
 use super::text::{LineEnd, directives};
 use crate::workload::MAX_CONNECTIONS;
 use crate::workload::script::Specification;
@@ -221,13 +223,17 @@ impl Writer<'_> {
         }
         let mut spoke: Vec<usize> = Vec::new();
         for (at, event) in group.iter().enumerate() {
+            let closes = match event {
+                Event::Finished { connection } => {
+                    let mut more = group[at + 1..].iter().chain(later.iter().flatten());
+                    let hears = |event: &Event| matches!(event, Event::Received { connection: c, .. } if c == connection);
+                    (!more.any(hears)).then_some(*connection)
+                }
+                _ => None,
+            };
             if event.is_clients() {
-                // Unread bytes of this connection are its close's to take.
-                let closing = match event {
-                    Event::Finished { connection } => Some(*connection),
-                    _ => None,
-                };
-                self.take_replies(&mut spoke, closing);
+                // Unread bytes of a connection are its close's to take.
+                self.take_replies(&mut spoke, closes);
             }
             match event {
                 Event::Opened {
@@ -239,19 +245,18 @@ impl Writer<'_> {
                     let insertions = self.captures.insertions.get(&(number, at));
                     let insertions = insertions.map_or(&[][..], Vec::as_slice);
                     let name = &self.names[*connection];
+                    let mut lines = bytes.split(|byte| *byte == b'\n');
+                    if lines.any(asks_to_connect_back) && !self.facts[*connection].is_data() {
+                        self.line("# Active mode: the server cannot reach the client it asks for.");
+                    }
                     for directive in directives(name, bytes, self.end, insertions) {
                         self.line(&directive);
                     }
                 }
-                Event::Finished { connection } => {
-                    let more = group[at + 1..].iter().chain(later.iter().flatten());
-                    let hears = |event: &Event| matches!(event, Event::Received { connection: c, .. } if c == connection);
-                    if { more }.any(hears) {
-                        self.line(&format!("finish {}", self.names[*connection]));
-                    } else {
-                        self.close("close", *connection);
-                    }
+                Event::Finished { connection } if closes.is_none() => {
+                    self.line(&format!("finish {}", self.names[*connection]));
                 }
+                Event::Finished { connection } => self.close("close", *connection),
                 Event::Reset { connection } => self.close("reset", *connection),
                 Event::Received { connection, bytes } => {
                     self.received[*connection] += bytes.len();
@@ -298,7 +303,8 @@ impl Writer<'_> {
             let anchors = self
                 .captures
                 .anchors
-                .range((connection, from + 1)..=(connection, to))
+                .range((connection, from)..=(connection, to))
+                .filter(|((_, end), _)| *end > from)
                 .map(|((_, end), pattern)| (end - from, pattern.clone()))
                 .collect();
             let mut operands = awaits(reply, &anchors);
@@ -311,7 +317,7 @@ impl Writer<'_> {
                 self.line(&format!("await {} {operand}", self.names[connection]));
             }
             if closing != Some(connection) {
-                self.note(connection, &reply.to_vec());
+                self.note(connection, reply);
                 self.consumed[connection] = to;
             }
             if let Some(mark) = self.ended[connection] {
@@ -417,7 +423,7 @@ fn first_words(bytes: &[u8]) -> String {
     }
     let more = lines.count();
     if more > 0 && !label.is_empty() {
-        label.push_str(&format!(" and {more} more"));
+        let _ = write!(label, " and {more} more");
     }
     label
 }

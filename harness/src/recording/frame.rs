@@ -137,19 +137,18 @@ fn position(names: &mut Vec<String>, name: &str) -> Option<u8> {
 /// can be written.
 #[must_use]
 pub fn capturing(line: &[u8], range: std::ops::Range<usize>, variable: &str) -> Option<String> {
-    const CONTEXT: usize = 8;
     let line = shown(line);
     let text = std::str::from_utf8(line).ok()?;
     let value: u32 = text.get(range.clone())?.parse().ok()?;
     let before = text.get(..range.start)?;
     let first = before.find(' ').map_or(before, |blank| &before[..blank]);
-    let context = before[first.len()..]
-        .char_indices()
-        .rev()
-        .take(CONTEXT)
-        .take_while(|(_, character)| !character.is_ascii_digit())
-        .last()
-        .map_or("", |(at, _)| &before[first.len() + at..]);
+    // The word before the number, as far as it is no number itself.
+    let rest = &before[first.len()..];
+    let words = rest.trim_end_matches(' ').rfind(' ').unwrap_or(0);
+    let digits = rest
+        .rfind(|c: char| c.is_ascii_digit())
+        .map_or(0, |at| at + 1);
+    let context = &rest[words.max(digits)..];
     let between = if first.len() + context.len() < before.len() {
         "*"
     } else {
@@ -166,10 +165,12 @@ pub fn capturing(line: &[u8], range: std::ops::Range<usize>, variable: &str) -> 
     (compiled.matches(line, &mut variables) && variables[0] == value).then_some(pattern)
 }
 
-/// A literal in which any number may stand for another.
+/// A literal in which any number may stand for another, but for a reply's code.
 fn without_digits(text: &str) -> String {
-    let mut written = String::new();
-    for character in literal(text).chars() {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (code, rest) = text.split_at(if digits == 3 { 3 } else { 0 });
+    let mut written = code.to_owned();
+    for character in literal(rest).chars() {
         if !character.is_ascii_digit() {
             written.push(character);
         } else if !written.ends_with('*') {
@@ -181,6 +182,8 @@ fn without_digits(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -226,7 +229,11 @@ mod tests {
                 "77777"
             )
             .as_deref(),
-            Some(":irc*.x* PONG {:t}".replace(" PONG ", "TE PONG ").as_str())
+            Some(":irc*.x* PONG {:t}")
+        );
+        assert_eq!(
+            capture(b"200-the token 7 is 123456.\n", "123456").as_deref(),
+            Some("200-the* is {:t}*")
         );
         assert_eq!(capture(b"x 5000000000\n", "5000000000"), None, "no 32 bits");
     }
@@ -242,7 +249,7 @@ mod tests {
             reply.extend_from_slice(tail.as_bytes());
             let mut text = "exchange a\nopen c 1\n".to_owned();
             for operand in awaits(&reply, &BTreeMap::new()) {
-                text.push_str(&format!("await c {operand}\n"));
+                let _ = writeln!(text, "await c {operand}");
             }
             let script = Script::parse("t", &text, &BTreeMap::new()).unwrap();
             let mut client = Client::default();

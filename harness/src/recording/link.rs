@@ -40,6 +40,7 @@ pub struct Link {
 
 impl Link {
     /// A new connection; without a `server` that accepted it the client is refused.
+    #[must_use]
     pub fn new(client: Connection, server: Option<Connection>, data: bool) -> Self {
         let refused = server.is_none();
         if refused {
@@ -61,6 +62,7 @@ impl Link {
     }
 
     /// What to wait for.
+    #[must_use]
     pub fn sockets(&self) -> Vec<(BorrowedFd<'_>, PollFlags)> {
         let ends = [
             (&self.client, !self.client_ended, !self.incoming.is_empty()),
@@ -99,8 +101,8 @@ impl Link {
     }
 
     /// Takes a piece of what the server sent, up to a line end at most; returns
-    /// what is to be passed on now.
-    pub fn line(&mut self, piece: &[u8]) -> Option<Vec<u8>> {
+    /// what is to be passed on now, and whether it is a whole line.
+    pub fn line(&mut self, piece: &[u8]) -> Option<(Vec<u8>, bool)> {
         let ends = piece.last() == Some(&b'\n');
         if !self.within_line {
             self.held.extend_from_slice(piece);
@@ -108,10 +110,10 @@ impl Link {
                 return None;
             }
             self.within_line = !ends;
-            return Some(std::mem::take(&mut self.held));
+            return Some((std::mem::take(&mut self.held), ends));
         }
         self.within_line = !ends;
-        Some(piece.to_vec())
+        Some((piece.to_vec(), false))
     }
 
     /// Passes on a line that the server has left incomplete.

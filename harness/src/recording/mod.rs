@@ -11,6 +11,8 @@ pub mod log;
 pub mod passive;
 pub mod proxy;
 pub mod remote;
+#[cfg(test)]
+mod tests;
 pub mod text;
 pub mod worker;
 
@@ -64,6 +66,9 @@ pub enum RecordError {
     /// A session that no script can say.
     #[error(transparent)]
     Compose(#[from] ComposeError),
+    /// Interrupted before a client could connect.
+    #[error("interrupted before the server was ready")]
+    Interrupted,
     /// The server or the machine.
     #[error("{0}")]
     Recorder(String),

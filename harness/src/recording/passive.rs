@@ -83,15 +83,20 @@ impl Passive {
     /// writes it; `suffix` makes the variables' names its own.
     #[must_use]
     pub fn pattern(&self, line: &[u8], suffix: &str) -> (String, String) {
-        let bracket = if line[..self.before].ends_with(b"(") {
+        let open = if line[..self.before].ends_with(b"(") {
             "("
+        } else {
+            ""
+        };
+        let close = if line[self.until..].starts_with(b")") {
+            ")"
         } else {
             ""
         };
         match self.form {
             Form::Address => (
                 format!(
-                    "227 *{bracket}{{:h1}},{{:h2}},{{:h3}},{{:h4}},{{:p1{suffix}}},{{:p2{suffix}}}*"
+                    "227 *{open}{{:h1}},{{:h2}},{{:h3}},{{:h4}},{{:p1{suffix}}},{{:p2{suffix}}}{close}*"
                 ),
                 format!("{{p1{suffix}}}*256+{{p2{suffix}}}"),
             ),

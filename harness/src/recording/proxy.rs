@@ -273,12 +273,12 @@ impl<'a> Proxy<'a> {
         let mut end = begun;
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             end += piece.len();
-            let Some(line) = self.links[connection].line(piece) else {
+            let Some((line, whole)) = self.links[connection].line(piece) else {
                 continue;
             };
             let line = match Passive::of(&line) {
-                Some(passive) => self.behind_a_door(connection, end, &passive, &line),
-                None => line,
+                Some(passive) if whole => self.behind_a_door(connection, end, &passive, &line),
+                _ => line,
             };
             self.links[connection].to_client(&line);
         }

@@ -19,7 +19,7 @@ use nix::unistd::Pid;
 use super::RecordError;
 use super::log::Log;
 use super::proxy::Note;
-use super::worker::{RECORDER_COMMAND, Request, Said};
+use super::worker::{NamedPort, RECORDER_COMMAND, Request, Said};
 use crate::sandbox::descriptors;
 
 /// Sockets kept for ports that replies name. They are used in turn, so that a
@@ -33,13 +33,13 @@ pub struct Options<'a> {
     /// The `kairos` program.
     pub executable: &'a Path,
     /// Ports to listen on, by the server's port name; others are chosen.
-    pub listen: &'a [(String, u16)],
+    pub listen: &'a [NamedPort],
     /// The client with its arguments; without one, any client may connect.
     pub client: &'a [String],
     /// Set when the user wants to end the session.
     pub interrupted: &'a AtomicBool,
     /// Told where clients can connect, once the server is ready.
-    pub ready: &'a mut dyn FnMut(&[(String, u16)]),
+    pub ready: &'a mut dyn FnMut(&[NamedPort]),
     /// Told what the user should hear of at once.
     pub note: &'a mut dyn FnMut(&Note),
 }
@@ -89,7 +89,7 @@ pub fn record(request: &Request, options: Options<'_>) -> Result<Recorded, Recor
 struct Session<'a> {
     client: Option<Client>,
     sender: Sender<News>,
-    places: Vec<(String, u16)>,
+    places: Vec<NamedPort>,
     options: Options<'a>,
 }
 
@@ -100,7 +100,7 @@ impl Session<'_> {
         sockets: &[TcpListener],
         news: &Receiver<News>,
     ) -> Result<Log, RecordError> {
-        let mut stopped = false;
+        let (mut ready, mut stopped) = (false, false);
         loop {
             let told = match news.recv_timeout(LOOK_EVERY) {
                 Ok(told) => Some(told),
@@ -110,6 +110,7 @@ impl Session<'_> {
             match told {
                 Some(News::Said(Said::Entered)) => recorder.hand_over(sockets)?,
                 Some(News::Said(Said::Ready)) => {
+                    ready = true;
                     (self.options.ready)(&self.places);
                     if !self.options.client.is_empty() {
                         let client =
@@ -132,6 +133,9 @@ impl Session<'_> {
                 Some(News::ClientEnded) | None => {}
             }
             if !stopped && self.options.interrupted.load(Ordering::SeqCst) {
+                if !ready {
+                    return Err(RecordError::Interrupted);
+                }
                 stopped = true;
                 if let Some(client) = &self.client {
                     client.ask_to_end();
@@ -143,10 +147,7 @@ impl Session<'_> {
 }
 
 /// The sockets of the named ports, then the spare ones.
-fn listen(
-    ports: &[(String, u16)],
-    chosen: &[(String, u16)],
-) -> Result<Vec<TcpListener>, RecordError> {
+fn listen(ports: &[NamedPort], chosen: &[NamedPort]) -> Result<Vec<TcpListener>, RecordError> {
     let named = ports.iter().map(|(name, _)| {
         chosen
             .iter()
@@ -239,7 +240,7 @@ struct Client {
 impl Client {
     fn start(
         command: &[String],
-        places: &[(String, u16)],
+        places: &[NamedPort],
         sender: &Sender<News>,
     ) -> Result<Self, RecordError> {
         let port = |name: &str| places.iter().find(|(place, _)| place == name);
@@ -317,7 +318,7 @@ impl Drop for Client {
 }
 
 /// Replaces `{port}` and `{port:NAME}`.
-fn with_ports(argument: &str, places: &[(String, u16)]) -> String {
+fn with_ports(argument: &str, places: &[NamedPort]) -> String {
     let mut text = argument.to_owned();
     if let Some((_, first)) = places.first() {
         text = text.replace("{port}", &first.to_string());

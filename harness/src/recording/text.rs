@@ -1,6 +1,7 @@
 //! How a script writes what a client sent: readable lines where it can, escapes
 //! where it must.
 
+use std::fmt::Write as _;
 use std::ops::Range;
 
 /// Longest text of one `raw` directive, before escaping.
@@ -89,7 +90,7 @@ pub fn directives(
             .collect();
         match as_line(line, end, &inside) {
             Some(text) => {
-                directives.push(format!("send {connection} {text}").trim_end().to_owned())
+                directives.push(format!("send {connection} {text}").trim_end().to_owned());
             }
             None => directives.extend(bulk(connection, line)),
         }
@@ -107,7 +108,7 @@ fn as_line(line: &[u8], end: LineEnd, insertions: &[Insertion]) -> Option<String
     let mut at = 0;
     for insertion in insertions {
         written.push_str(&text.get(at..insertion.range.start)?.replace('{', "{{"));
-        written.push_str(&format!("{{{}}}", insertion.variable));
+        let _ = write!(written, "{{{}}}", insertion.variable);
         at = insertion.range.end;
     }
     written.push_str(&text.get(at..)?.replace('{', "{{"));
@@ -167,7 +168,9 @@ pub fn escaped(bytes: &[u8]) -> String {
             // An editor may take blanks at the ends away.
             b' ' if at > 0 && at < last => text.push(' '),
             b'!'..=b'~' => text.push(char::from(*byte)),
-            other => text.push_str(&format!("\\x{other:02x}")),
+            other => {
+                let _ = write!(text, "\\x{other:02x}");
+            }
         }
     }
     text

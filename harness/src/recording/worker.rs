@@ -15,6 +15,9 @@ use crate::sandbox::descriptors;
 use crate::workload::Script;
 use crate::world::HostError;
 
+/// A port by its name in the subject's manifest, and its number.
+pub type NamedPort = (String, u16);
+
 /// Name of the hidden subcommand.
 pub const RECORDER_COMMAND: &str = "__recorder";
 
@@ -25,7 +28,7 @@ pub struct Request {
     pub spec: SessionSpec,
     /// Named ports with their numbers, one for each of the first sockets that
     /// are handed over; the rest are for ports that replies name.
-    pub ports: Vec<(String, u16)>,
+    pub ports: Vec<NamedPort>,
     /// Whether lines that a client sends in one burst are handed on one by one.
     pub paced: bool,
 }
@@ -109,7 +112,7 @@ fn record(
     }
 }
 
-fn doors(coordinator: &UnixStream, ports: &[(String, u16)]) -> Result<Vec<Door>, HostError> {
+fn doors(coordinator: &UnixStream, ports: &[NamedPort]) -> Result<Vec<Door>, HostError> {
     let failed = |operation| move |errno| HostError::System { operation, errno };
     let sockets = descriptors::receive(coordinator).map_err(failed("receiving sockets"))?;
     let mut named = ports.iter();
