@@ -16,6 +16,7 @@ use kairos::recording::{
 use kairos::study::StudyError;
 use kairos::study::prepare::unpatched;
 use kairos::study::run::processors;
+use kairos::subject::manifest::Setting;
 use kairos::subject::{BuildOptions, BuiltVersion, Catalogue, Subject, build};
 use kairos::verdict::Observation;
 use kairos::workload::Normaliser;
@@ -61,6 +62,9 @@ pub struct Arguments {
     /// conformable]
     #[arg(long, value_name = "KIND")]
     specification: Option<String>,
+    /// Run the server as this profile of its manifest says
+    #[arg(long, value_name = "NAME")]
+    profile: Option<String>,
     /// Hand lines that the client sends in one burst to the server one by one, so
     /// that each becomes an exchange of its own
     #[arg(long)]
@@ -103,6 +107,7 @@ pub fn run(arguments: &Arguments, project: &Project) -> anyhow::Result<ExitCode>
         specification: plan
             .specification
             .unwrap_or(Specification::BackwardCompatible),
+        profile: arguments.profile.clone(),
     };
     let composed = compose(&recorded.log, &heading).map_err(RecordError::from)?;
     write(&plan, &composed.text, arguments.force)?;
@@ -134,6 +139,7 @@ pub fn run(arguments: &Arguments, project: &Project) -> anyhow::Result<ExitCode>
 /// What the arguments come to.
 struct Plan<'a> {
     subject: &'a Subject,
+    setting: Setting<'a>,
     version: String,
     others: Vec<String>,
     out: PathBuf,
@@ -198,6 +204,7 @@ impl<'a> Plan<'a> {
             })),
             specification: specification(arguments.specification.as_deref())?,
             subject,
+            setting: setting(subject, arguments.profile.as_deref())?,
             version,
             others,
             out,
@@ -207,12 +214,22 @@ impl<'a> Plan<'a> {
 
     fn spec(&self, version: &BuiltVersion) -> Result<SessionSpec, StudyError> {
         let processor = processors(1).first().copied().unwrap_or(0);
-        let mut spec = unpatched(self.subject, version, version, processor)?;
+        let mut spec = unpatched(self.subject, self.setting, version, version, processor)?;
         spec.workload.clone_from(&self.out);
-        let probe = self.subject.workloads.probe.as_ref();
-        spec.probe = probe.map(|probe| self.subject.workload(probe));
         Ok(spec)
     }
+}
+
+fn setting<'a>(subject: &'a Subject, profile: Option<&str>) -> Result<Setting<'a>, RecordError> {
+    subject.setting(profile).ok_or_else(|| {
+        let known: Vec<&str> = subject.profiles.iter().map(|p| p.name.as_str()).collect();
+        RecordError::Usage(format!(
+            "--profile {}: {} has the profiles [{}]",
+            profile.unwrap_or_default(),
+            subject.name,
+            known.join(", ")
+        ))
+    })
 }
 
 /// The new versions of pairs that update `version`; if there are none, the newest.

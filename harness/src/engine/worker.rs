@@ -116,7 +116,7 @@ pub fn enter(
             inside: SessionSpec::inside(which).to_owned(),
         })
         .collect();
-    let root = root::enter(spec.identity, &builds)?;
+    let root = root::enter(spec.identity, &spec.users, &builds)?;
     Ok(Restart::new(spec, root, script, probe)?)
 }
 

@@ -26,6 +26,8 @@ pub struct Heading {
     pub about: String,
     /// The claim it makes.
     pub specification: Specification,
+    /// The profile that the server was run under.
+    pub profile: Option<String>,
 }
 
 /// A script, and what its exchanges brought when they were recorded.
@@ -203,6 +205,9 @@ impl Writer<'_> {
             self.line(&format!("# {line}"));
         }
         self.line(&format!("about {}", heading.about));
+        if let Some(profile) = &heading.profile {
+            self.line(&format!("profile {profile}"));
+        }
         self.line(&format!("specification {specification}"));
         self.line(&format!("eol {}", self.end.name()));
     }

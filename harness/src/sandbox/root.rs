@@ -2,6 +2,7 @@
 //! read-only, a small generated `/etc`, and the builds under test. Nothing of the
 //! machine outside it can be read or written by a subject.
 
+use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::{FileExt, symlink};
 use std::path::{Path, PathBuf};
@@ -27,6 +28,21 @@ pub const RUN_FOLDER: &str = "/kairos/run";
 /// new version, so that a later `execve` of the program's own file starts that.
 pub const PROGRAM_LINK: &str = "/kairos/program";
 
+/// Names in the `/etc/passwd` of every sandbox.
+pub const USERS_OF_EVERY_SANDBOX: [&str; 4] = ["root", "kairos", "ftp", "nobody"];
+
+/// A further user of a sandbox; the user namespace holds one user, so that all
+/// names share the number of the subject's own.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct SandboxUser {
+    /// The name.
+    pub name: String,
+    /// The password as `crypt(3)` encodes it.
+    pub password: String,
+    /// The home.
+    pub home: String,
+}
+
 /// Handles that must be opened before the sandbox makes them read-only.
 #[derive(Debug)]
 pub struct Root {
@@ -37,7 +53,11 @@ pub struct Root {
 ///
 /// # Errors
 /// When a mount is refused.
-pub fn enter(identity: Identity, builds: &[Mounted]) -> Result<Root, SandboxError> {
+pub fn enter(
+    identity: Identity,
+    users: &[SandboxUser],
+    builds: &[Mounted],
+) -> Result<Root, SandboxError> {
     mount(
         None::<&str>,
         "/",
@@ -65,7 +85,7 @@ pub fn enter(identity: Identity, builds: &[Mounted]) -> Result<Root, SandboxErro
         folder(&root.join(name))?;
     }
     devices(&root)?;
-    generate_etc(&root.join("etc"), identity)?;
+    generate_etc(&root.join("etc"), identity, users)?;
     for build in builds {
         let relative = build.inside.strip_prefix("/").unwrap_or(&build.inside);
         bind_read_only(&build.outside, &root.join(relative))?;
@@ -189,14 +209,22 @@ fn devices(root: &Path) -> Result<(), SandboxError> {
     Ok(())
 }
 
-fn generate_etc(etc: &Path, identity: Identity) -> Result<(), SandboxError> {
+fn generate_etc(etc: &Path, identity: Identity, users: &[SandboxUser]) -> Result<(), SandboxError> {
     let id = identity.id();
-    let passwd = format!(
+    let mut passwd = format!(
         "root:x:0:0:root:/root:/bin/sh\n\
          kairos:x:{id}:{id}:subject:/home/kairos:/bin/sh\n\
          ftp:x:{id}:{id}:ftp:/home/kairos:/bin/sh\n\
          nobody:x:65534:65534:nobody:/:/bin/false\n"
     );
+    for user in users {
+        let SandboxUser {
+            name,
+            password,
+            home,
+        } = user;
+        let _ = writeln!(passwd, "{name}:{password}:{id}:{id}::{home}:/bin/sh");
+    }
     let group =
         format!("root:x:0:\nkairos:x:{id}:\nftp:x:{id}:\nnogroup:x:65534:\nnobody:x:65534:\n");
     for (name, text) in [

@@ -11,11 +11,13 @@ use crate::engine::spec::{OwnFunction, Ready, RoleRule, SessionSpec, VersionSpec
 use crate::patch::{self, Built, ObjectUnit, Patch, Selection, Transformer, Update};
 use crate::policy::{FunctionRange, FunctionTable, ManualPoint};
 use crate::sandbox::namespaces::Identity;
-use crate::sandbox::root::{PROGRAM_LINK, RUN_FOLDER};
+use crate::sandbox::root::{PROGRAM_LINK, RUN_FOLDER, SandboxUser};
 use crate::sandbox::run_folder::Entry;
 use crate::subject::manifest::{self, FileContent, Placeholders};
 use crate::subject::{BuildOptions, BuiltVersion, Pair, Subject, build};
 use crate::trace::Scope;
+use crate::workload::Script;
+use crate::workload::script::ScriptError;
 use crate::world::Limits;
 
 /// A pair that is ready to be studied.
@@ -309,16 +311,16 @@ impl PreparedPair<'_> {
         patch: &Patch,
         processor: usize,
     ) -> Result<SessionSpec, StudyError> {
-        let probe = self.subject.workloads.probe.as_ref();
+        let workload = self.subject.workload(&key.workload);
+        let setting = setting(self.subject, &workload)?;
         Ok(SessionSpec {
             scope: key.scope,
             startup,
-            workload: self.subject.workload(&key.workload),
-            probe: probe.map(|probe| self.subject.workload(probe)),
+            workload,
             functions: self.functions.clone(),
             patch: Some(patch.clone()),
             image: patch.image.clone(),
-            ..unpatched(self.subject, &self.old, &self.new, processor)?
+            ..unpatched(self.subject, setting, &self.old, &self.new, processor)?
         })
     }
 }
@@ -326,14 +328,15 @@ impl PreparedPair<'_> {
 /// What a worker needs to run two versions without a patch, but for the session.
 ///
 /// # Errors
-/// When a file of the run folder cannot be read.
+/// When a file of the run folder or the probe session cannot be read.
 pub fn unpatched(
     subject: &Subject,
+    setting: manifest::Setting<'_>,
     old: &BuiltVersion,
     new: &BuiltVersion,
     processor: usize,
 ) -> Result<SessionSpec, StudyError> {
-    let run = &subject.run;
+    let run = setting.run;
     let values = Placeholders {
         run: RUN_FOLDER,
         program: PROGRAM_LINK,
@@ -357,6 +360,15 @@ pub fn unpatched(
             manifest::Identity::User => Identity::User,
             manifest::Identity::Root => Identity::Root,
         },
+        users: run
+            .users
+            .iter()
+            .map(|user| SandboxUser {
+                name: user.name.clone(),
+                password: user.password.clone(),
+                home: run.expand(&user.home, values),
+            })
+            .collect(),
         old: version_spec(old),
         new: version_spec(new),
         command: run
@@ -365,18 +377,14 @@ pub fn unpatched(
             .map(|argument| run.expand(argument, values))
             .collect(),
         environment,
-        ports: run
-            .ports
-            .iter()
-            .map(|port| (port.name.clone(), port.number))
-            .collect(),
+        ports: run.named_ports(),
         ready: match &run.ready {
             manifest::Ready::Listening(name) => Ready::Listening(run.port(name).unwrap_or(0)),
             manifest::Ready::Output(pattern) => Ready::Output(pattern.clone()),
         },
         stop: run.stop.as_str().to_owned(),
-        entries: entries(subject, values)?,
-        roles: subject
+        entries: entries(subject, run, values)?,
+        roles: setting
             .roles
             .iter()
             .filter(|role| !role.threads)
@@ -397,7 +405,10 @@ pub fn unpatched(
         scope: Scope::Process,
         startup: false,
         workload: PathBuf::new(),
-        probe: None,
+        probe: setting
+            .probe
+            .map(|probe| probe_script(subject, probe))
+            .transpose()?,
         functions: Vec::new(),
         patch: None,
         image: Vec::new(),
@@ -413,8 +424,50 @@ fn version_spec(built: &BuiltVersion) -> VersionSpec {
     }
 }
 
-fn entries(subject: &Subject, values: Placeholders<'_>) -> Result<Vec<Entry>, StudyError> {
-    let run = &subject.run;
+/// How the server of this workload runs: as the script's profile says.
+///
+/// # Errors
+/// When the script cannot be read, or the subject has no such profile.
+pub fn setting<'a>(
+    subject: &'a Subject,
+    workload: &Path,
+) -> Result<manifest::Setting<'a>, StudyError> {
+    let profile = Script::read(workload, &subject.run.named_ports())?.profile;
+    let name = profile.as_ref().map(|(name, _)| name.as_str());
+    subject.setting(name).ok_or_else(|| {
+        let (name, line) = profile.unwrap_or_default();
+        let known: Vec<&str> = subject.profiles.iter().map(|p| p.name.as_str()).collect();
+        let known = if known.is_empty() {
+            "its manifest has no [[profile]]".to_owned()
+        } else {
+            format!("it has {}", known.join(", "))
+        };
+        StudyError::Script(ScriptError::Line {
+            path: workload.display().to_string(),
+            line,
+            message: format!("{} has no profile `{name}`; {known}", subject.name),
+        })
+    })
+}
+
+/// The script of a probe session, which is played on the server of a workload.
+fn probe_script(subject: &Subject, name: &str) -> Result<PathBuf, StudyError> {
+    let path = subject.workload(name);
+    match Script::read(&path, &subject.run.named_ports())?.profile {
+        None => Ok(path),
+        Some((_, line)) => Err(StudyError::Script(ScriptError::Line {
+            path: path.display().to_string(),
+            line,
+            message: "a probe session is played on the server of each workload and names no profile; remove this line".to_owned(),
+        })),
+    }
+}
+
+fn entries(
+    subject: &Subject,
+    run: &manifest::Run,
+    values: Placeholders<'_>,
+) -> Result<Vec<Entry>, StudyError> {
     let folders = run.folders.iter().map(|folder| Entry {
         path: folder.path.display().to_string(),
         mode: folder.mode.unwrap_or(0o755),
