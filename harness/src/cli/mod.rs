@@ -4,8 +4,12 @@
 mod cc;
 mod doctor;
 pub mod exit_code;
+mod merge;
 mod patch;
+mod plan;
+mod progress;
 mod report;
+mod selection;
 mod study;
 mod subjects;
 mod worker;
@@ -57,6 +61,10 @@ enum Command {
     Subjects(subjects::Arguments),
     /// Run update tests, compare policies, write tables and plots
     Study(study::Arguments),
+    /// What a study would run, and how long that takes; with --out, prepare it
+    Plan(plan::Arguments),
+    /// Join shards and unfinished runs of one study into one run
+    Merge(merge::Arguments),
     /// What an update changes, and what to look out for
     Patch(patch::PatchArgs),
     /// Make a run's tables and plots again from its records
@@ -83,6 +91,8 @@ pub fn run() -> ExitCode {
     let result = match cli.command {
         Command::Subjects(arguments) => subjects::run(&arguments, &cli.project),
         Command::Study(arguments) => study::run(&arguments, &cli.project),
+        Command::Plan(arguments) => plan::run(&arguments, &cli.project),
+        Command::Merge(arguments) => merge::run(&arguments),
         Command::Patch(arguments) => patch::run(&arguments, &cli.project),
         Command::Report(arguments) => report::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),

@@ -18,11 +18,11 @@ use sha2::{Digest, Sha256};
 use lines::LineFile;
 pub use lines::Records;
 pub use records::{
-    AfterUpdate, Arm, Control, Division, EngineChoice, KairosFacts, MachineFacts, PairRecord,
-    RunFacts, SessionRecord, TestRecord,
+    AfterUpdate, Arm, Control, Division, EngineChoice, KairosFacts, MachineFacts, NotRun,
+    PairRecord, RunFacts, RunOptions, SessionRecord, TestRecord,
 };
 
-use super::plan::PlannedTest;
+use super::plan::{PlannedTest, SessionKey};
 
 const FACTS: &str = "run.json";
 const PLAN: &str = "plan.jsonl";
@@ -262,13 +262,33 @@ impl Run {
     /// # Errors
     /// The folder holds no run, or a file of it cannot be read.
     pub fn load(dir: &Path) -> Result<Self, StoreError> {
+        let facts = read_facts(dir)?;
+        let mut pairs = read_latest(&dir.join(PAIRS), |pair: &PairRecord| pair.pair.clone())?;
+        let mut sessions = read_latest(&dir.join(SESSIONS), |session: &SessionRecord| {
+            session.session.clone()
+        })?;
+        let mut plan = read_latest(&dir.join(PLAN), |test: &PlannedTest| test.id.clone())?;
+        // A session that was prepared only when the run was resumed comes where it
+        // would have come in an undisturbed run.
+        let order: HashMap<&SessionKey, usize> = facts
+            .sessions
+            .iter()
+            .enumerate()
+            .map(|(place, key)| (key, place))
+            .collect();
+        let mut of_pair: HashMap<&str, usize> = HashMap::new();
+        for (place, key) in facts.sessions.iter().enumerate() {
+            of_pair.entry(&key.pair).or_insert(place);
+        }
+        let place = |key: &SessionKey| order.get(key).copied().unwrap_or(usize::MAX);
+        pairs.sort_by_key(|pair| of_pair.get(&*pair.pair).copied().unwrap_or(usize::MAX));
+        sessions.sort_by_key(|session| place(&session.session));
+        plan.sort_by_key(|test| place(&test.session));
         Ok(Self {
-            facts: read_facts(dir)?,
-            pairs: read_latest(&dir.join(PAIRS), |pair: &PairRecord| pair.pair.clone())?,
-            sessions: read_latest(&dir.join(SESSIONS), |session: &SessionRecord| {
-                session.session.clone()
-            })?,
-            plan: read_latest(&dir.join(PLAN), |test: &PlannedTest| test.id.clone())?,
+            facts,
+            pairs,
+            sessions,
+            plan,
             dir: dir.to_owned(),
         })
     }
