@@ -17,7 +17,9 @@ mod worker;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
+use kairos::sandbox::{guard, interrupt};
 use kairos::subject::doctor::probe;
 use kairos::subject::{Catalogue, catalogue, wrapper};
 
@@ -73,6 +75,13 @@ enum Command {
     Doctor(doctor::Arguments),
 }
 
+impl Command {
+    /// Whether it may run recipes and compilers, which must not outlive it.
+    const fn builds(&self) -> bool {
+        !matches!(self, Self::Merge(_) | Self::Report(_) | Self::Doctor(_))
+    }
+}
+
 /// Runs the command line and says how it ended.
 pub fn run() -> ExitCode {
     let mut arguments = std::env::args_os();
@@ -87,8 +96,28 @@ pub fn run() -> ExitCode {
     if second.as_deref() == Some(kairos::engine::remote::WORKER_COMMAND.as_ref()) {
         return worker::run();
     }
+    if second.as_deref() == Some(guard::SUBCOMMAND.as_ref()) {
+        return match guard::serve(&mut std::io::stdin().lock(), &mut std::io::stdout()) {
+            Ok(()) => ExitCode::Success,
+            Err(_) => ExitCode::Fault,
+        };
+    }
     let cli = Cli::parse();
-    let result = match cli.command {
+    let result = run_command(cli);
+    guard::end();
+    result.unwrap_or_else(|error| {
+        eprintln!("kairos: {error:#}");
+        ExitCode::of(&error)
+    })
+}
+
+fn run_command(cli: Cli) -> anyhow::Result<ExitCode> {
+    interrupt::outlive_file_limit()?;
+    if cli.command.builds() {
+        let executable = std::env::current_exe()?;
+        guard::start(&executable).context("cannot prepare a folder for temporary files")?;
+    }
+    match cli.command {
         Command::Subjects(arguments) => subjects::run(&arguments, &cli.project),
         Command::Study(arguments) => study::run(&arguments, &cli.project),
         Command::Plan(arguments) => plan::run(&arguments, &cli.project),
@@ -96,9 +125,5 @@ pub fn run() -> ExitCode {
         Command::Patch(arguments) => patch::run(&arguments, &cli.project),
         Command::Report(arguments) => report::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
-    };
-    result.unwrap_or_else(|error| {
-        eprintln!("kairos: {error:#}");
-        ExitCode::of(&error)
-    })
+    }
 }

@@ -8,8 +8,8 @@ use super::protocol::{Reply, Request};
 use super::restart::{Mode, Restart};
 use super::spec::{SessionSpec, Which};
 use super::updater::{AtPoint, Search, Updater};
-use crate::sandbox::namespaces;
 use crate::sandbox::root::{self, Mounted};
+use crate::sandbox::{descriptors, namespaces};
 use crate::tracee::spawn::Tracing;
 use crate::verdict::Observation;
 use crate::verdict::observation::Update;
@@ -93,6 +93,7 @@ fn prepare(mut spec: SessionSpec) -> Result<Restart, Box<dyn std::error::Error>>
         .as_ref()
         .map(|path| Script::read(path, &spec.ports))
         .transpose()?;
+    descriptors::raise_limit();
     namespaces::pin_to(spec.processor)?;
     namespaces::enter(spec.identity)?;
     let builds: Vec<Mounted> = [Which::Old, Which::New]
