@@ -130,6 +130,7 @@ fn pairs() -> Vec<PairRecord> {
             .to_vec(),
         except_named: Some(vec!["main".to_owned(), "parse".to_owned()]),
         transformer_lines: if transformer { 12 } else { 0 },
+        image_sha256: String::new(),
     })
     .to_vec()
 }
@@ -341,6 +342,8 @@ pub fn run(dir: &Path, sample: Option<usize>) -> Run {
             old: observation(None),
             new: observation(None),
             after_update: Vec::new(),
+            limits: None,
+            test_us: None,
             trace,
         };
         store.append_session(&record).unwrap();

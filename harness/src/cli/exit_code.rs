@@ -61,13 +61,16 @@ impl ExitCode {
     pub fn of_study(error: &StudyError) -> Self {
         match error {
             StudyError::Subject(error) => Self::of_subject(error),
-            StudyError::Script(_) | StudyError::Workload { .. } | StudyError::Nothing => {
-                Self::Usage
-            }
+            StudyError::Script(_)
+            | StudyError::Workload { .. }
+            | StudyError::Nothing
+            | StudyError::NotResumable { .. }
+            | StudyError::Changed { .. }
+            | StudyError::NotOneStudy(_) => Self::Usage,
             StudyError::Binary(_) | StudyError::Patch { .. } => Self::Build,
-            StudyError::Test { source, .. } => Self::of_study(source),
+            StudyError::NotRun { source, .. } => Self::of_study(source),
             StudyError::Store(error) => Self::of_store(error),
-            StudyError::Engine(_) | StudyError::File { .. } => Self::Fault,
+            StudyError::Engine(_) | StudyError::GivenUp(_) | StudyError::File { .. } => Self::Fault,
         }
     }
 

@@ -15,7 +15,7 @@ use kairos::recording::{
 };
 use kairos::study::StudyError;
 use kairos::study::prepare::unpatched;
-use kairos::study::run::processors;
+use kairos::study::sessions::processors;
 use kairos::subject::manifest::Setting;
 use kairos::subject::{BuildOptions, BuiltVersion, Catalogue, Subject, build};
 use kairos::verdict::Observation;

@@ -8,8 +8,8 @@ use super::protocol::{Reply, Request};
 use super::restart::{Mode, Restart};
 use super::spec::{SessionSpec, Which};
 use super::updater::{AtPoint, Search, Updater};
-use crate::sandbox::namespaces;
 use crate::sandbox::root::{self, Mounted};
+use crate::sandbox::{descriptors, namespaces};
 use crate::tracee::spawn::Tracing;
 use crate::verdict::Observation;
 use crate::verdict::observation::Update;
@@ -107,6 +107,7 @@ pub fn enter(
     script: Script,
     probe: Option<Script>,
 ) -> Result<Restart, Box<dyn std::error::Error>> {
+    descriptors::raise_limit();
     namespaces::pin_to(spec.processor)?;
     namespaces::enter(spec.identity)?;
     let builds: Vec<Mounted> = [Which::Old, Which::New]

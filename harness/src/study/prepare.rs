@@ -3,6 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
+use sha2::{Digest, Sha256};
+
 use super::StudyError;
 use super::plan::{DEFAULT_MECHANISM, SessionKey};
 use super::store::{Arm, PairRecord};
@@ -14,6 +16,7 @@ use crate::sandbox::namespaces::Identity;
 use crate::sandbox::root::{PROGRAM_LINK, RUN_FOLDER, SandboxUser};
 use crate::sandbox::run_folder::Entry;
 use crate::subject::manifest::{self, FileContent, Placeholders};
+use crate::subject::source::hexadecimal;
 use crate::subject::{BuildOptions, BuiltVersion, Pair, Subject, build};
 use crate::trace::Scope;
 use crate::workload::Script;
@@ -295,6 +298,7 @@ impl PreparedPair<'_> {
             manual: self.manual(),
             except_named: Some(self.except_named.clone()),
             transformer_lines: self.transformer_lines,
+            image_sha256: hexadecimal(&Sha256::digest(&self.patch.image)),
         }
     }
 

@@ -82,23 +82,43 @@ impl Pair {
     }
 }
 
+/// The subject that a pair names.
+fn subject<'a>(
+    named: &raw::Text,
+    folder: &Path,
+    place: &Text<'_>,
+    subjects: &'a [Subject],
+) -> Result<&'a Subject, ManifestError> {
+    let name = named.get_ref();
+    if let Some(subject) = subjects.iter().find(|subject| subject.name == *name) {
+        return Ok(subject);
+    }
+    let root = folder.ancestors().nth(2);
+    let unfinished = root.map(|root| root.join("subjects").join(name));
+    let unfinished = unfinished.filter(|folder| !name.is_empty() && folder.is_dir());
+    if let Some(folder) = unfinished {
+        let manifest = folder.join(super::manifest::MANIFEST);
+        return Err(place.error(
+            named.span(),
+            format!("the subject's manifest {} is missing", manifest.display()),
+            "write it as docs/manifests.md says, or put it back",
+        ));
+    }
+    let known: Vec<_> = subjects.iter().map(|s| s.name.as_str()).collect();
+    Err(place.error(
+        named.span(),
+        format!("there is no subject '{name}'"),
+        format!("name a folder of subjects/: {}", known.join(", ")),
+    ))
+}
+
 fn check(raw: Raw, place: &Text<'_>, subjects: &[Subject]) -> Result<Pair, ManifestError> {
     let folder = place
         .path
         .parent()
         .map(Path::to_path_buf)
         .unwrap_or_default();
-    let Some(subject) = subjects
-        .iter()
-        .find(|subject| subject.name == *raw.subject.get_ref())
-    else {
-        let known: Vec<_> = subjects.iter().map(|s| s.name.as_str()).collect();
-        return Err(place.error(
-            raw.subject.span(),
-            format!("there is no subject '{}'", raw.subject.get_ref()),
-            format!("name a folder of subjects/: {}", known.join(", ")),
-        ));
-    };
+    let subject = subject(&raw.subject, &folder, place, subjects)?;
     for label in [&raw.old, &raw.new] {
         if !subject.versions.iter().any(|v| v.label == *label.get_ref()) {
             let known: Vec<_> = subject.versions.iter().map(|v| v.label.as_str()).collect();
