@@ -237,7 +237,11 @@ impl Restart {
             root,
             tree,
         );
-        wait_until_ready(&mut server, &self.spec.ready)?;
+        if let Started::Failed(what, _) =
+            wait_until_ready(&mut server, &self.spec.ready, &mode.limits)?
+        {
+            return Err(HostError::NotReady(what));
+        }
         let told = session(&mut server)?;
         let ending = server.root_ending().cloned();
         let _ = stop(&mut server, &self.spec, &mode.limits)?;

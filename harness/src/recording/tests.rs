@@ -17,6 +17,7 @@ fn heading() -> Heading {
         origin: "Recorded from a test".to_owned(),
         about: "a test".to_owned(),
         specification: Specification::BackwardCompatible,
+        profile: None,
     }
 }
 
