@@ -451,7 +451,7 @@ impl Tests<'_> {
         &self,
         test: &PlannedTest,
         engine: &str,
-        observations: Vec<Observation>,
+        mut observations: Vec<Observation>,
         session: &PreparedSession,
     ) -> Result<(), StoreError> {
         let failed = observations
@@ -461,6 +461,10 @@ impl Tests<'_> {
             .failures
             .fetch_add(u64::from(failed), Ordering::Relaxed)
             + u64::from(failed);
+        if !failed {
+            // Nobody looks into these, and there are many.
+            observations.iter_mut().for_each(|seen| seen.output.clear());
+        }
         let record = TestRecord {
             test: test.id.clone(),
             wall_us: observations.iter().map(|seen| seen.wall_us).sum(),

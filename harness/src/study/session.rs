@@ -240,6 +240,7 @@ fn baseline(
     let alone = run(false)?;
     pauses = pauses.longest(alone.longest);
     place.agree("a run without ptrace", &first, &alone.observation)?;
+    first.output.clear();
     Ok((first, pauses))
 }
 
