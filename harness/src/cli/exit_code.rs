@@ -3,6 +3,7 @@
 use std::process::{ExitCode as ProcessExit, Termination};
 
 use kairos::analysis::AnalysisError;
+use kairos::explain::select::SelectError;
 use kairos::report::ReportError;
 use kairos::study::StudyError;
 use kairos::study::store::StoreError;
@@ -24,7 +25,7 @@ pub enum ExitCode {
     /// 4: the machine refuses what Kairos needs; `kairos doctor` says what.
     Machine = 4,
     /// 5: it was done, and found failures: an update test that a study's own
-    /// controls forbid, or verdicts other than those asked for.
+    /// controls forbid, verdicts other than those asked for, or runs that differ.
     Findings = 5,
     /// 130: interrupted from the terminal; results so far are kept.
     Interrupted = 130,
@@ -39,7 +40,18 @@ impl ExitCode {
                 let subject = cause.downcast_ref().map(Self::of_subject);
                 let study = || cause.downcast_ref().map(Self::of_study);
                 let report = || cause.downcast_ref().map(Self::of_report);
-                subject.or_else(study).or_else(report)
+                let select = || cause.downcast_ref().map(|_: &SelectError| Self::Usage);
+                let store = || cause.downcast_ref().map(Self::of_store);
+                let analysis = || match cause.downcast_ref() {
+                    Some(AnalysisError::Store(error)) => Some(Self::of_store(error)),
+                    _ => None,
+                };
+                subject
+                    .or_else(study)
+                    .or_else(report)
+                    .or_else(select)
+                    .or_else(store)
+                    .or_else(analysis)
             })
             .unwrap_or(Self::Fault)
     }

@@ -8,6 +8,7 @@ pub mod progress;
 pub mod run;
 pub mod sample;
 pub mod session;
+pub mod single;
 pub mod store;
 
 use crate::binary::BinaryError;

@@ -11,6 +11,7 @@ pub mod inject;
 pub mod libraries;
 pub mod maps;
 pub mod memory;
+mod release;
 pub mod spawn;
 pub mod stopped;
 pub mod tree;

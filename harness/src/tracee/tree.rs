@@ -412,7 +412,7 @@ impl Tree {
 
 /// A wait such as `epoll_wait` answers a stop with EINTR, which the subject would
 /// never see without us: start the call again.
-fn restart_call(stopped: &Stopped) -> Result<(), TraceeError> {
+pub(super) fn restart_call(stopped: &Stopped) -> Result<(), TraceeError> {
     let mut registers = stopped.registers()?;
     let interrupted = i64::from(libc::EINTR).wrapping_neg();
     let in_call = registers.orig_rax.cast_signed() >= 0;

@@ -1,0 +1,128 @@
+//! What the records of a failing test suggest as its cause. Evidence for a person
+//! to follow, not a proof: which of the known causes of failing updates fits.
+
+use super::account::Account;
+use crate::analysis::StudiedSession;
+use crate::patch::DataAction;
+use crate::policy::ReasonKind;
+use crate::study::store::Division;
+use crate::verdict::observation::Update;
+
+/// The causes that fit, the most telling first; none for a point that did not fail.
+#[must_use]
+pub fn suspects(account: &Account, studied: &StudiedSession<'_>) -> Vec<String> {
+    let Some(run) = account
+        .runs
+        .iter()
+        .find(|run| run.judgement.verdict.is_failure())
+    else {
+        return Vec::new();
+    };
+    let mut suspects = Vec::new();
+    let kind = |wanted: ReasonKind| {
+        let lines = account.policies.iter();
+        lines
+            .filter(move |line| line.kind == Some(wanted))
+            .find_map(|line| line.function.clone())
+    };
+    if let Some(function) = kind(ReasonKind::EnteredPrototypeChanged) {
+        suspects.push(format!(
+            "changed prototype through an active frame: `{function}` is entered with the arguments of its old prototype"
+        ));
+    }
+    let deleted = kind(ReasonKind::EnteredDeleted).or_else(|| kind(ReasonKind::DeletedOnStack));
+    if let Some(function) = deleted {
+        suspects.push(format!(
+            "deleted function still in use: `{function}` is active at the point"
+        ));
+    }
+    if !account.active.is_empty() {
+        suspects.push(format!(
+            "version-inconsistent sequence: the old {} goes on after the update, among new code",
+            quoted(account.active.iter().map(String::as_str))
+        ));
+    }
+    suspects.extend(state(account, studied));
+    if let Some(fault) = run.processes.iter().find_map(|process| {
+        let fault = process.fault.as_ref()?;
+        Some(format!(
+            "{} took the signal in `{}`",
+            process.role, fault.function
+        ))
+    }) {
+        suspects.push(fault);
+    }
+    let served_by_others = run.first.and_then(|number| {
+        let trace = &studied.record.trace;
+        let exchange = trace
+            .exchanges
+            .iter()
+            .chain(&trace.probe)
+            .nth(usize::try_from(number).ok()?)?;
+        let applied = matches!(run.update, Update::Applied { .. });
+        let mine = exchange.writers.contains(&account.point.role);
+        (applied && !exchange.writers.is_empty() && !mine).then(|| {
+            exchange
+                .writers
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+        })
+    });
+    if let Some(writers) = served_by_others {
+        suspects.push(format!(
+            "changed protocol between processes: {} was updated, but the exchange that differs is served by {}",
+            account.point.role,
+            writers.join(", ")
+        ));
+    }
+    suspects
+}
+
+/// What the update does to state that old code built.
+fn state(account: &Account, studied: &StudiedSession<'_>) -> Option<String> {
+    let patch = &studied.pair.patch;
+    let data: Vec<&str> = patch
+        .data
+        .iter()
+        .filter_map(|action| match action {
+            DataAction::Add { name, .. } | DataAction::Carry { name, .. } => Some(name.as_str()),
+            DataAction::Reinitialise { .. } | DataAction::Renew { .. } => None,
+        })
+        .collect();
+    let types: Vec<&str> = patch.changed_types.iter().map(String::as_str).collect();
+    let mut about = Vec::new();
+    if !data.is_empty() {
+        about.push(format!("globals {}", quoted(data.into_iter())));
+    }
+    if !types.is_empty() {
+        about.push(format!("types {}", quoted(types.into_iter())));
+    }
+    let about = if about.is_empty() {
+        String::new()
+    } else {
+        format!(" (the update adds or changes {})", about.join(" and "))
+    };
+    match account.division {
+        Division::LackingTransformer => Some(format!(
+            "missed initialisation or stale state: the pair leaves out the transformer that it needs{about}"
+        )),
+        Division::WithTransformer if account.active.is_empty() => Some(format!(
+            "transformer fault, or stale state that it does not convert{about}"
+        )),
+        Division::NoTransformer if account.active.is_empty() => Some(format!(
+            "stale state: new code meets what old code built{about}"
+        )),
+        _ => None,
+    }
+}
+
+fn quoted<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    const MOST: usize = 6;
+    let all: Vec<String> = names.map(|name| format!("`{name}`")).collect();
+    if all.len() > MOST {
+        format!("{} and {} more", all[..MOST].join(", "), all.len() - MOST)
+    } else {
+        all.join(", ")
+    }
+}
