@@ -3,6 +3,7 @@
 
 mod attempt;
 mod cc;
+mod debugger;
 mod diff;
 mod doctor;
 pub mod exit_code;
@@ -138,9 +139,10 @@ fn workload(pair: &PreparedPair<'_>, name: Option<&str>) -> anyhow::Result<Strin
             query: name.to_owned(),
             advice: format!("the pair {} has the workloads {}", pair.id, known.join(", ")),
         }),
-        (None, _) => bail!(SelectError::None {
-            query: String::new(),
-            advice: format!("name a workload of the pair {}: {}", pair.id, known.join(", ")),
-        }),
+        (None, _) => bail!(SelectError::Missing(format!(
+            "name a workload of the pair {}: {}",
+            pair.id,
+            known.join(", ")
+        ))),
     }
 }

@@ -8,13 +8,16 @@ use crate::trace::PointId;
 #[derive(Debug, thiserror::Error)]
 pub enum SelectError {
     /// Nothing has that name.
-    #[error("no point or test is `{query}`; {advice}")]
+    #[error("there is no `{query}`; {advice}")]
     None {
         /// What was asked for.
         query: String,
         /// Where to look.
         advice: String,
     },
+    /// A name is needed.
+    #[error("{0}")]
+    Missing(String),
     /// More than one has.
     #[error("`{query}` is part of {count} tests, such as {examples}; name more of it, or add --first")]
     Several {
