@@ -156,19 +156,37 @@ fn try_reproduces_the_verdict_of_the_study() {
         ));
         assert_eq!(tried["verdict"], row.verdict.as_str(), "{point}");
         assert_eq!(tried["cause"], row.cause.as_str(), "{point}");
-        assert_eq!(tried["runs"][0]["diverged_at"].as_u64(), row.diverged_at.map(u64::from));
+        assert_eq!(
+            tried["runs"][0]["diverged_at"].as_u64(),
+            row.diverged_at.map(u64::from)
+        );
     }
     // A function means its first entry.
     let tried = json(&kairos(
         &project,
-        &["try", "tiny-v1-v2", "session", "store", "--json", "--repeat", "2"],
+        &[
+            "try",
+            "tiny-v1-v2",
+            "session",
+            "store",
+            "--json",
+            "--repeat",
+            "2",
+        ],
     ));
     assert_eq!(tried["function"], "store");
     assert_eq!(tried["point"], "server#1/0@0:3");
     assert_eq!(tried["runs"].as_array().unwrap().len(), 2);
     let nothing = json(&kairos(
         &project,
-        &["try", "tiny-v1-v2", "session", "store", "--json", "--nothing"],
+        &[
+            "try",
+            "tiny-v1-v2",
+            "session",
+            "store",
+            "--json",
+            "--nothing",
+        ],
     ));
     assert_eq!(nothing["verdict"], "new");
     let wrong = kairos(&project, &["try", "tiny-v1-v2", "session", "nobody"]);
@@ -251,7 +269,10 @@ fn what_passing_tests_printed_is_not_stored() {
     let project = Project::of("prints").session(BACKWARD, &lines(&["ONE"]));
     let run = project.study("--control");
     let records = fs::read_to_string(run.dir.join("tests.jsonl")).unwrap();
-    assert!(!records.is_empty() && !records.contains("serving"), "{records}");
+    assert!(
+        !records.is_empty() && !records.contains("serving"),
+        "{records}"
+    );
     assert_eq!(tree(&run.dir.join("logs")).len(), 1);
 }
 
@@ -293,7 +314,10 @@ fn a_run_is_the_same_as_itself_and_differs_from_another() {
 fn a_trace_tells_processes_exchanges_functions_and_points() {
     let project = twice();
     let run = project.study("");
-    let recorded = json(&kairos(&project, &["trace", "tiny-v1-v2", "session", "--json"]));
+    let recorded = json(&kairos(
+        &project,
+        &["trace", "tiny-v1-v2", "session", "--json"],
+    ));
     let stored = json(&kairos(&project, &["trace", dir(&run), "--json"]));
     let points = |trace: &Value| -> Vec<String> {
         let points = trace["points"].as_array().unwrap();
@@ -305,7 +329,14 @@ fn a_trace_tells_processes_exchanges_functions_and_points() {
         &project,
         &["trace", "tiny-v1-v2", "--points", "--stacks"],
     ));
-    for part in ["server#1", "7 update points", "server#1/0@0:3", "tell", "changed", "stack 0"] {
+    for part in [
+        "server#1",
+        "7 update points",
+        "server#1/0@0:3",
+        "tell",
+        "changed",
+        "stack 0",
+    ] {
         assert!(words.contains(part), "'{part}' is not in:\n{words}");
     }
 }

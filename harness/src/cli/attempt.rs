@@ -211,12 +211,7 @@ impl Job<'_> {
             program: &self.pair.old.program,
             patch: (!self.arguments.nothing).then_some(&self.pair.patch),
         };
-        debugger::debug(
-            engine,
-            &self.request,
-            &subject,
-            &self.arguments.gdb_command,
-        )
+        debugger::debug(engine, &self.request, &subject, &self.arguments.gdb_command)
     }
 }
 
@@ -246,7 +241,11 @@ fn built(pair: &PreparedPair<'_>) -> String {
     );
     list(
         "functions added",
-        patch.added.iter().map(|a| a.function.name.as_str()).collect(),
+        patch
+            .added
+            .iter()
+            .map(|a| a.function.name.as_str())
+            .collect(),
     );
     list(
         "functions deleted",

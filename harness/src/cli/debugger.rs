@@ -75,15 +75,23 @@ fn gdb(process: i32, subject: &Subject<'_>, commands: &[String]) -> anyhow::Resu
     let mut script = vec![
         "set confirm off".to_owned(),
         format!("set sysroot /proc/{process}/root"),
-        format!("set substitute-path {MAPPED_TREE} {}", subject.tree.display()),
+        format!(
+            "set substitute-path {MAPPED_TREE} {}",
+            subject.tree.display()
+        ),
         format!("file {}", subject.program.display()),
         format!("attach {process}"),
+        // The stop that it waits in is not worth another one.
+        "handle SIGSTOP nostop noprint nopass".to_owned(),
     ];
     if let Some(patch) = subject.patch {
         let symbols = folder.path().join("patch.o");
         std::fs::write(&symbols, symbol_file(patch)?)
             .with_context(|| format!("cannot write `{}`", symbols.display()))?;
-        script.push(format!("add-symbol-file {} {IMAGE_BASE}", symbols.display()));
+        script.push(format!(
+            "add-symbol-file {} {IMAGE_BASE}",
+            symbols.display()
+        ));
     }
     script.push("backtrace".to_owned());
     let path = folder.path().join("attach.gdb");

@@ -1,5 +1,6 @@
 //! `kairos diff RUN RUN`: what differs between two runs.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -41,7 +42,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         } else {
             "The runs differ"
         };
-        text.push_str(&format!("{same}; {} tests are in both.\n", found.compared));
+        _ = writeln!(text, "{same}; {} tests are in both.", found.compared);
         print(&text)?;
     }
     Ok(if found.same_results() {

@@ -137,7 +137,11 @@ fn workload(pair: &PreparedPair<'_>, name: Option<&str>) -> anyhow::Result<Strin
         (Some(name), _) if known.iter().any(|known| known == name) => Ok(name.to_owned()),
         (Some(name), _) => bail!(SelectError::None {
             query: name.to_owned(),
-            advice: format!("the pair {} has the workloads {}", pair.id, known.join(", ")),
+            advice: format!(
+                "the pair {} has the workloads {}",
+                pair.id,
+                known.join(", ")
+            ),
         }),
         (None, _) => bail!(SelectError::Missing(format!(
             "name a workload of the pair {}: {}",

@@ -100,8 +100,13 @@ fn stored(arguments: &Arguments) -> anyhow::Result<(PairRecord, SessionRecord)> 
         .iter()
         .filter(|session| {
             let named = label(session);
-            (if exact { named == query } else { named.contains(query) })
-                && arguments.scope.is_none_or(|scope| scope == session.session.scope)
+            (if exact {
+                named == query
+            } else {
+                named.contains(query)
+            }) && arguments
+                .scope
+                .is_none_or(|scope| scope == session.session.scope)
         })
         .collect();
     let session = match found.as_slice() {

@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use super::parts::Parts;
 use crate::binary::Address;
+use crate::trace::RoleInstance;
 use crate::tracee::Stopped;
 use crate::tracee::counter::NEVER;
 use crate::tracee::tree::ProcessIndex;
-use crate::trace::RoleInstance;
 use crate::world::{HostError, Limits};
 
 /// While a person looks at the server nothing counts as a stall.

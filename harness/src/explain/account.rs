@@ -141,7 +141,11 @@ pub fn account(
     let trace = &record.trace;
     let point = trace.points.get(place)?;
     let changed = studied.evaluator.changed();
-    let stack_of = |index: u32| usize::try_from(index).ok().and_then(|i| trace.stacks.get(i));
+    let stack_of = |index: u32| {
+        usize::try_from(index)
+            .ok()
+            .and_then(|i| trace.stacks.get(i))
+    };
     let name_stack = |stack: &Stack| named(stack, &studied.pair.functions, changed);
     let stack = stack_of(point.stack);
     let frames = stack.map(name_stack).unwrap_or_default();
@@ -194,7 +198,7 @@ fn label_at(studied: &StudiedSession<'_>, point: &PointId) -> String {
 pub fn again(session: &SessionKey, point: &PointId) -> String {
     let scope = match session.scope {
         Scope::Process => String::new(),
-        other => format!(" --scope {other}"),
+        Scope::Tree => format!(" --scope {}", session.scope),
     };
     let startup = if point.exchange.is_none() {
         " --startup"
@@ -323,9 +327,7 @@ fn processes(old: &Observation, new: &Observation, seen: &Observation) -> Vec<Pr
     };
     seen.processes
         .iter()
-        .filter(|process| {
-            process.fault.is_some() || !(same(process, old) || same(process, new))
-        })
+        .filter(|process| process.fault.is_some() || !(same(process, old) || same(process, new)))
         .map(|process| ProcessLine {
             role: process.role.to_string(),
             updated: process.updated,

@@ -192,9 +192,10 @@ mod tests {
         assert_eq!(likes("a\nb\n", "a\nB\n", "a\nb\n"), [Both, Old]);
         assert_eq!(likes("a\nb\n", "a\nB\n", "a\nB\n"), [Both, New]);
         assert_eq!(likes("a\nb\n", "a\nB\n", "a\nx\n"), [Both, Neither]);
-        assert_eq!(likes("a\nb\nc\n", "a\nb\nc\n", "a\nc\n"), [
-            Both, Neither, Both
-        ]);
+        assert_eq!(
+            likes("a\nb\nc\n", "a\nb\nc\n", "a\nc\n"),
+            [Both, Neither, Both]
+        );
         assert_eq!(likes("a\n", "a\n", "a\nx\n"), [Both, Neither]);
         assert_eq!(likes("", "", ""), []);
     }

@@ -257,106 +257,108 @@ fn facts(facts: &RunFacts) -> Cells {
 /// The difference as tables for people; empty ones are left out.
 #[must_use]
 pub fn tables(difference: &Difference) -> Vec<Table> {
-    let group = |group: &Group| {
-        [
-            Cell::number(group.count),
-            Cell::text(group.first.join("\n")),
-        ]
-    };
-    let mut tables = Vec::new();
-    let mut add = |name: &str, title: &str, header: &[&str], rows: Vec<Vec<Cell>>| {
-        if !rows.is_empty() {
-            tables.push(Table {
-                name: name.to_owned(),
-                title: title.to_owned(),
-                header: header.iter().map(|name| (*name).to_owned()).collect(),
-                rows,
-                notes: Vec::new(),
-            });
-        }
-    };
-    let lonely: Vec<Vec<Cell>> = [
+    let changes = ["first run", "second run", "tests", "first"];
+    let decisions = ["policy", "first run", "second run", "tests", "first"];
+    let values = ["value", "first run", "second run"];
+    let tables = [
+        table(
+            "only",
+            "Tests that only one run has",
+            &["run", "tests", "first"],
+            only(difference),
+        ),
+        table(
+            "verdicts",
+            "Verdicts that differ",
+            &changes,
+            changed(&difference.verdicts),
+        ),
+        table(
+            "causes",
+            "Causes that differ under the same verdict",
+            &changes,
+            changed(&difference.causes),
+        ),
+        table(
+            "decisions",
+            "Points on which a policy decides in another way",
+            &decisions,
+            decided(&difference.decisions),
+        ),
+        table(
+            "summary",
+            "Values of the summary that differ",
+            &values,
+            valued(&difference.summary),
+        ),
+        table(
+            "facts",
+            "How the runs were made differs",
+            &values,
+            valued(&difference.facts),
+        ),
+    ];
+    tables
+        .into_iter()
+        .filter(|table| !table.rows.is_empty())
+        .collect()
+}
+
+fn table(name: &str, title: &str, header: &[&str], rows: Vec<Vec<Cell>>) -> Table {
+    Table {
+        name: name.to_owned(),
+        title: title.to_owned(),
+        header: header.iter().map(|name| (*name).to_owned()).collect(),
+        rows,
+        notes: Vec::new(),
+    }
+}
+
+/// Words of a row, then how many tests it is about and the first of them.
+fn row(words: &[&str], tests: &Group) -> Vec<Cell> {
+    let mut cells: Vec<Cell> = words.iter().map(Cell::text).collect();
+    cells.push(Cell::number(tests.count));
+    cells.push(Cell::text(tests.first.join("\n")));
+    cells
+}
+
+fn only(difference: &Difference) -> Vec<Vec<Cell>> {
+    [
         ("the first", &difference.only_first),
         ("the second", &difference.only_second),
     ]
     .into_iter()
     .filter(|(_, tests)| tests.count > 0)
-    .map(|(run, tests)| std::iter::once(Cell::text(run)).chain(group(tests)).collect())
-    .collect();
-    add(
-        "only",
-        "Tests that only one run has",
-        &["run", "tests", "first"],
-        lonely,
-    );
-    let changed = |changes: &[Changed]| -> Vec<Vec<Cell>> {
-        changes
-            .iter()
-            .map(|change| {
-                let names = [Cell::text(&change.from), Cell::text(&change.to)];
-                names.into_iter().chain(group(&change.tests)).collect()
-            })
-            .collect()
-    };
-    let header = ["first run", "second run", "tests", "first"];
-    add(
-        "verdicts",
-        "Verdicts that differ",
-        &header,
-        changed(&difference.verdicts),
-    );
-    add(
-        "causes",
-        "Causes that differ under the same verdict",
-        &header,
-        changed(&difference.causes),
-    );
-    let decisions = difference.decisions.iter().map(|change| {
-        let (first, second) = if change.first_allows {
-            ("allowed", "refused")
-        } else {
-            ("refused", "allowed")
-        };
-        let names = [
-            Cell::text(&change.policy),
-            Cell::text(first),
-            Cell::text(second),
-        ];
-        names.into_iter().chain(group(&change.tests)).collect()
-    });
-    add(
-        "decisions",
-        "Points on which a policy decides in another way",
-        &["policy", "first run", "second run", "tests", "first"],
-        decisions.collect(),
-    );
-    let values = |changes: &[CellChange]| -> Vec<Vec<Cell>> {
-        changes
-            .iter()
-            .map(|change| {
-                let side = |value: &Option<String>| {
-                    value.as_ref().map_or(Cell::text("–"), Cell::text)
-                };
-                vec![
-                    Cell::text(&change.what),
-                    side(&change.first),
-                    side(&change.second),
-                ]
-            })
-            .collect()
-    };
-    let header = ["value", "first run", "second run"];
-    add(
-        "summary",
-        "Values of the summary that differ",
-        &header,
-        values(&difference.summary),
-    );
-    add(
-        "facts",
-        "How the runs were made differs",
-        &header,
-        values(&difference.facts),
-    );
-    tables
+    .map(|(run, tests)| row(&[run], tests))
+    .collect()
+}
+
+fn changed(changes: &[Changed]) -> Vec<Vec<Cell>> {
+    let rows = changes.iter();
+    rows.map(|change| row(&[&change.from, &change.to], &change.tests))
+        .collect()
+}
+
+fn decided(changes: &[PolicyChange]) -> Vec<Vec<Cell>> {
+    let name = |allowed| if allowed { "allowed" } else { "refused" };
+    let rows = changes.iter();
+    rows.map(|change| {
+        let (first, second) = (name(change.first_allows), name(!change.first_allows));
+        row(&[&change.policy, first, second], &change.tests)
+    })
+    .collect()
+}
+
+fn valued(changes: &[CellChange]) -> Vec<Vec<Cell>> {
+    let side = |value: &Option<String>| Cell::text(value.as_deref().unwrap_or("–"));
+    changes
+        .iter()
+        .map(|change| {
+            vec![
+                Cell::text(&change.what),
+                side(&change.first),
+                side(&change.second),
+            ]
+        })
+        .collect()
 }

@@ -103,7 +103,12 @@ pub fn label(trace: &Trace, index: usize) -> String {
 /// Replies and logs of one exchange in columns; with `all` also those that are the
 /// same in both versions and in the test.
 #[must_use]
-pub fn columns(expected: &Expected<'_>, seen: &Observation, number: u32, all: bool) -> Vec<Columns> {
+pub fn columns(
+    expected: &Expected<'_>,
+    seen: &Observation,
+    number: u32,
+    all: bool,
+) -> Vec<Columns> {
     let empty = SeenExchange::default();
     let at = |observation: &Observation| -> SeenExchange {
         usize::try_from(number)
@@ -125,16 +130,16 @@ pub fn columns(expected: &Expected<'_>, seen: &Observation, number: u32, all: bo
 /// Files of the end state in columns, those that differ.
 #[must_use]
 pub fn files(expected: &Expected<'_>, seen: &Observation) -> Vec<Columns> {
-    beside("file", [&expected.old.files, &expected.new.files, &seen.files])
-        .into_iter()
-        .filter(|columns| !columns.agree())
-        .collect()
+    beside(
+        "file",
+        [&expected.old.files, &expected.new.files, &seen.files],
+    )
+    .into_iter()
+    .filter(|columns| !columns.agree())
+    .collect()
 }
 
-fn beside(
-    what: &str,
-    texts: [&std::collections::BTreeMap<String, String>; 3],
-) -> Vec<Columns> {
+fn beside(what: &str, texts: [&std::collections::BTreeMap<String, String>; 3]) -> Vec<Columns> {
     let names: std::collections::BTreeSet<&String> =
         texts.iter().flat_map(|texts| texts.keys()).collect();
     names

@@ -42,7 +42,7 @@ pub fn files(
         },
         LogFile {
             name: "replies.txt",
-            text: replies(studied, seen),
+            text: replies(studied, account, seen),
         },
         LogFile {
             name: "stack.txt",
@@ -67,7 +67,7 @@ pub fn files(
 }
 
 /// All exchanges in columns, then the files that differ.
-fn replies(studied: &StudiedSession<'_>, seen: &Observation) -> String {
+fn replies(studied: &StudiedSession<'_>, account: &Account, seen: &Observation) -> String {
     let record = studied.record;
     let facts = SessionFacts::of(record);
     let expected = facts.expected(record);
@@ -86,9 +86,14 @@ fn replies(studied: &StudiedSession<'_>, seen: &Observation) -> String {
         if columns.is_empty() {
             continue;
         }
+        let here = if account.point.exchange == Some(number) {
+            "  (the update is here)"
+        } else {
+            ""
+        };
         _ = writeln!(
             text,
-            "== exchange {number}: {}",
+            "== exchange {number}: {}{here}",
             label(&record.trace, index)
         );
         for columns in columns {

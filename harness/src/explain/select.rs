@@ -19,7 +19,9 @@ pub enum SelectError {
     #[error("{0}")]
     Missing(String),
     /// More than one has.
-    #[error("`{query}` is part of {count} tests, such as {examples}; name more of it, or add --first")]
+    #[error(
+        "`{query}` is part of {count} tests, such as {examples}; name more of it, or add --first"
+    )]
     Several {
         /// What was asked for.
         query: String,
@@ -91,7 +93,10 @@ pub fn names(query: &str, id: &str) -> bool {
     id.match_indices(query).any(|(at, _)| {
         let whole = |edge: Option<char>| edge.is_none_or(|letter| !letter.is_ascii_alphanumeric());
         let end = at + query.len();
-        let inner = query.chars().next_back().is_none_or(|c| !c.is_ascii_alphanumeric());
+        let inner = query
+            .chars()
+            .next_back()
+            .is_none_or(|c| !c.is_ascii_alphanumeric());
         inner || whole(id[end..].chars().next())
     })
 }

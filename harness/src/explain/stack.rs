@@ -20,11 +20,7 @@ pub struct NamedFrame {
 
 /// Names the frames of `stack`, innermost first.
 #[must_use]
-pub fn named(
-    stack: &Stack,
-    functions: &dyn Functions,
-    changed: &ChangedRanges,
-) -> Vec<NamedFrame> {
+pub fn named(stack: &Stack, functions: &dyn Functions, changed: &ChangedRanges) -> Vec<NamedFrame> {
     stack
         .frames
         .iter()

@@ -43,15 +43,14 @@ pub fn suspects(account: &Account, studied: &StudiedSession<'_>) -> Vec<String> 
         ));
     }
     suspects.extend(state(account, studied));
-    if let Some(fault) = run.processes.iter().find_map(|process| {
+    suspects.extend(run.processes.iter().find_map(|process| {
         let fault = process.fault.as_ref()?;
+        let inner = fault.stack.iter().find(|name| !is_library(name))?;
         Some(format!(
-            "{} took the signal in `{}`",
-            process.role, fault.function
+            "{} was {}, and the innermost of its own functions was `{inner}`",
+            process.role, process.ending
         ))
-    }) {
-        suspects.push(fault);
-    }
+    }));
     let served_by_others = run.first.and_then(|number| {
         let trace = &studied.record.trace;
         let exchange = trace
@@ -115,6 +114,11 @@ fn state(account: &Account, studied: &StudiedSession<'_>) -> Option<String> {
         )),
         _ => None,
     }
+}
+
+/// Whether a frame of a fault is a library's: it is named by file and offset.
+fn is_library(frame: &str) -> bool {
+    frame.contains("+0x") || frame.starts_with("0x")
 }
 
 fn quoted<'a>(names: impl Iterator<Item = &'a str>) -> String {

@@ -87,7 +87,11 @@ fn place(account: &Account) -> String {
 }
 
 fn policies(lines: &[PolicyLine]) -> String {
-    let width = lines.iter().map(|line| line.policy.len()).max().unwrap_or(0);
+    let width = lines
+        .iter()
+        .map(|line| line.policy.len())
+        .max()
+        .unwrap_or(0);
     let mut text = String::from("policies\n");
     for line in lines {
         let reason = line
@@ -169,6 +173,22 @@ pub fn render_run(run: &RunAccount, width: u16) -> String {
     }
     text.push_str(&processes(run));
     text.push_str(&differences(run, width));
+    text.push_str(&printed(run));
+    text
+}
+
+/// The last lines that the server printed.
+fn printed(run: &RunAccount) -> String {
+    const MOST: usize = 8;
+    let mut text = String::new();
+    for (name, printed) in &run.output {
+        let lines: Vec<&str> = printed.lines().collect();
+        let last = &lines[lines.len().saturating_sub(MOST)..];
+        _ = writeln!(text, "\n{name} of the server, its end");
+        for line in last {
+            _ = writeln!(text, "  {}", line.trim_end());
+        }
+    }
     text
 }
 
@@ -289,4 +309,38 @@ fn repeats(runs: &[RunAccount]) -> String {
         _ = writeln!(text, "  {}  {}{at}{cause}", number + 1, judgement.verdict);
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::analysis::fixture;
+    use crate::analysis::sessions::studied;
+    use crate::explain::account;
+
+    #[test]
+    fn an_account_for_people() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = fixture::run(folder.path(), None);
+        let sessions = studied(&run.pairs, &run.sessions).unwrap();
+        let record = run
+            .tests()
+            .unwrap()
+            .map(Result::unwrap)
+            .find(|record| record.observations.len() > 1)
+            .unwrap();
+        let test = run.plan.iter().find(|test| test.id == record.test).unwrap();
+        let session = sessions
+            .iter()
+            .find(|session| session.record.session == test.session)
+            .unwrap();
+        let place = session.index_of(&test.point).unwrap();
+        let account = account(session, place, &record.observations).unwrap();
+        let frequency = Frequency {
+            same: 2,
+            failing: 3,
+            tested: 17,
+        };
+        insta::assert_snapshot!(render(&account, Some(frequency), 80));
+    }
 }

@@ -6,21 +6,28 @@ use std::fmt::Write as _;
 use super::exchanges::label;
 use super::stack;
 use crate::analysis::StudiedSession;
-use crate::analysis::table::Cell;
 use crate::analysis::Table;
+use crate::analysis::table::Cell;
 use crate::trace::{Point, RoleInstance, Trace};
 
 /// Processes with their lifetimes.
 #[must_use]
 pub fn processes(trace: &Trace) -> Table {
     let points = count_by(&trace.points, |point| &point.id.role);
-    let moment = |exchange: Option<u32>| {
-        exchange.map_or_else(|| Cell::text("the stop"), |number| Cell::text(number))
-    };
+    let moment =
+        |exchange: Option<u32>| exchange.map_or_else(|| Cell::text("the stop"), Cell::text);
     table(
         "processes",
         "Processes of the server",
-        &["process", "forked by", "born in exchange", "after entries", "lives until", "threads", "points"],
+        &[
+            "process",
+            "forked by",
+            "born in exchange",
+            "after entries",
+            "lives until",
+            "threads",
+            "points",
+        ],
         trace
             .processes
             .iter()
@@ -42,9 +49,9 @@ pub fn processes(trace: &Trace) -> Table {
     )
 }
 
-fn count_by<'a, K: Ord>(points: &'a [Point], key: impl Fn(&'a Point) -> &'a K) -> BTreeMap<&'a K, u64>
+fn count_by<'a, K>(points: &'a [Point], key: impl Fn(&'a Point) -> &'a K) -> BTreeMap<&'a K, u64>
 where
-    K: 'a,
+    K: Ord + 'a,
 {
     let mut counts = BTreeMap::new();
     for point in points {
@@ -74,16 +81,22 @@ pub fn exchanges(trace: &Trace) -> Table {
             exchange.map_or_else(|| Cell::text("start"), Cell::number),
             Cell::text(name),
         ];
-        cells.extend(roles.iter().map(|role| {
-            Cell::number(counts.get(&(exchange, *role)).copied().unwrap_or(0))
-        }));
+        cells.extend(
+            roles
+                .iter()
+                .map(|role| Cell::number(counts.get(&(exchange, *role)).copied().unwrap_or(0))),
+        );
         let writers: Vec<String> = writers.iter().map(ToString::to_string).collect();
         cells.push(Cell::text(writers.join(" ")));
         cells
     };
     let mut rows = Vec::new();
     if trace.points.iter().any(|point| point.id.exchange.is_none()) {
-        rows.push(row(None, "before the server is ready".to_owned(), &BTreeSet::new()));
+        rows.push(row(
+            None,
+            "before the server is ready".to_owned(),
+            &BTreeSet::new(),
+        ));
     }
     for (index, exchange) in trace.exchanges.iter().chain(&trace.probe).enumerate() {
         let probe = if index < trace.exchanges.len() {
@@ -145,13 +158,7 @@ pub fn waits(studied: &StudiedSession<'_>) -> Table {
         let inner = usize::try_from(wait.stack)
             .ok()
             .and_then(|index| trace.stacks.get(index))
-            .map(|stack| {
-                stack::named(
-                    stack,
-                    &studied.pair.functions,
-                    studied.evaluator.changed(),
-                )
-            })
+            .map(|stack| stack::named(stack, &studied.pair.functions, studied.evaluator.changed()))
             .unwrap_or_default();
         let names: Vec<&str> = inner
             .iter()
@@ -167,7 +174,12 @@ pub fn waits(studied: &StudiedSession<'_>) -> Table {
     table(
         "waits",
         "Waits: where threads stood when the server came to rest",
-        &["process", "thread", "after exchange", "own functions on the stack"],
+        &[
+            "process",
+            "thread",
+            "after exchange",
+            "own functions on the stack",
+        ],
         rows.collect(),
     )
 }

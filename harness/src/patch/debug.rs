@@ -25,11 +25,7 @@ const PROLOGUE: [u8; 4] = [0x55, 0x48, 0x89, 0xe5];
 /// When the object cannot be formed; never for patches that were built here.
 pub fn symbol_file(patch: &Patch) -> Result<Vec<u8>, PatchError> {
     let broken = |error: &dyn std::fmt::Display| PatchError::Image(error.to_string());
-    let mut object = Object::new(
-        BinaryFormat::Elf,
-        Architecture::X86_64,
-        Endianness::Little,
-    );
+    let mut object = Object::new(BinaryFormat::Elf, Architecture::X86_64, Endianness::Little);
     let text = object.add_section(Vec::new(), b".text".to_vec(), SectionKind::Text);
     object.append_section_data(text, &patch.image, 16);
     let mut add = |name: &str, at: Address, size: u64, kind: SymbolKind| {
@@ -70,10 +66,13 @@ pub fn symbol_file(patch: &Patch) -> Result<Vec<u8>, PatchError> {
 }
 
 fn functions(patch: &Patch) -> Vec<(&str, Address, u64)> {
-    let replaced = patch
-        .redirects
-        .iter()
-        .map(|redirect| (redirect.function.name.as_str(), redirect.new, redirect.new_size));
+    let replaced = patch.redirects.iter().map(|redirect| {
+        (
+            redirect.function.name.as_str(),
+            redirect.new,
+            redirect.new_size,
+        )
+    });
     let added = patch
         .added
         .iter()

@@ -34,10 +34,8 @@ pub fn write(run: &Run, rows: &[TestRow]) -> Result<(), ReportError> {
     let tests = run.tests().map_err(AnalysisError::from)?;
     for record in tests {
         let record = record.map_err(AnalysisError::from)?;
-        let (Some(row), Some(test)) = (
-            chosen.get(&record.test),
-            planned.get(record.test.as_str()),
-        ) else {
+        let (Some(row), Some(test)) = (chosen.get(&record.test), planned.get(record.test.as_str()))
+        else {
             continue;
         };
         let Some(session) = by_key.get(&test.session) else {

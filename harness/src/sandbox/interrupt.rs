@@ -29,11 +29,7 @@ pub fn ignore_in(flag: &'static AtomicBool) -> Result<(), SandboxError> {
 
 fn handle(flag: &'static AtomicBool, flags: SaFlags) -> Result<(), SandboxError> {
     FLAG.store(std::ptr::from_ref(flag).cast_mut(), Ordering::SeqCst);
-    let action = SigAction::new(
-        SigHandler::Handler(note),
-        flags,
-        SigSet::empty(),
-    );
+    let action = SigAction::new(SigHandler::Handler(note), flags, SigSet::empty());
     for signal in [Signal::SIGINT, Signal::SIGTERM] {
         // SAFETY: the handler only stores to an atomic.
         unsafe { sigaction(signal, &action) }.map_err(SandboxError::refused("sigaction"))?;
