@@ -54,7 +54,7 @@ pub fn hand_over(
         role: parts.notes[process].role.clone(),
         others,
     };
-    parts.tree.release(process, stopped, function)?;
+    parts.tree.leave(stopped, function)?;
     Ok(held)
 }
 

@@ -7,6 +7,7 @@ use super::baseline::{Baseline, Traced};
 use super::handover::Held;
 use super::kept::Kept;
 use super::spec::Which;
+use crate::trace::Timing;
 use crate::verdict::Observation;
 use crate::world::Limits;
 
@@ -23,6 +24,8 @@ pub enum Request {
     },
     /// Record a run of the old version.
     Trace,
+    /// Time a run of the old version without stops.
+    Time,
     /// From now on tests count as stalled after these pauses.
     Limits(Limits),
     /// Run one update test.
@@ -58,6 +61,8 @@ pub enum Reply {
     Baseline(Box<Baseline>),
     /// A recorded run.
     Traced(Box<Traced>),
+    /// A timed run.
+    Timed(Box<Timing>),
     /// An update test.
     Observed(Box<Observation>),
     /// An update test with its files.
