@@ -6,6 +6,7 @@ use crate::analysis::StudiedSession;
 use crate::patch::DataAction;
 use crate::policy::ReasonKind;
 use crate::study::store::Division;
+use crate::verdict::Verdict;
 use crate::verdict::observation::Update;
 
 /// The causes that fit, the most telling first; none for a point that did not fail.
@@ -42,7 +43,20 @@ pub fn suspects(account: &Account, studied: &StudiedSession<'_>) -> Vec<String> 
             quoted(account.active.iter().map(String::as_str))
         ));
     }
-    suspects.extend(state(account, studied));
+    let mixed = run.judgement.verdict == Verdict::Mixed;
+    let before = entered_in_exchange(account, studied);
+    if mixed && account.active.is_empty() && !before.is_empty() {
+        let after = run.new_entries.keys().map(String::as_str);
+        suspects.push(format!(
+            "version-inconsistent sequence: in exchange {} the old {} ran before the update, and after it the new {}",
+            account.point.moment(),
+            quoted(before.iter().map(String::as_str)),
+            quoted(after)
+        ));
+    }
+    if !mixed || account.division == Division::LackingTransformer {
+        suspects.extend(state(account, studied));
+    }
     suspects.extend(run.processes.iter().find_map(|process| {
         let fault = process.fault.as_ref()?;
         let inner = fault.stack.iter().find(|name| !is_library(name))?;
@@ -76,6 +90,24 @@ pub fn suspects(account: &Account, studied: &StudiedSession<'_>) -> Vec<String> 
         ));
     }
     suspects
+}
+
+/// Changed functions that the process had entered in the exchange of the point
+/// before it.
+fn entered_in_exchange(account: &Account, studied: &StudiedSession<'_>) -> Vec<String> {
+    let point = &account.point;
+    let points = &studied.record.trace.points;
+    let mut names: Vec<String> = Vec::new();
+    for other in points.iter().take_while(|other| other.id != *point) {
+        let same = other.id.role == point.role && other.id.exchange == point.exchange;
+        let changed = studied.evaluator.changed().find(other.function);
+        if let (true, Some(function)) = (same, changed)
+            && !names.contains(&function.function.name)
+        {
+            names.push(function.function.name.clone());
+        }
+    }
+    names
 }
 
 /// What the update does to state that old code built.
