@@ -362,7 +362,7 @@ fn gdb_finds_the_server_right_after_the_update() {
             "--gdb-command",
             "print total",
             "--gdb-command",
-            "break store.new",
+            "break store_new",
             "--gdb-command",
             "continue",
             "--gdb-command",
@@ -376,7 +376,7 @@ fn gdb_finds_the_server_right_after_the_update() {
     assert!(frames[1].contains("add ("), "{words}");
     assert!(words.contains("$1 = 1"), "{words}");
     // Then in the new code, of the same callers.
-    let new = frames.iter().position(|frame| frame.contains("store.new"));
+    let new = frames.iter().position(|frame| frame.contains("store_new"));
     let new = new.unwrap_or_else(|| panic!("{words}"));
     assert!(frames[new + 1].contains("add ("), "{words}");
     assert!(frames[new + 2].contains("main ("), "{words}");

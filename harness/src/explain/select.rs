@@ -60,7 +60,7 @@ pub fn point(studied: &StudiedSession<'_>, query: &str) -> Result<usize, SelectE
     };
     let mut found = matching(&|id| id.starts_with(query));
     if found.len() != 1 {
-        let anywhere = matching(&|id| id.contains(query));
+        let anywhere = matching(&|id| names(query, id));
         if found.is_empty() {
             found = anywhere;
         }

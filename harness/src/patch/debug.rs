@@ -18,7 +18,7 @@ use crate::binary::Address;
 const PROLOGUE: [u8; 4] = [0x55, 0x48, 0x89, 0xe5];
 
 /// An object file whose section `.text` is the image, to be loaded by a debugger at
-/// [`IMAGE_BASE`]. Functions and data of the image carry their name with `.new`, so
+/// [`IMAGE_BASE`]. Functions and data of the image carry their name with `_new`, so
 /// that they are not mistaken for the old program's.
 ///
 /// # Errors
@@ -30,7 +30,7 @@ pub fn symbol_file(patch: &Patch) -> Result<Vec<u8>, PatchError> {
     object.append_section_data(text, &patch.image, 16);
     let mut add = |name: &str, at: Address, size: u64, kind: SymbolKind| {
         object.add_symbol(Symbol {
-            name: format!("{name}.new").into_bytes(),
+            name: format!("{name}_new").into_bytes(),
             value: at.since(IMAGE_BASE),
             size,
             kind,
