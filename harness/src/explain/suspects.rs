@@ -44,14 +44,13 @@ pub fn suspects(account: &Account, studied: &StudiedSession<'_>) -> Vec<String> 
         ));
     }
     let mixed = run.judgement.verdict == Verdict::Mixed;
-    let before = entered_in_exchange(account, studied);
+    let (before, after) = entered_in_exchange(account, studied);
     if mixed && account.active.is_empty() && !before.is_empty() {
-        let after = run.new_entries.keys().map(String::as_str);
         suspects.push(format!(
             "version-inconsistent sequence: in exchange {} the old {} ran before the update, and after it the new {}",
             account.point.moment(),
             quoted(before.iter().map(String::as_str)),
-            quoted(after)
+            quoted(after.iter().map(String::as_str))
         ));
     }
     if !mixed || account.division == Division::LackingTransformer {
@@ -92,13 +91,19 @@ pub fn suspects(account: &Account, studied: &StudiedSession<'_>) -> Vec<String> 
     suspects
 }
 
-/// Changed functions that the process had entered in the exchange of the point
-/// before it.
-fn entered_in_exchange(account: &Account, studied: &StudiedSession<'_>) -> Vec<String> {
+/// Changed functions that the process enters in the exchange of the point, before
+/// it and from it on.
+fn entered_in_exchange(
+    account: &Account,
+    studied: &StudiedSession<'_>,
+) -> (Vec<String>, Vec<String>) {
     let point = &account.point;
-    let points = &studied.record.trace.points;
-    let mut names: Vec<String> = Vec::new();
-    for other in points.iter().take_while(|other| other.id != *point) {
+    let (mut before, mut after) = (Vec::new(), Vec::new());
+    let mut names = &mut before;
+    for other in &studied.record.trace.points {
+        if other.id == *point {
+            names = &mut after;
+        }
         let same = other.id.role == point.role && other.id.exchange == point.exchange;
         let changed = studied.evaluator.changed().find(other.function);
         if let (true, Some(function)) = (same, changed)
@@ -107,7 +112,7 @@ fn entered_in_exchange(account: &Account, studied: &StudiedSession<'_>) -> Vec<S
             names.push(function.function.name.clone());
         }
     }
-    names
+    (before, after)
 }
 
 /// What the update does to state that old code built.
