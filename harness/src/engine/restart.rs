@@ -15,7 +15,7 @@ use nix::unistd::ftruncate;
 use super::lifecycle::{Started, stop, wait_until_ready};
 use super::names::FunctionNames;
 use super::parts::Tools;
-use super::server::{Frame, Server};
+use super::server::{Frame, Server, log_path};
 use super::spec::{SessionSpec, Which};
 use super::updater::image_length;
 use super::watch::Watcher;
@@ -267,6 +267,7 @@ impl Restart {
                 new_entries: BTreeMap::new(),
                 old_frame_exchanges: std::collections::BTreeSet::new(),
                 wall_us: 0,
+                output: last_output(),
             },
         })
     }
@@ -338,6 +339,20 @@ impl Restart {
         stopped.resume(until, 0)?;
         Ok((root, Some(tree)))
     }
+}
+
+/// The end of what the server printed, bounded: thousands of tests may fail.
+fn last_output() -> BTreeMap<String, String> {
+    const MOST_BYTES: usize = 8 << 10;
+    ["stdout", "stderr"]
+        .into_iter()
+        .filter_map(|name| {
+            let bytes = std::fs::read(log_path(name)).ok()?;
+            let end = &bytes[bytes.len().saturating_sub(MOST_BYTES)..];
+            let text = String::from_utf8_lossy(end).into_owned();
+            (!text.is_empty()).then(|| (name.to_owned(), text))
+        })
+        .collect()
 }
 
 /// The kernel gives each program sixteen random bytes, from which the library
