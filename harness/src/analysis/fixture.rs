@@ -116,6 +116,7 @@ fn pairs() -> Vec<PairRecord> {
                 entry: entry.to_owned(),
             })
             .to_vec(),
+        annotation_lines: Some(10),
         transformer_lines: if transformer { 12 } else { 0 },
     })
     .to_vec()

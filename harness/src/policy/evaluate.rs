@@ -102,7 +102,7 @@ impl<'a> Evaluator<'a> {
             role: &wait.role.role,
             entered: None,
             stack: wait.stack,
-            others: &[],
+            others: &wait.other_stacks,
         });
         evaluation.of_wait = of_wait.map(&mut number).collect();
         evaluation

@@ -247,6 +247,7 @@ impl PreparedPair<'_> {
             patch: self.patch.clone(),
             functions: self.table.clone(),
             manual: self.manual(),
+            annotation_lines: Some(self.subject.manual_lines),
             transformer_lines: self.transformer_lines,
         }
     }

@@ -38,10 +38,15 @@ pub(super) fn subject(raw: raw::Manifest, place: &Text<'_>) -> Checked<Subject> 
         versions: versions(raw.version, &folder, place)?,
         build: build(raw.build, place)?,
         run: run(raw.run, ports, &folder, place)?,
+        manual_lines: raw
+            .manual
+            .iter()
+            .map(|point| lines_of(point, place))
+            .sum(),
         manual: raw
             .manual
             .into_iter()
-            .map(|point| manual(point, &roles, place))
+            .map(|point| manual(point.into_inner(), &roles, place))
             .collect::<Checked<_>>()?,
         roles,
         volatile: raw
@@ -288,6 +293,22 @@ fn manual(point: raw::Manual, roles: &[Role], place: &Text<'_>) -> Checked<Manua
         entry: point.entry.into_inner(),
         why: reason(point.why, place)?,
     })
+}
+
+/// Lines that name a manual point, from its header to the end of its last key;
+/// comments and blank lines are left out.
+fn lines_of(point: &Spanned<raw::Manual>, place: &Text<'_>) -> u32 {
+    let raw::Manual {
+        role,
+        looping,
+        entry,
+        why,
+    } = point.get_ref();
+    let ends = [role, looping, entry, why].map(|key| key.span().end);
+    let span = point.span().start..ends.into_iter().max().unwrap_or_default();
+    let text = place.text.get(span).unwrap_or_default();
+    let is_content = |line: &&str| !line.trim().is_empty() && !line.trim().starts_with('#');
+    u32::try_from(text.lines().filter(is_content).count()).unwrap_or(u32::MAX)
 }
 
 fn volatile(rule: raw::Volatile, place: &Text<'_>) -> Checked<Volatile> {

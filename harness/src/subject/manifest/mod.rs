@@ -40,6 +40,8 @@ pub struct Subject {
     pub roles: Vec<Role>,
     /// Where a developer would put update points.
     pub manual: Vec<ManualPoint>,
+    /// Lines of the manifest that say so, without comments and blank lines.
+    pub manual_lines: u32,
     /// Text that differs between equal runs.
     pub volatile: Vec<Volatile>,
     /// Logs that are compared line by line: paths in the run folder, or
