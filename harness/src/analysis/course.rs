@@ -192,10 +192,7 @@ mod tests {
 
     #[test]
     fn points_pass_until_one_is_allowed() {
-        let course = course(
-            &[(10, false), (20, false), (30, true), (40, false)],
-            &[],
-        );
+        let course = course(&[(10, false), (20, false), (30, true), (40, false)], &[]);
         let passing = [Some(2), Some(1), Some(0), None];
         assert_eq!(course.passing(), passing);
         let at_point = course.at_point(true);

@@ -126,6 +126,11 @@ const fn is_in_session(point: &Point) -> bool {
     point.id.exchange.is_some()
 }
 
+/// Whether the session, and not the probe or the stop after it, has that exchange.
+fn is_in(trace: &Trace, exchange: u32) -> bool {
+    usize::try_from(exchange).is_ok_and(|exchange| exchange < trace.exchanges.len())
+}
+
 fn share(of: impl Iterator<Item = bool>) -> f64 {
     let (mut yes, mut all) = (0, 0);
     for one in of {
@@ -156,8 +161,11 @@ fn waits_are_known(trace: &Trace, scope: Scope) -> bool {
     };
     let alone = processes <= 1 && trace.processes.iter().all(|process| process.threads <= 1);
     let has_others = trace.waits.iter().any(|wait| !wait.other_stacks.is_empty());
-    share(trace.waits.iter().map(|wait| wait.span_us.is_some())) >= TIMED_ENOUGH
-        && (alone || has_others)
+    let in_session = trace
+        .waits
+        .iter()
+        .filter(|wait| is_in(trace, wait.exchange));
+    share(in_session.map(|wait| wait.span_us.is_some())) >= TIMED_ENOUGH && (alone || has_others)
 }
 
 fn units<'t>(trace: &'t Trace, scope: Scope, span: Option<(u64, u64)>) -> Vec<Unit<'t>> {
@@ -191,15 +199,13 @@ fn units<'t>(trace: &'t Trace, scope: Scope, span: Option<(u64, u64)>) -> Vec<Un
             // Of several threads or processes, the run without stops may have
             // scheduled them in another order than the traced one.
             unit.points.sort_by_key(|(_, time)| *time);
-            let process = process.and_then(|role| {
-                trace
-                    .processes
-                    .iter()
-                    .find(|process| process.role == *role)
-            });
-            unit.life = life(unit, process, span);
+            let process = process
+                .and_then(|role| trace.processes.iter().find(|process| process.role == *role));
+            let ended = process.and_then(|process| process.ended);
+            let ended = ended.is_some_and(|exchange| is_in(trace, exchange));
+            unit.life = life(unit, process, ended, span);
         }
-        cut_waits(unit);
+        cut_waits(trace, unit);
     }
     units.into_values().collect()
 }
@@ -222,7 +228,12 @@ fn times(trace: &Trace, span: Option<(u64, u64)>) -> Vec<u64> {
 }
 
 /// When a unit could be asked to update; none if that is no time at all.
-fn life(unit: &Unit<'_>, process: Option<&ProcessFacts>, span: (u64, u64)) -> Option<(u64, u64)> {
+fn life(
+    unit: &Unit<'_>,
+    process: Option<&ProcessFacts>,
+    ended: bool,
+    span: (u64, u64),
+) -> Option<(u64, u64)> {
     let Some(process) = process else {
         return Some(span);
     };
@@ -232,24 +243,36 @@ fn life(unit: &Unit<'_>, process: Option<&ProcessFacts>, span: (u64, u64)) -> Op
         (first.min(from), last.max(to))
     });
     let from_begin = process.parent.is_none() || process.born == 0 && process.born_at == 0;
-    let from = if from_begin { span.0 } else { first.max(span.0) };
-    let to = if process.ended.is_some() { last } else { span.1 };
+    let from = if from_begin {
+        span.0
+    } else {
+        first.max(span.0)
+    };
+    let to = if ended { last } else { span.1 };
     (to > from).then_some((from, to.min(span.1)))
 }
 
 /// A wait's stacks are those at its beginning. Another thread in scope may change
 /// the state meanwhile, and then its own point or wait says what is allowed: so a
-/// wait counts until the next thing happens in the unit.
-fn cut_waits(unit: &mut Unit<'_>) {
-    let points = unit.points.iter().map(|(_, time)| *time);
-    let mut events: Vec<u64> = points
-        .chain(unit.waits.iter().map(|(_, wait)| wait.0))
+/// wait counts until the next thing happens in the unit. A thread that is seen
+/// waiting again with the same stack, and nothing happened between, never left.
+fn cut_waits(trace: &Trace, unit: &mut Unit<'_>) {
+    let who = |index: usize| {
+        let wait = &trace.waits[index];
+        (&wait.role, wait.thread, wait.stack)
+    };
+    let points = unit.points.iter().map(|(_, time)| (*time, None));
+    let waits = unit.waits.iter();
+    let mut events: Vec<(u64, Option<_>)> = points
+        .chain(waits.map(|(index, wait)| (wait.0, Some(who(*index)))))
         .collect();
     events.sort_unstable();
-    for (_, wait) in &mut unit.waits {
-        let next = events.partition_point(|event| *event <= wait.0);
-        if let Some(next) = events.get(next) {
-            wait.1 = wait.1.min(*next);
+    for (index, wait) in &mut unit.waits {
+        let next = events.partition_point(|(time, _)| *time <= wait.0);
+        match events.get(next) {
+            Some((time, Some(next))) if *next == who(*index) => wait.1 = *time,
+            Some((time, _)) => wait.1 = wait.1.min(*time),
+            None => {}
         }
     }
 }
@@ -266,4 +289,145 @@ fn disjoint(stretches: impl Iterator<Item = (u64, u64)>) -> Vec<(u64, u64)> {
         }
     }
     merged
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::analysis::{analyse, fixture, sessions};
+    use crate::policy::{REGISTRY, with_any};
+    use crate::study::store::Run;
+
+    /// Delays in the fixture's first session, its trace changed before.
+    fn delays(change: impl Fn(&mut Run)) -> (BTreeMap<&'static str, SessionDelays>, f64) {
+        let runs = tempfile::tempdir().unwrap();
+        let mut run = fixture::run(runs.path(), None);
+        change(&mut run);
+        let studied = sessions::studied(&run.pairs, &run.sessions).unwrap();
+        let stopwatch = Stopwatch::new(&studied[0]);
+        let by_policy = with_any().map(|policy| (policy.column(), stopwatch.delays(policy)));
+        (by_policy.collect(), stopwatch.timed_share())
+    }
+
+    fn untime(run: &mut Run, every: usize) {
+        let points = run.sessions[0].trace.points.iter_mut();
+        points.step_by(every).for_each(|point| point.time_us = None);
+    }
+
+    #[test]
+    fn a_session_that_is_hardly_timed_has_delays_in_points_only() {
+        let (delays, timed) = delays(|run| untime(run, 2));
+        assert!((timed - 8.0 / 17.0).abs() < 1e-9);
+        for (policy, delays) in &delays {
+            assert!(!delays.waits_count);
+            for of_role in delays.by_role.values() {
+                assert_eq!(of_role.at_time, None, "{policy}");
+                assert_eq!(of_role.at_point.time, None, "{policy}");
+            }
+        }
+        // `serve` is a manual point, and three points follow it in each exchange.
+        let manual = &delays["manual"].by_role["session"].at_point.points;
+        assert_eq!((manual.total(), manual.longest()), (16, Some(3)));
+        assert_eq!(manual.share_never(), Some(3.0 / 16.0));
+    }
+
+    #[test]
+    fn waits_without_times_leave_delays_to_policies_that_do_not_need_them() {
+        let (delays, _) = delays(|run| {
+            let waits = run.sessions[0].trace.waits.iter_mut();
+            waits.for_each(|wait| wait.span_us = None);
+        });
+        let has_times = |policy: &str| delays[policy].by_role["session"].at_time.is_some();
+        assert!(has_times("manual"));
+        assert!(!has_times("any") && !has_times("activeness"));
+    }
+
+    #[test]
+    fn waits_of_the_probe_need_no_times() {
+        let (delays, _) = delays(|run| {
+            let trace = &mut run.sessions[0].trace;
+            let mut after = trace.waits.clone();
+            for wait in &mut after {
+                (wait.exchange, wait.span_us) = (9, None);
+            }
+            trace.waits.extend(after);
+            trace
+                .processes
+                .iter_mut()
+                .for_each(|process| process.ended = Some(9));
+        });
+        let whole = &delays["any"].by_role["listener"]
+            .at_time
+            .as_ref()
+            .unwrap()
+            .time;
+        // Alive to the session's end, and waiting from 500 µs of the first exchange on.
+        assert_eq!((whole.total(), whole.at_once), (4000, 3500));
+    }
+
+    #[test]
+    fn all_processes_wait_together_in_the_scope_tree() {
+        let tree = |run: &mut Run| {
+            run.sessions[0].session.scope = Scope::Tree;
+            let trace = &mut run.sessions[0].trace;
+            let others = trace.waits[0].stack;
+            trace
+                .waits
+                .iter_mut()
+                .for_each(|wait| wait.other_stacks = vec![others]);
+        };
+        let (known, _) = delays(tree);
+        let together = &known["any"].by_role;
+        assert_eq!(together.keys().collect::<Vec<_>>(), [""]);
+        let time = &together[""].at_time.as_ref().unwrap().time;
+        assert_eq!((time.total(), time.at_once), (4000, 2000));
+        let (unknown, _) = delays(|run| {
+            tree(run);
+            let waits = run.sessions[0].trace.waits.iter_mut();
+            waits.for_each(|wait| wait.other_stacks.clear());
+        });
+        assert_eq!(unknown["any"].by_role[""].at_time, None);
+        assert!(unknown["manual"].by_role[""].at_time.is_some());
+    }
+
+    #[test]
+    fn another_threads_point_ends_what_a_wait_says() {
+        // A second thread of the session enters functions while the first one waits.
+        let (delays, _) = delays(|run| {
+            let trace = &mut run.sessions[0].trace;
+            trace.processes[1].threads = 2;
+            let others = trace.waits[0].stack;
+            trace
+                .waits
+                .iter_mut()
+                .for_each(|wait| wait.other_stacks = vec![others]);
+            let mut point = trace.points.last().unwrap().clone();
+            (point.id.thread, point.time_us) = (1, Some(3700));
+            trace.points.push(point);
+        });
+        let time = &delays["any"].by_role["session"]
+            .at_time
+            .as_ref()
+            .unwrap()
+            .time;
+        // Of the last wait, 3500 to 4000, only the part before 3700 is known.
+        assert_eq!(time.at_once, 3 * 500 + 200);
+    }
+
+    #[test]
+    fn the_share_of_timed_points_is_in_every_row() {
+        let runs = tempfile::tempdir().unwrap();
+        let run = fixture::run(runs.path(), None);
+        let analysis = analyse(&run, fixture::judge).unwrap();
+        let sessions = run.sessions.len();
+        // Roles × policies × bases.
+        let expected = sessions * 2 * (1 + REGISTRY.len()) * 2;
+        assert_eq!(analysis.delays.len(), expected);
+        assert!(
+            analysis
+                .delays
+                .iter()
+                .all(|row| (row.timed_share - 1.0).abs() < 1e-9)
+        );
+    }
 }

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::cells::Tally;
 use super::counts;
-use super::coverage::{Coverage, unreached};
 use super::course::{AtPoint, AtTime};
+use super::coverage::{Coverage, unreached};
 use super::delay::Delays;
 use super::rows::TestRow;
 use super::session_delay::SessionDelays;

@@ -184,7 +184,10 @@ fn float(
     text.push_str(environment);
     text.push_str("}[tp]\n\\centering\\scriptsize\\setlength{\\tabcolsep}{2pt}\n");
     let _ = writeln!(text, "\\caption{{{title}}}{label}");
-    let _ = writeln!(text, "\\begin{{tabular}}{{@{{}}{specification}@{{}}}}\n\\toprule");
+    let _ = writeln!(
+        text,
+        "\\begin{{tabular}}{{@{{}}{specification}@{{}}}}\n\\toprule"
+    );
     let header = panel.iter().map(|index| header_cell(&columns[*index]));
     text.push_str(&header.collect::<Vec<_>>().join(" & "));
     text.push_str(" \\\\\n\\midrule\n");
@@ -309,7 +312,24 @@ mod tests {
         let mut small = table(3, 2);
         small.rows[1][0] = Cell::text("total");
         small.rows[0][2] = Cell::Number("92.2 %".to_owned());
-        insta::assert_snapshot!(Latex.export(&small).unwrap(), @"");
+        insta::assert_snapshot!(Latex.export(&small).unwrap(), @r#"
+% Needs \usepackage{booktabs,array}.
+
+\begin{table}[tp]
+\centering\scriptsize\setlength{\tabcolsep}{2pt}
+\caption{Points \& \texttt{some\_\allowbreak{}verdicts}, 100\,\%.}\label{tab:kairos-study}
+\begin{tabular}{@{}lrr@{}}
+\toprule
+\shortstack[l]{column\_\\0\\allows} & \shortstack[r]{column\_\\1\\allows} & \shortstack[r]{column\_\\2\\allows} \\
+\midrule
+pair\_0 & 0 & 92.2\,\% \\
+\addlinespace
+total & 1 & 2 \\
+\bottomrule
+\end{tabular}
+\par\smallskip\parbox{\linewidth}{\raggedright A \texttt{note}.}
+\end{table}
+"#);
     }
 
     #[test]

@@ -1,9 +1,9 @@
-//! How many points each policy allows: a row per policy, a dot per pair, and a bar
+//! How many points each policy allows: a row per policy, a dot per pair, and arrows
 //! for all pairs together.
 
 use plotters::style::{Color as _, ShapeStyle};
 
-use super::canvas::{self, Canvas, HEADING, NUMBER, REMARK, ROW_LABEL, TICK, label_width, whole};
+use super::canvas::{self, Canvas, HEADING, NUMBER, ROW_LABEL, TICK, label_width, whole};
 use super::legend::{Entry, Legend};
 use super::style;
 use crate::analysis::Summary;
@@ -110,11 +110,13 @@ const RIGHT: i32 = 1690;
 const PLOT_RIGHT: i32 = 1480;
 const LABEL_GAP: i32 = 36;
 const HEADING_HEIGHT: i32 = 64;
-const ROW_HEIGHT: i32 = 104;
+const ROW_HEIGHT: i32 = 116;
 const AXIS_HEIGHT: i32 = 132;
-const RADIUS: i32 = 13;
+const RADIUS: i32 = 12;
 /// How far dots may stray from the middle of their row.
-const STRAY: i32 = 38;
+const STRAY: i32 = 28;
+/// Height of the arrows that mark all pairs together.
+const ARROW: i32 = 15;
 
 /// Draws the figure as SVG, one column wide.
 ///
@@ -156,12 +158,7 @@ fn panel_height(panel: &Panel) -> i32 {
     HEADING_HEIGHT + ROW_HEIGHT * i32::try_from(panel.rows.len()).unwrap_or(0) + AXIS_HEIGHT
 }
 
-fn draw_panel(
-    canvas: &Canvas<'_, '_>,
-    panel: &Panel,
-    left: i32,
-    top: i32,
-) -> Result<(), String> {
+fn draw_panel(canvas: &Canvas<'_, '_>, panel: &Panel, left: i32, top: i32) -> Result<(), String> {
     let several = panel.pairs > 1;
     let heading = match (several, panel.name.is_empty()) {
         (true, true) => format!("{} pairs", panel.pairs),
@@ -181,7 +178,7 @@ fn draw_panel(
         canvas.text(&label, (at(share), bottom + 36), TICK)?;
     }
     let title = if several {
-        "points allowed; a dot is a pair, a bar is all pairs"
+        "points allowed: dots are pairs, arrows mark all pairs"
     } else {
         "points allowed"
     };
@@ -189,11 +186,6 @@ fn draw_panel(
     for (place, row) in panel.rows.iter().enumerate() {
         let middle = first + ROW_HEIGHT * i32::try_from(place).unwrap_or(0) + ROW_HEIGHT / 2;
         canvas.text(&row.label, (left - LABEL_GAP, middle), ROW_LABEL)?;
-        if several {
-            let x = at(row.total);
-            let half = ROW_HEIGHT / 2 - 6;
-            canvas.fill((x - 5, middle - half), (x + 5, middle + half), style::INK)?;
-        }
         let xs: Vec<i32> = row.pairs.iter().map(|(share, _)| at(*share)).collect();
         for ((_, subject), place) in row.pairs.iter().zip(swarm(&xs)) {
             let centre = (place.0, middle + place.1);
@@ -201,15 +193,19 @@ fn draw_panel(
             canvas.dot(centre, RADIUS + 3, style)?;
             canvas.dot(centre, RADIUS, style::subject(*subject).filled())?;
         }
-        canvas.text(&percent(row.total), (RIGHT, middle), REMARK_RIGHT)?;
+        if several {
+            // Beside the dots, which it must not hide.
+            let x = at(row.total);
+            for side in [-1, 1] {
+                let base = middle + side * (ROW_HEIGHT / 2 - 2);
+                let tip = base - side * ARROW;
+                canvas.shape(&[(x - 12, base), (x + 12, base), (x, tip)], style::INK)?;
+            }
+        }
+        canvas.text(&percent(row.total), (RIGHT, middle), NUMBER)?;
     }
     Ok(())
 }
-
-const REMARK_RIGHT: canvas::Lettering = canvas::Lettering {
-    side: NUMBER.side,
-    ..REMARK
-};
 
 /// Places for dots at `xs`, those that would cover each other moved up and down in
 /// turn.

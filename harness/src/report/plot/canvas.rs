@@ -283,7 +283,10 @@ mod tests {
 
     #[test]
     fn thousands_are_set_apart() {
-        assert_eq!([7, 1234, 1_234_567].map(thousands), ["7", "1,234", "1,234,567"]);
+        assert_eq!(
+            [7, 1234, 1_234_567].map(thousands),
+            ["7", "1,234", "1,234,567"]
+        );
     }
 
     #[test]

@@ -139,10 +139,11 @@ fn points(measures: &PolicyMeasures) -> Option<Curve> {
 
 const MARGIN: i32 = 14;
 const LEFT: i32 = 170;
-const RIGHT: i32 = 1660;
+const RIGHT: i32 = 1650;
+const PAPER_RIGHT: i32 = 1692;
 /// Between the place of what is served at once and the logarithmic axis.
-const BREAK: i32 = 110;
-const HEADING_HEIGHT: i32 = 64;
+const BREAK: i32 = 190;
+const HEADING_HEIGHT: i32 = 96;
 const PANEL_HEIGHT: i32 = 660;
 const AXIS_HEIGHT: i32 = 140;
 const LEGEND_ROW: i32 = 58;
@@ -210,26 +211,30 @@ fn draw_panel(
         begin + whole(decades * per_decade)
     };
     let height = |share: f64| bottom - whole(f64::from(PANEL_HEIGHT) * share);
+    canvas.fill((LEFT, top), (begin - 20, bottom), style::TROUGH)?;
     for quarter in 0..=4 {
         let y = height(f64::from(quarter) / 4.0);
         canvas.line(&[(LEFT, y), (RIGHT, y)], 2, style::GRID)?;
         let label = format!("{} %", quarter * 25);
         canvas.text(&label, (LEFT - 20, y), NUMBER)?;
     }
-    let mut labelled = LEFT + label_width("at once") / 2;
-    canvas.text("at once", (LEFT + 30, bottom + 38), TICK)?;
+    let at_once = LEFT + BREAK / 2 - 20;
+    let mut labelled = at_once + label_width("at once") / 2;
+    canvas.text("at once", (at_once, bottom + 42), TICK)?;
     for decade in first..=last {
         let x = at(10f64.powi(decade));
         canvas.line(&[(x, top), (x, bottom)], 2, style::GRID)?;
         let label = power(decade);
         let half = label_width(&label) / 2;
         if x - half > labelled + 24 {
-            canvas.text(&label, (x, bottom + 38), TICK)?;
+            // The last label must not stick out of the paper.
+            let x = x.min(PAPER_RIGHT - half);
+            canvas.text(&label, (x, bottom + 42), TICK)?;
             labelled = x + half;
         }
     }
     let middle = i32::midpoint(LEFT, RIGHT);
-    canvas.text(figure.axis, (middle, bottom + 94), TICK)?;
+    canvas.text(figure.axis, (middle, bottom + 98), TICK)?;
     for curve in &panel.curves {
         let CurveStyle {
             colour,
@@ -255,7 +260,11 @@ fn draw_panel(
 /// A power of ten as a plain number.
 fn power(decade: i32) -> String {
     if decade < 0 {
-        format!("{:.*}", usize::try_from(-decade).unwrap_or(0), 10f64.powi(decade))
+        format!(
+            "{:.*}",
+            usize::try_from(-decade).unwrap_or(0),
+            10f64.powi(decade)
+        )
     } else {
         let number = 10u64.checked_pow(decade.unsigned_abs());
         canvas::thousands(number.unwrap_or(u64::MAX))

@@ -5,13 +5,14 @@ use plotters::style::RGBColor;
 use super::canvas::{Canvas, LABEL, REMARK, label_width};
 use super::style;
 use crate::analysis::rows::Outcome;
+use crate::verdict::Verdict;
 
 const ROW: i32 = 62;
 const SWATCH: i32 = 36;
 const SWATCH_GAP: i32 = 12;
 const ENTRY_GAP: i32 = 34;
-/// Room for the label of a row.
-const LABEL_WIDTH: i32 = 150;
+/// Between the labels of rows and their entries.
+const LABEL_GAP: i32 = 28;
 
 /// One entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,8 +49,10 @@ pub fn outcomes(occurs: impl Fn(Outcome) -> bool) -> Legend {
     legend
 }
 
-const fn kind(outcome: Outcome) -> &'static str {
-    if outcome.is_pass() {
+fn kind(outcome: Outcome) -> &'static str {
+    if outcome == Outcome::Verdict(Verdict::Inert) {
+        "apart"
+    } else if outcome.is_pass() {
         "passes"
     } else if outcome.is_failure() {
         "fails"
@@ -70,10 +73,12 @@ impl Legend {
     /// # Errors
     /// The drawing library's, as text.
     pub fn draw(&self, canvas: &Canvas<'_, '_>, place: (i32, i32)) -> Result<(), String> {
+        let labels = self.rows.iter().map(|(label, _)| label_width(label));
+        let left = place.0 + labels.max().unwrap_or(0) + LABEL_GAP;
         let mut middle = place.1 + ROW / 2;
         for (label, entries) in &self.rows {
             canvas.text(label, (place.0, middle), REMARK)?;
-            let mut x = place.0 + LABEL_WIDTH;
+            let mut x = left;
             for entry in entries {
                 canvas.fill(
                     (x, middle - SWATCH / 2),

@@ -82,20 +82,20 @@ pub const ORDER: [Outcome; 12] = [
 ];
 
 /// Colour of an outcome: Okabe and Ito's palette for colour-blind readers, with
-/// a wine red and tints added. Neighbouring failures also differ in lightness,
+/// a wine red and tints added. Neighbours also differ in lightness, among failures
 /// darker meaning worse, so that print in grey keeps them apart.
 #[must_use]
 pub const fn colour(outcome: Outcome) -> RGBColor {
     match outcome {
-        Outcome::Flaky => RGBColor(0x8c, 0x8c, 0x8c),
+        Outcome::Flaky => RGBColor(0x82, 0x82, 0x82),
         Outcome::Verdict(verdict) => match verdict {
             Verdict::New => RGBColor(0x00, 0x72, 0xb2),
             Verdict::Late => RGBColor(0x56, 0xb4, 0xe9),
             Verdict::Inert => RGBColor(0xc3, 0xe2, 0xf5),
-            Verdict::NotReached => RGBColor(0xd6, 0xd6, 0xd6),
-            Verdict::NotApplied => RGBColor(0xb4, 0xb4, 0xb4),
+            Verdict::NotReached => RGBColor(0xbe, 0xbe, 0xbe),
+            Verdict::NotApplied => RGBColor(0xa0, 0xa0, 0xa0),
             Verdict::Mixed => RGBColor(0xf0, 0xe4, 0x42),
-            Verdict::State => RGBColor(0xe6, 0x9f, 0x00),
+            Verdict::State => RGBColor(0xf2, 0xac, 0x18),
             Verdict::Stall => RGBColor(0xcc, 0x79, 0xa7),
             Verdict::Wrong => RGBColor(0xd5, 0x5e, 0x00),
             Verdict::Exit => RGBColor(0x80, 0x1c, 0x4a),
@@ -117,7 +117,7 @@ pub struct CurveStyle {
 }
 
 const CURVES: [CurveStyle; 9] = [
-    curve(RGBColor(0xb4, 0xb4, 0xb4), &[], 22),
+    curve(RGBColor(0xb4, 0xb4, 0xb4), &[], 18),
     curve(RGBColor(0x00, 0x72, 0xb2), &[], 13),
     curve(RGBColor(0xe6, 0x9f, 0x00), &[44.0, 14.0], 11),
     curve(RGBColor(0x56, 0xb4, 0xe9), &[16.0, 12.0], 10),
@@ -207,7 +207,7 @@ mod tests {
     fn neighbours_differ_in_print_in_grey() {
         for pair in ORDER.windows(2) {
             let [a, b] = [pair[0], pair[1]].map(|outcome| brightness(colour(outcome)));
-            assert!((a - b).abs() > 15.0, "{:?}: {a:.0} {b:.0}", pair);
+            assert!((a - b).abs() > 20.0, "{:?}: {a:.0} {b:.0}", pair);
         }
     }
 }

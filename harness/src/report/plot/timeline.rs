@@ -84,7 +84,13 @@ pub fn file_name(timeline: &Timeline) -> String {
     let setting = session.labelled("");
     let setting: String = setting
         .chars()
-        .map(|letter| if letter.is_alphanumeric() { letter } else { ' ' })
+        .map(|letter| {
+            if letter.is_alphanumeric() {
+                letter
+            } else {
+                ' '
+            }
+        })
         .collect();
     let parts = [session.pair.as_str(), session.workload.as_str()].into_iter();
     let parts: Vec<&str> = parts.chain(setting.split_whitespace()).collect();
@@ -109,8 +115,12 @@ const APART: i32 = 14;
 const MOST_LANES: usize = 16;
 /// Letters of an exchange's label.
 const MOST_LETTERS: usize = 30;
-/// Distance of the labels of neighbouring exchanges.
+/// Distance of the labels of neighbouring exchanges, and how far a label may stand
+/// beside its exchange.
 const LABEL_STEP: i32 = 54;
+const MOST_ASIDE: i32 = 130;
+/// Height of the lines that lead to the labels.
+const LEADER: i32 = 44;
 
 /// A lane of points.
 struct Lane {
@@ -139,7 +149,9 @@ pub fn draw(timeline: &Timeline) -> Result<String, String> {
     let labels = exchanges.iter().map(|(_, label)| label_width(label)).max();
     let top = MARGIN + HEADING_HEIGHT + legend.height() + LANE_GAP;
     let bottom = top + layout.lanes_height();
-    let height = bottom + 24 + labels.unwrap_or(0) + MARGIN;
+    // The width of a text is an estimate.
+    let labels = labels.unwrap_or(0) * 11 / 10;
+    let height = bottom + LEADER + 10 + labels + MARGIN;
     canvas::draw(style::WIDE_MM, height, |canvas| {
         let heading = (MARGIN, MARGIN + HEADING_HEIGHT / 2);
         canvas.text(&layout.heading(), heading, HEADING)?;
@@ -154,7 +166,10 @@ impl<'t> Layout<'t> {
         let lanes = lanes(timeline);
         let policies = timeline.policies.iter().map(|of| style::policy_label(of));
         let labels = lanes.iter().map(|lane| lane.label.clone());
-        let widest = labels.chain(policies).map(|label| label_width(&label)).max();
+        let widest = labels
+            .chain(policies)
+            .map(|label| label_width(&label))
+            .max();
         let left = MARGIN + widest.unwrap_or(0) + LABEL_GAP;
         let most = usize::try_from((RIGHT - left) / BIN).unwrap_or(1);
         Self {
@@ -206,7 +221,10 @@ impl<'t> Layout<'t> {
                 .filter_map(|point| point.outcome.filter(|outcome| outcome.is_failure()))
                 .max_by_key(|outcome| rank(*outcome));
             let colour = worst.map_or(style::INK, style::colour);
-            policies.push(entry(colour, "allowed, and fails (in the colour of the verdict)"));
+            policies.push(entry(
+                colour,
+                "allowed, and fails (in the colour of the verdict)",
+            ));
         }
         Legend {
             rows: vec![("points", entries), ("policies", policies)],
@@ -247,7 +265,11 @@ impl<'t> Layout<'t> {
                 || "start-up".to_owned(),
                 |exchange| {
                     let place = usize::try_from(exchange).unwrap_or(usize::MAX);
-                    let label = self.timeline.exchanges.get(place).map_or("", String::as_str);
+                    let label = self
+                        .timeline
+                        .exchanges
+                        .get(place)
+                        .map_or("", String::as_str);
                     shortened(&format!("{exchange} {label}"))
                 },
             );
@@ -264,12 +286,15 @@ impl<'t> Layout<'t> {
     ) -> Result<(), String> {
         let mut free = i32::MIN;
         for (x, label) in exchanges {
-            canvas.line(&[(*x, top - LANE_GAP), (*x, bottom + 10)], 3, style::MARK)?;
-            // Where exchanges are shorter than a label is high, some go without.
-            if *x >= free {
-                let place = (x + LABEL_STEP / 2 - 4, bottom + 16);
-                canvas.text_upwards(label, place, REMARK)?;
-                free = x + LABEL_STEP;
+            canvas.line(&[(*x, top - LANE_GAP), (*x, bottom + 8)], 3, style::MARK)?;
+            // Where exchanges are shorter than a label is high, labels stand aside,
+            // and where many are, some go without.
+            let aside = (*x).max(free);
+            if aside - x <= MOST_ASIDE && aside <= RIGHT {
+                let leader = [(*x, bottom + 8), (aside, bottom + LEADER)];
+                canvas.line(&leader, 3, style::MARK)?;
+                canvas.text_upwards(label, (aside, bottom + LEADER + 10), REMARK)?;
+                free = aside + LABEL_STEP;
             }
         }
         Ok(())
@@ -356,8 +381,14 @@ impl<'t> Layout<'t> {
         let apart = width >= APART;
         let mut begin = 0;
         while begin < colours.len() {
-            let same = colours[begin..].iter().take_while(|of| **of == colours[begin]);
-            let end = if apart { begin + 1 } else { begin + same.count() };
+            let same = colours[begin..]
+                .iter()
+                .take_while(|of| **of == colours[begin]);
+            let end = if apart {
+                begin + 1
+            } else {
+                begin + same.count()
+            };
             if let Some(colour) = colours[begin] {
                 let from = self.x(begin, self.bins);
                 let to = self.x(end, self.bins) - if apart { 3 } else { 0 };
@@ -513,7 +544,9 @@ mod tests {
         let layout = Layout::of(&long);
         assert_eq!(layout.lanes.len(), 1);
         assert_eq!(layout.lanes[0].label, "40 × session");
-        let every: usize = (0..layout.bins).map(|bin| layout.points_of(bin).len()).sum();
+        let every: usize = (0..layout.bins)
+            .map(|bin| layout.points_of(bin).len())
+            .sum();
         assert_eq!(every, 7000);
         assert!(draw(&long).unwrap().len() < 1_000_000);
     }

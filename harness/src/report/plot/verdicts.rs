@@ -78,9 +78,7 @@ fn pages(groups: &[BarGroup]) -> Vec<&[BarGroup]> {
     let per_page = whole(TALLEST_MM * style::UNITS_PER_MM) / height;
     let per_page = usize::try_from(per_page).unwrap_or(1).max(1);
     let pages = groups.len().div_ceil(per_page).max(1);
-    groups
-        .chunks(groups.len().div_ceil(pages).max(1))
-        .collect()
+    groups.chunks(groups.len().div_ceil(pages).max(1)).collect()
 }
 
 fn bar_group(group: &Group) -> BarGroup {
@@ -116,7 +114,11 @@ const THIN_BARS: (i32, i32) = (44, 53);
 const NARROWEST: f64 = 7.0;
 
 fn bar_heights(group: &BarGroup) -> (i32, i32) {
-    if group.bars.len() > 4 { THIN_BARS } else { BARS }
+    if group.bars.len() > 4 {
+        THIN_BARS
+    } else {
+        BARS
+    }
 }
 
 fn group_height(group: &BarGroup) -> i32 {
@@ -179,7 +181,11 @@ impl Drawing {
         canvas.text(&group.name, heading, HEADING)?;
         for (_, x) in self.quarters() {
             let bottom = top + group_height(group) - GROUP_GAP;
-            canvas.line(&[(x, top + HEADING_HEIGHT - 6), (x, bottom)], 2, style::GRID)?;
+            canvas.line(
+                &[(x, top + HEADING_HEIGHT - 6), (x, bottom)],
+                2,
+                style::GRID,
+            )?;
         }
         let mut y = top + HEADING_HEIGHT;
         for bar in &group.bars {

@@ -38,11 +38,7 @@ pub(super) fn subject(raw: raw::Manifest, place: &Text<'_>) -> Checked<Subject> 
         versions: versions(raw.version, &folder, place)?,
         build: build(raw.build, place)?,
         run: run(raw.run, ports, &folder, place)?,
-        manual_lines: raw
-            .manual
-            .iter()
-            .map(|point| lines_of(point, place))
-            .sum(),
+        manual_lines: raw.manual.iter().map(|point| lines_of(point, place)).sum(),
         manual: raw
             .manual
             .into_iter()
