@@ -20,8 +20,10 @@ const LETTER_MM: f64 = 1.36;
 const GAP_MM: f64 = 1.5;
 /// Text that is wider than this wraps.
 const WIDEST_TEXT_MM: f64 = 45.0;
+/// A header is not broken to less than this.
+const NARROWEST_LETTERS: usize = 8;
 /// Lines of cells on one page.
-const LINES: usize = 56;
+const LINES: usize = 58;
 
 /// One column as it is set.
 struct Layout {
@@ -83,6 +85,9 @@ fn as_mm(letters: usize) -> f64 {
 
 /// A name over several lines, so that it is not much wider than its column's cells.
 fn header_lines(name: &str, cells: usize) -> Vec<String> {
+    // A percent sign stays with its number.
+    let name = name.replace(" %", "\u{a0}%");
+    let cells = cells.max(NARROWEST_LETTERS);
     let mut lines: Vec<String> = Vec::new();
     for piece in name.split_inclusive([' ', '_']) {
         match lines.last_mut() {
@@ -132,14 +137,16 @@ fn pages<'t>(rows: &'t [Vec<Cell>], columns: &[Layout], panel: &[usize]) -> Vec<
         let most = wrapped.filter_map(of_cell).max().unwrap_or(1);
         usize::try_from(most).unwrap_or(LINES)
     };
+    let all: usize = rows.iter().map(lines).sum();
+    // No page much emptier than the others.
+    let most = all.div_ceil(all.div_ceil(LINES).max(1));
     let (mut pages, mut begin, mut used) = (Vec::new(), 0, 0);
     for (index, row) in rows.iter().enumerate() {
-        let wanted = lines(row);
-        if used + wanted > LINES && index > begin {
+        if used >= most || used + lines(row) > LINES && index > begin {
             pages.push(&rows[begin..index]);
             (begin, used) = (index, 0);
         }
-        used += wanted;
+        used += lines(row);
     }
     pages.push(&rows[begin..]);
     pages

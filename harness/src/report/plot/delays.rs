@@ -142,7 +142,7 @@ const LEFT: i32 = 170;
 const RIGHT: i32 = 1650;
 const PAPER_RIGHT: i32 = 1692;
 /// Between the place of what is served at once and the logarithmic axis.
-const BREAK: i32 = 190;
+const BREAK: i32 = 236;
 const HEADING_HEIGHT: i32 = 96;
 const PANEL_HEIGHT: i32 = 660;
 const AXIS_HEIGHT: i32 = 140;
@@ -218,7 +218,7 @@ fn draw_panel(
         let label = format!("{} %", quarter * 25);
         canvas.text(&label, (LEFT - 20, y), NUMBER)?;
     }
-    let at_once = LEFT + BREAK / 2 - 20;
+    let at_once = LEFT + BREAK / 2 - 30;
     let mut labelled = at_once + label_width("at once") / 2;
     canvas.text("at once", (at_once, bottom + 42), TICK)?;
     for decade in first..=last {

@@ -60,7 +60,7 @@ pub const UNTESTED: RGBColor = RGBColor(0xdb, 0xd3, 0xc4);
 /// Where a policy allows every point, and where only some.
 pub const ALLOWED: RGBColor = RGBColor(0x00, 0x9e, 0x73);
 /// See [`ALLOWED`].
-pub const PARTLY_ALLOWED: RGBColor = RGBColor(0xa6, 0xdc, 0xcc);
+pub const PARTLY_ALLOWED: RGBColor = RGBColor(0x7a, 0xcc, 0xb4);
 /// Between segments.
 pub const PAPER: RGBColor = RGBColor(0xff, 0xff, 0xff);
 

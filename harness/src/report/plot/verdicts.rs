@@ -250,3 +250,78 @@ fn segments(bar: &Bar, width: f64) -> Vec<(Outcome, f64)> {
     }
     segments
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verdict::Verdict;
+
+    fn groups(pairs: usize, policies: &[&str]) -> Vec<BarGroup> {
+        let bar = |policy: &&str| Bar {
+            label: style::policy_label(policy),
+            allowed: 1234,
+            outcomes: Outcome::TABLE_ORDER
+                .into_iter()
+                .map(|outcome| (outcome, 10.0))
+                .collect(),
+        };
+        let bars: Vec<Bar> = policies.iter().map(bar).collect();
+        (0..pairs)
+            .map(|pair| BarGroup {
+                name: format!("vsftpd-q{pair:04}-q{:04}", pair + 1),
+                bars: bars.clone(),
+            })
+            .collect()
+    }
+
+    const POLICIES: [&str; 9] = [
+        "any",
+        "activeness",
+        "activeness_edited",
+        "activeness_conservative",
+        "activeness_except_named",
+        "activeness_rest",
+        "con_free",
+        "con_free_field",
+        "manual",
+    ];
+
+    #[test]
+    fn many_pairs_and_policies_fill_pages_evenly() {
+        let all = groups(26, &POLICIES);
+        let pages = pages(&all);
+        let sizes: Vec<usize> = pages.iter().map(|page| page.len()).collect();
+        assert_eq!(sizes.iter().sum::<usize>(), 26);
+        assert!(
+            sizes
+                .windows(2)
+                .all(|of| of[0].abs_diff(of[1]) <= sizes[0] / 2),
+            "{sizes:?}"
+        );
+        for page in pages {
+            let figure = Figure {
+                name: "verdicts".to_owned(),
+                groups: page.to_vec(),
+            };
+            let svg = draw(&figure).unwrap();
+            let height = svg.split("height=\"").nth(1).unwrap();
+            let height: f64 = height.split("mm").next().unwrap().parse().unwrap();
+            assert!(height < 230.0, "{height} mm");
+        }
+        assert_eq!(super::pages(&groups(3, &POLICIES[..3])).len(), 1);
+    }
+
+    #[test]
+    fn what_is_rare_is_still_seen() {
+        let rare = Outcome::Verdict(Verdict::Crash);
+        let bar = Bar {
+            label: "any".to_owned(),
+            allowed: 100_000,
+            outcomes: [(rare, 1.0), (Outcome::Verdict(Verdict::New), 99_999.0)].into(),
+        };
+        let segments = segments(&bar, 1000.0);
+        let sum: f64 = segments.iter().map(|(_, width)| width).sum();
+        assert!((sum - 1000.0).abs() < 1e-9);
+        assert_eq!(segments.last(), Some(&(rare, NARROWEST)));
+    }
+}
