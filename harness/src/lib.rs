@@ -14,6 +14,7 @@ pub mod engine;
 pub mod explain;
 pub mod patch;
 pub mod policy;
+pub mod recording;
 pub mod report;
 pub mod sandbox;
 pub mod study;

@@ -2,6 +2,7 @@
 //! engine observes the same; they differ only in speed.
 
 pub mod baseline;
+pub mod drive;
 pub mod handover;
 pub mod kept;
 pub mod lifecycle;

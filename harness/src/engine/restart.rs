@@ -36,22 +36,22 @@ use crate::workload::{Normaliser, Script};
 use crate::world::{HostError, Limits, Played, play};
 
 /// Process number before the subject's first, so that numbers repeat.
-const LAST_PID: u32 = 99;
+pub(super) const LAST_PID: u32 = 99;
 /// End-state files longer than this are compared by their hash.
 const LONGEST_FILE: usize = 4096;
 
 /// Runs servers, one after the other, inside the sandbox it was made in.
 pub struct Restart {
-    spec: SessionSpec,
-    root: Root,
+    pub(super) spec: SessionSpec,
+    pub(super) root: Root,
     script: Script,
     probe: Option<Script>,
-    normaliser: Normaliser,
+    pub(super) normaliser: Normaliser,
     wanted_files: Vec<regex::Regex>,
-    names: FunctionNames,
+    pub(super) names: FunctionNames,
     pads: Vec<Address>,
-    tools: Tools,
-    reports: SignalFd,
+    pub(super) tools: Tools,
+    pub(super) reports: SignalFd,
     coverage: OwnedFd,
     stamps: File,
 }
@@ -272,7 +272,7 @@ impl Restart {
         })
     }
 
-    fn start(
+    pub(super) fn start(
         &mut self,
         mode: &Mode,
         watcher: &dyn Watcher,

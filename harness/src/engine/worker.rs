@@ -11,8 +11,8 @@ use super::restart::{Mode, Restart};
 use super::server::Server;
 use super::spec::{SessionSpec, Which};
 use super::updater::{AtPoint, Search, Updater};
-use crate::sandbox::namespaces;
 use crate::sandbox::root::{self, Mounted};
+use crate::sandbox::{descriptors, namespaces};
 use crate::tracee::spawn::Tracing;
 use crate::verdict::Observation;
 use crate::verdict::observation::Update;
@@ -101,6 +101,20 @@ fn prepare(mut spec: SessionSpec) -> Result<Restart, Box<dyn std::error::Error>>
         .as_ref()
         .map(|path| Script::read(path, &spec.ports))
         .transpose()?;
+    enter(spec, script, probe)
+}
+
+/// Leaves the machine for the sandbox of a session; everything that is read from
+/// the machine must have been read.
+///
+/// # Errors
+/// When the machine refuses something or a rule of the subject cannot be used.
+pub fn enter(
+    spec: SessionSpec,
+    script: Script,
+    probe: Option<Script>,
+) -> Result<Restart, Box<dyn std::error::Error>> {
+    descriptors::raise_limit();
     namespaces::pin_to(spec.processor)?;
     namespaces::enter(spec.identity)?;
     let builds: Vec<Mounted> = [Which::Old, Which::New]
@@ -110,7 +124,7 @@ fn prepare(mut spec: SessionSpec) -> Result<Restart, Box<dyn std::error::Error>>
             inside: SessionSpec::inside(which).to_owned(),
         })
         .collect();
-    let root = root::enter(spec.identity, &builds)?;
+    let root = root::enter(spec.identity, &spec.users, &builds)?;
     Ok(Restart::new(spec, root, script, probe)?)
 }
 
