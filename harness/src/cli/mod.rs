@@ -1,6 +1,7 @@
 //! The command line: one file per subcommand. Each parses its arguments, calls
 //! the library, prints, and says how it ended.
 
+mod bench;
 mod cc;
 mod doctor;
 pub mod exit_code;
@@ -59,6 +60,8 @@ enum Command {
     Study(study::Arguments),
     /// What an update changes, and what to look out for
     Patch(patch::PatchArgs),
+    /// What one update test costs, beside an untraced run and a gdb script
+    Bench(bench::Arguments),
     /// Make a run's tables and plots again from its records
     Report(report::ReportArgs),
     /// Check whether this machine can run studies, and how to mend it if not
@@ -84,6 +87,7 @@ pub fn run() -> ExitCode {
         Command::Subjects(arguments) => subjects::run(&arguments, &cli.project),
         Command::Study(arguments) => study::run(&arguments, &cli.project),
         Command::Patch(arguments) => patch::run(&arguments, &cli.project),
+        Command::Bench(arguments) => bench::run(&arguments, &cli.project),
         Command::Report(arguments) => report::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
     };

@@ -2,6 +2,7 @@
 //! engine observes the same; they differ only in speed.
 
 pub mod baseline;
+pub mod gdb;
 pub mod lifecycle;
 pub mod names;
 pub mod old_frames;

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::PointRequest;
 use super::baseline::{Baseline, Traced};
+use super::gdb::GdbPoint;
 use super::spec::Which;
 use crate::verdict::Observation;
 use crate::world::Limits;
@@ -30,6 +31,8 @@ pub enum Request {
         /// Whether to apply the patch, or to stop and go on.
         apply: bool,
     },
+    /// Run one update test by gdb.
+    Gdb(GdbPoint),
 }
 
 /// From the worker.

@@ -4,6 +4,7 @@ use std::io::{BufRead, Write};
 
 use super::PointRequest;
 use super::baseline::{baseline, trace};
+use super::gdb;
 use super::protocol::{Reply, Request};
 use super::restart::{Mode, Restart};
 use super::spec::{SessionSpec, Which};
@@ -49,6 +50,9 @@ pub fn serve(input: &mut dyn BufRead, output: &mut dyn Write) -> std::io::Result
             }
             Ok(Request::Baseline { version, followed }) => {
                 reply(baseline(&mut engine, version, followed), Reply::Baseline)
+            }
+            Ok(Request::Gdb(point)) => {
+                reply(gdb::test(&mut engine, limits, &point), Reply::Observed)
             }
             Ok(Request::Trace) => reply(trace(&mut engine), Reply::Traced),
             Ok(Request::Test { point, apply }) => {
