@@ -7,6 +7,7 @@ use kairos::report::ReportError;
 use kairos::study::StudyError;
 use kairos::study::store::StoreError;
 use kairos::subject::SubjectError;
+use kairos::subject::scaffold::ScaffoldError;
 
 /// The exit status of every subcommand. The numbers are documented and stable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +37,11 @@ impl ExitCode {
         error
             .chain()
             .find_map(|cause| {
+                if let Some(scaffold) = cause.downcast_ref::<ScaffoldError>()
+                    && !matches!(scaffold, ScaffoldError::Subject(_))
+                {
+                    return Some(Self::Usage);
+                }
                 let subject = cause.downcast_ref().map(Self::of_subject);
                 let study = || cause.downcast_ref().map(Self::of_study);
                 let report = || cause.downcast_ref().map(Self::of_report);

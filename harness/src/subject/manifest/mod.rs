@@ -7,6 +7,7 @@ pub(in crate::subject) mod check;
 mod check_run;
 mod placeholder;
 pub(in crate::subject) mod raw;
+mod unfinished;
 
 #[cfg(test)]
 mod tests;
@@ -287,6 +288,7 @@ impl Subject {
     pub fn parse(text: &str, path: &Path) -> Result<Self, SubjectError> {
         let place = Text { path, text };
         let raw: raw::Manifest = toml::from_str(text).map_err(|error| place.syntax(&error))?;
+        unfinished::refuse(&place)?;
         Ok(check::subject(raw, &place)?)
     }
 
