@@ -6,6 +6,7 @@ use super::PointRequest;
 use super::baseline::{Baseline, Traced};
 use super::gdb::GdbPoint;
 use super::spec::Which;
+use crate::trace::Timing;
 use crate::verdict::Observation;
 use crate::world::Limits;
 
@@ -22,6 +23,8 @@ pub enum Request {
     },
     /// Record a run of the old version.
     Trace,
+    /// Time a run of the old version without stops.
+    Time,
     /// From now on tests count as stalled after these pauses.
     Limits(Limits),
     /// Run one update test.
@@ -45,6 +48,8 @@ pub enum Reply {
     Baseline(Box<Baseline>),
     /// A recorded run.
     Traced(Box<Traced>),
+    /// A timed run.
+    Timed(Box<Timing>),
     /// An update test.
     Observed(Box<Observation>),
     /// A fault of ours or of the machine.

@@ -3,7 +3,7 @@
 use std::io::{BufRead, Write};
 
 use super::PointRequest;
-use super::baseline::{baseline, trace};
+use super::baseline::{baseline, time, trace};
 use super::gdb;
 use super::protocol::{Reply, Request};
 use super::restart::{Mode, Restart};
@@ -54,6 +54,7 @@ pub fn serve(input: &mut dyn BufRead, output: &mut dyn Write) -> std::io::Result
             Ok(Request::Gdb(point)) => {
                 reply(gdb::test(&mut engine, limits, &point), Reply::Observed)
             }
+            Ok(Request::Time) => reply(time(&mut engine), Reply::Timed),
             Ok(Request::Trace) => reply(trace(&mut engine), Reply::Traced),
             Ok(Request::Test { point, apply }) => {
                 let at_point = if apply {

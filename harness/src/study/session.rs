@@ -11,7 +11,7 @@ use super::store::{AfterUpdate, Arm, SessionRecord};
 use crate::engine::spec::{SessionSpec, Which};
 use crate::engine::{PointRequest, RemoteEngine};
 use crate::policy::Evaluator;
-use crate::trace::{PointId, Trace, fingerprint};
+use crate::trace::{Point, PointId, Timing, Trace, fingerprint};
 use crate::verdict::{Expected, Judgement, Observation, judge};
 use crate::workload::Script;
 use crate::workload::script::Specification;
@@ -19,6 +19,9 @@ use crate::world::Limits;
 
 /// How often each version is run unpatched; all runs must agree.
 const BASELINE_RUNS: usize = 3;
+
+/// Runs without stops until one has stamped every point of the trace.
+const TIMED_RUNS: usize = 3;
 
 /// A session that is ready to be tested.
 pub struct PreparedSession {
@@ -121,7 +124,8 @@ pub fn prepare(
     let limits = Limits::from_longest(old_pauses.longest(new_pauses));
     engine.set_limits(limits)?;
 
-    let trace = traced.trace;
+    let mut trace = traced.trace;
+    take_times(engine, &mut trace)?;
     let manual = pair.manual();
     let evaluator = Evaluator::new(&pair.patch, &pair.table, &manual);
     let evaluation = evaluator.evaluate(&trace);
@@ -149,6 +153,28 @@ pub fn prepare(
         limits,
         record,
     })
+}
+
+/// Times the trace. Runs of a server that races with itself drift apart: of some
+/// runs the one that agrees best is taken.
+fn take_times(engine: &mut RemoteEngine, trace: &mut Trace) -> Result<(), StudyError> {
+    let in_session = |point: &&Point| point.id.exchange.is_some();
+    let points = trace.points.iter().filter(in_session).count();
+    let mut best: Option<(usize, Timing)> = None;
+    for _ in 0..TIMED_RUNS {
+        let timing = engine.time()?;
+        let timed = trace.take_times(&timing);
+        if best.as_ref().is_none_or(|(most, _)| timed > *most) {
+            best = Some((timed, timing));
+        }
+        if timed == points {
+            break;
+        }
+    }
+    if let Some((_, timing)) = best {
+        trace.take_times(&timing);
+    }
+    Ok(())
 }
 
 impl PreparedSession {

@@ -69,10 +69,10 @@ fn version(text: &mut String, source: &Source) {
             let _ = writeln!(text, "folder = {}", quoted(&source.label));
         }
         Origin::Archive { file, sha256 } => {
-            let package = file
-                .split_once('_')
-                .map(|(package, _)| package.to_owned())
-                .unwrap_or_else(|| format!("{FILL_IN} the Debian source package"));
+            let package = file.split_once('_').map_or_else(
+                || format!("{FILL_IN} the Debian source package"),
+                |(package, _)| package.to_owned(),
+            );
             let _ = writeln!(
                 text,
                 "# The archive is looked for in the folders of KAIROS_ARCHIVES, then through apt.\n\
