@@ -3,6 +3,7 @@
 //! `KAIROS_TUTORIAL=write` writes what is printed into the page instead.
 
 use std::ffi::OsString;
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -132,7 +133,7 @@ fn the_tutorial_does_what_it_says() {
                     reader.write(name, &block.lines);
                     block.lines.iter().map(|line| format!("{line}\n")).collect()
                 };
-                real.push_str(&format!("```{}\n{content}```\n", block.info));
+                let _ = write!(real, "```{}\n{content}```\n", block.info);
             }
         }
     }
