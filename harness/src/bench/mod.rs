@@ -231,8 +231,8 @@ impl<'a> Bench<'a> {
     }
 
     /// Judges what gdb's test showed to clients, in files and logs. What a script
-    /// cannot know, whether old frames ran and new code was entered, is taken from
-    /// the restart test of the same point.
+    /// cannot know is taken from the restart test of the same point: whether old
+    /// frames ran and new code was entered, and what became of forked processes.
     fn compare(
         &self,
         point: usize,
@@ -244,6 +244,12 @@ impl<'a> Bench<'a> {
         gdb.old_frame_exchanges
             .clone_from(&restart.old_frame_exchanges);
         gdb.new_entries.clone_from(&restart.new_entries);
+        let first = gdb.processes.first().cloned();
+        gdb.processes.clone_from(&restart.processes);
+        if let (Some(taken), Some(first)) = (gdb.processes.first_mut(), first) {
+            taken.ended_in = first.ended_in;
+            taken.ending = first.ending;
+        }
         let judge = |seen: &Observation| self.session.judge(id, seen);
         agreement.add(id, &judge(restart), &judge(&gdb));
     }
