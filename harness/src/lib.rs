@@ -9,6 +9,7 @@
 #![deny(unsafe_code)]
 
 pub mod analysis;
+pub mod bench;
 pub mod binary;
 pub mod engine;
 pub mod explain;

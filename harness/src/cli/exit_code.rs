@@ -9,6 +9,7 @@ use kairos::report::ReportError;
 use kairos::study::StudyError;
 use kairos::study::store::StoreError;
 use kairos::subject::SubjectError;
+use kairos::subject::scaffold::ScaffoldError;
 
 /// The exit status of every subcommand. The numbers are documented and stable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +40,11 @@ impl ExitCode {
         error
             .chain()
             .find_map(|cause| {
+                if let Some(scaffold) = cause.downcast_ref::<ScaffoldError>()
+                    && !matches!(scaffold, ScaffoldError::Subject(_))
+                {
+                    return Some(Self::Usage);
+                }
                 let subject = cause.downcast_ref().map(Self::of_subject);
                 let study = || cause.downcast_ref().map(Self::of_study);
                 let report = || cause.downcast_ref().map(Self::of_report);
@@ -53,6 +59,7 @@ impl ExitCode {
                 subject
                     .or_else(study)
                     .or_else(report)
+                    .or_else(record)
                     .or_else(record)
                     .or_else(record)
                     .or_else(select)

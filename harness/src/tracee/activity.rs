@@ -25,7 +25,7 @@ pub enum Activity {
 /// Reads the state of threads from `/proc`, without stopping them.
 #[derive(Debug, Default)]
 pub struct Activities {
-    files: HashMap<Pid, Option<(File, File)>>,
+    files: HashMap<Pid, (File, File)>,
 }
 
 /// A reading: what the threads do, how often any was put on a processor, and the
@@ -57,15 +57,22 @@ impl Activities {
         let mut living = 0;
         for (process, thread) in threads {
             living += 1;
-            let files = self.files.entry(thread).or_insert_with(|| {
+            if !self.files.contains_key(&thread) {
                 let open = |name| File::open(format!("/proc/{process}/task/{thread}/{name}"));
-                Some((open("syscall").ok()?, open("schedstat").ok()?))
-            });
-            let Some((call, schedule)) = files else {
+                if let (Ok(call), Ok(schedule)) = (open("syscall"), open("schedstat")) {
+                    self.files.insert(thread, (call, schedule));
+                }
+            }
+            let Some((call, schedule)) = self.files.get(&thread) else {
                 continue;
             };
             let mut buffer = [0; 128];
             let length = call.read_at(&mut buffer, 0).unwrap_or(0);
+            if length == 0 {
+                // It ended, and its number may come again.
+                self.files.remove(&thread);
+                continue;
+            }
             reading.activity = join(reading.activity, activity(&buffer[..length]));
             let length = schedule.read_at(&mut buffer, 0).unwrap_or(0);
             let (used, slices) = schedule_numbers(&buffer[..length]);

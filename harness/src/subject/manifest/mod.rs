@@ -8,6 +8,7 @@ mod check_profile;
 mod check_run;
 mod placeholder;
 pub(in crate::subject) mod raw;
+mod unfinished;
 
 #[cfg(test)]
 mod tests;
@@ -335,6 +336,7 @@ impl Subject {
     pub fn parse(text: &str, path: &Path) -> Result<Self, SubjectError> {
         let place = Text { path, text };
         let raw: raw::Manifest = toml::from_str(text).map_err(|error| place.syntax(&error))?;
+        unfinished::refuse(&place)?;
         Ok(check::subject(raw, &place)?)
     }
 
