@@ -2,6 +2,7 @@
 //! nothing run in between, so that an entry belongs to exactly one exchange.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::time::Duration;
@@ -52,14 +53,15 @@ impl Activities {
             used: Duration::ZERO,
         };
         for (process, thread) in threads {
-            if !self.files.contains_key(&thread) {
-                let open = |name| File::open(format!("/proc/{process}/task/{thread}/{name}"));
-                if let (Ok(call), Ok(schedule)) = (open("syscall"), open("schedstat")) {
-                    self.files.insert(thread, (call, schedule));
+            let (call, schedule) = match self.files.entry(thread) {
+                Entry::Occupied(open) => open.into_mut(),
+                Entry::Vacant(vacant) => {
+                    let open = |name| File::open(format!("/proc/{process}/task/{thread}/{name}"));
+                    let (Ok(call), Ok(schedule)) = (open("syscall"), open("schedstat")) else {
+                        continue;
+                    };
+                    vacant.insert((call, schedule))
                 }
-            }
-            let Some((call, schedule)) = self.files.get(&thread) else {
-                continue;
             };
             let mut buffer = [0; 128];
             let length = call.read_at(&mut buffer, 0).unwrap_or(0);
