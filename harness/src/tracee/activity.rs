@@ -61,7 +61,12 @@ impl Activities {
             };
             let mut buffer = [0; 128];
             let length = call.read_at(&mut buffer, 0).unwrap_or(0);
-            reading.activity = join(reading.activity, activity(&buffer[..length]));
+            let seen = if length == 0 && !has_ended(process, thread) {
+                Activity::Running
+            } else {
+                activity(&buffer[..length])
+            };
+            reading.activity = join(reading.activity, seen);
             let length = schedule.read_at(&mut buffer, 0).unwrap_or(0);
             let (used, slices) = schedule_numbers(&buffer[..length]);
             reading.slices += slices;
@@ -69,6 +74,22 @@ impl Activities {
         }
         reading
     }
+}
+
+/// Whether a thread whose call cannot be read is gone or a zombie. One that is only
+/// on its way there has given up its memory and shows no call, but its end, and what
+/// its parent does then, is still to come.
+fn has_ended(process: Pid, thread: Pid) -> bool {
+    std::fs::read_to_string(format!("/proc/{process}/task/{thread}/stat"))
+        .ok()
+        .and_then(|stat| state(&stat))
+        .is_none_or(|state| matches!(state, 'Z' | 'X'))
+}
+
+/// The state in a line of `/proc/PID/stat`, whose second field, the program's name,
+/// may hold anything.
+fn state(stat: &str) -> Option<char> {
+    stat.rsplit(')').next()?.trim_start().chars().next()
 }
 
 const fn join(one: Activity, other: Activity) -> Activity {
@@ -89,6 +110,11 @@ fn activity(text: &[u8]) -> Activity {
         .unwrap_or_default();
     match word.parse::<i64>() {
         Ok(libc::SYS_nanosleep | libc::SYS_clock_nanosleep) => Activity::Sleeping,
+        // The kernel is at work: a new network namespace waits for locks and for the
+        // removal of older ones.
+        Ok(libc::SYS_clone | libc::SYS_clone3 | libc::SYS_unshare | libc::SYS_setns) => {
+            Activity::Running
+        }
         Ok(0..) => Activity::Blocked,
         // In a page fault, or stopped by a signal: it goes on by itself or never.
         Ok(_) => Activity::Sleeping,
@@ -140,8 +166,25 @@ mod tests {
         assert_eq!(activity(b"running\n"), Activity::Running);
         assert_eq!(activity(b"232 0x5 0x7f\n"), Activity::Blocked);
         assert_eq!(activity(b"230 0x0\n"), Activity::Sleeping);
+        assert_eq!(activity(b"56 0x40000011\n"), Activity::Running);
         assert_eq!(activity(b"-1 0x7ffd 0x40\n"), Activity::Sleeping);
         assert_eq!(activity(b""), Activity::Blocked);
+    }
+
+    #[test]
+    fn a_thread_without_a_call_has_ended_only_as_a_zombie() {
+        assert_eq!(state("7 (a b) (c) Z 1 7"), Some('Z'));
+        let own = Pid::this();
+        assert!(!has_ended(own, own));
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
+        let zombie = nix::sys::wait::waitid(
+            nix::sys::wait::Id::Pid(pid),
+            nix::sys::wait::WaitPidFlag::WEXITED | nix::sys::wait::WaitPidFlag::WNOWAIT,
+        );
+        assert!(zombie.is_ok() && has_ended(pid, pid));
+        child.wait().unwrap();
+        assert!(has_ended(pid, pid));
     }
 
     #[test]
