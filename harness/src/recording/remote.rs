@@ -20,7 +20,7 @@ use super::RecordError;
 use super::log::Log;
 use super::proxy::Note;
 use super::worker::{NamedPort, RECORDER_COMMAND, Request, Said};
-use crate::sandbox::descriptors;
+use crate::sandbox::passing;
 
 /// Sockets kept for ports that replies name. They are used in turn, so that a
 /// client may take its time to connect.
@@ -212,8 +212,7 @@ impl Recorder {
 
     fn hand_over(&self, sockets: &[TcpListener]) -> Result<(), RecordError> {
         let descriptors: Vec<_> = sockets.iter().map(AsFd::as_fd).collect();
-        descriptors::send(&self.socket, &descriptors)
-            .map_err(|errno| RecordError::System(errno.into()))
+        passing::send(&self.socket, &descriptors).map_err(|errno| RecordError::System(errno.into()))
     }
 
     fn stop(&mut self) -> Result<(), RecordError> {

@@ -11,7 +11,7 @@ use super::log::{Log, Target};
 use super::proxy::{Door, Note, Proxy};
 use crate::engine::spec::{SessionSpec, Which};
 use crate::engine::worker::enter;
-use crate::sandbox::descriptors;
+use crate::sandbox::passing;
 use crate::workload::Script;
 use crate::world::HostError;
 
@@ -114,7 +114,7 @@ fn record(
 
 fn doors(coordinator: &UnixStream, ports: &[NamedPort]) -> Result<Vec<Door>, HostError> {
     let failed = |operation| move |errno| HostError::System { operation, errno };
-    let sockets = descriptors::receive(coordinator).map_err(failed("receiving sockets"))?;
+    let sockets = passing::receive(coordinator).map_err(failed("receiving sockets"))?;
     let mut named = ports.iter();
     sockets
         .into_iter()

@@ -3,8 +3,10 @@
 
 pub mod descriptors;
 pub mod error;
+pub mod guard;
 pub mod interrupt;
 pub mod namespaces;
+pub mod passing;
 pub mod processes;
 pub mod root;
 pub mod run_folder;

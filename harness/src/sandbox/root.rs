@@ -11,6 +11,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::statvfs::{FsFlags, statvfs};
 
 use super::SandboxError;
+use super::descriptors::most_processes;
 use super::namespaces::Identity;
 
 /// Where a build is found inside the sandbox.
@@ -284,11 +285,13 @@ fn mount_proc(root: &Path) -> Result<File, SandboxError> {
     Ok(last_pid)
 }
 
-/// Bounds the number of processes of the sandbox, so that a fork storm cannot take
-/// the machine's. Only where the setting belongs to the namespace (Linux 6.14 and
+/// Bounds the number of processes of the sandbox, so that a fork storm can neither
+/// take the machine's nor use up the files that following them needs. Only where the setting belongs to the namespace (Linux 6.14 and
 /// later): before that it would be the whole machine's.
 fn bound_processes(sys: &Path) {
-    const MOST: &str = "4096";
+    // The kernel takes no smaller bound than its reserved numbers and one more.
+    const MOST: u64 = 4096;
+    const LEAST: u64 = 301;
     let release = fs::read_to_string(sys.join("kernel/osrelease")).unwrap_or_default();
     let mut numbers = release
         .split(['.', '-'])
@@ -296,7 +299,8 @@ fn bound_processes(sys: &Path) {
     let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
     if version >= (6, 14) {
         // Refused, the storm still ends with the sandbox.
-        let _ = fs::write(sys.join("kernel/pid_max"), MOST);
+        let most = most_processes().clamp(LEAST, MOST);
+        let _ = fs::write(sys.join("kernel/pid_max"), most.to_string());
     }
 }
 

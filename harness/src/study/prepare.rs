@@ -3,6 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
+use sha2::{Digest, Sha256};
+
 use super::StudyError;
 use super::plan::{DEFAULT_MECHANISM, SessionKey};
 use super::store::{Arm, PairRecord};
@@ -14,6 +16,7 @@ use crate::sandbox::namespaces::Identity;
 use crate::sandbox::root::{PROGRAM_LINK, RUN_FOLDER, SandboxUser};
 use crate::sandbox::run_folder::Entry;
 use crate::subject::manifest::{self, FileContent, Placeholders};
+use crate::subject::source::hexadecimal;
 use crate::subject::{BuildOptions, BuiltVersion, Pair, Subject, build};
 use crate::trace::Scope;
 use crate::workload::Script;
@@ -40,6 +43,8 @@ pub struct PreparedPair<'a> {
     pub functions: Vec<OwnFunction>,
     /// The same by address, for policies.
     pub table: FunctionTable,
+    /// Functions that the manifests let be active.
+    pub except_named: Vec<String>,
     /// Workloads to study.
     pub workloads: Vec<String>,
     /// Lines of `transform.c`.
@@ -66,15 +71,17 @@ pub fn prepare<'a>(
         compile: &compile,
     });
     let (old_units, new_units) = (units(&old), units(&new));
-    let built = patch::build(&Update {
+    let mut built = patch::build(&Update {
         pair: &pair.id,
         old: patch::Build {
             program: &old.program,
             units: &old_units,
+            tree: &old.tree,
         },
         new: patch::Build {
             program: &new.program,
             units: &new_units,
+            tree: &new.tree,
         },
         transformer,
         folder: None,
@@ -84,6 +91,8 @@ pub fn prepare<'a>(
         source,
     })?;
     drop((old_units, new_units));
+    let unknown = unknown_names(&pair.except_named, [&old, &new])?;
+    built.patch.warnings.extend(unknown);
     let workloads = if pair.workloads.is_empty() {
         subject.workloads.study.clone()
     } else {
@@ -100,9 +109,33 @@ pub fn prepare<'a>(
         old,
         new,
         built,
+        pair.except_named.clone(),
         workloads,
         transformer_lines,
     )
+}
+
+/// Warnings about names in `except_named` that no version has a function of.
+fn unknown_names(
+    names: &[String],
+    versions: [&BuiltVersion; 2],
+) -> Result<Vec<patch::Warning>, StudyError> {
+    let mut unknown: Vec<&String> = names.iter().collect();
+    for version in versions {
+        if !unknown.is_empty() {
+            let program = Program::open(&version.program)?;
+            unknown.retain(|name| program.functions_named(name).next().is_none());
+        }
+    }
+    let warning = |name: &String| patch::Warning {
+        kind: "unknown-exception".to_owned(),
+        subject: name.clone(),
+        message: format!(
+            "`except_named` names {name}, but neither version has a function of that name; \
+             correct the manifest."
+        ),
+    };
+    Ok(unknown.into_iter().map(warning).collect())
 }
 
 /// Builds a version and the control arm over it: the new version is the old one.
@@ -119,7 +152,17 @@ pub fn prepare_control<'a>(
     let version = build(subject, subject.version(label)?, options)?;
     let built = control_patch(&id, &version)?;
     let new = version.clone();
-    finish(subject, id, Arm::Control, version, new, built, workloads, 0)
+    finish(
+        subject,
+        id,
+        Arm::Control,
+        version,
+        new,
+        built,
+        subject.except_named.clone(),
+        workloads,
+        0,
+    )
 }
 
 /// The control arm's patch: every function replaced by an identical copy.
@@ -131,6 +174,7 @@ pub fn control_patch(id: &str, version: &BuiltVersion) -> Result<Built, StudyErr
     let build = patch::Build {
         program: &version.program,
         units: &units,
+        tree: &version.tree,
     };
     patch::build_control(id, &build, Selection::All, None).map_err(|source| StudyError::Patch {
         pair: id.to_owned(),
@@ -147,6 +191,7 @@ pub fn broken_patch(id: &str, version: &BuiltVersion, function: &str) -> Result<
     let build = patch::Build {
         program: &version.program,
         units: &units,
+        tree: &version.tree,
     };
     patch::build_broken(id, &build, function, None).map_err(|source| StudyError::Patch {
         pair: id.to_owned(),
@@ -162,6 +207,7 @@ fn finish(
     old: BuiltVersion,
     new: BuiltVersion,
     built: Built,
+    except_named: Vec<String>,
     workloads: Vec<String>,
     transformer_lines: u32,
 ) -> Result<PreparedPair<'_>, StudyError> {
@@ -191,6 +237,7 @@ fn finish(
         statistics: built.statistics,
         functions,
         table,
+        except_named,
         workloads,
         transformer_lines,
     })
@@ -249,7 +296,9 @@ impl PreparedPair<'_> {
             patch: self.patch.clone(),
             functions: self.table.clone(),
             manual: self.manual(),
+            except_named: Some(self.except_named.clone()),
             transformer_lines: self.transformer_lines,
+            image_sha256: hexadecimal(&Sha256::digest(&self.patch.image)),
         }
     }
 

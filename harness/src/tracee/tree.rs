@@ -346,6 +346,7 @@ impl Tree {
             return None;
         }
         process.ending = Some(ending(status));
+        process.memory.close();
         Some(Event::Ended(index))
     }
 
