@@ -48,7 +48,6 @@ impl ExitCode {
                 let subject = cause.downcast_ref().map(Self::of_subject);
                 let study = || cause.downcast_ref().map(Self::of_study);
                 let report = || cause.downcast_ref().map(Self::of_report);
-                let record = || cause.downcast_ref().map(Self::of_record);
                 let select = || cause.downcast_ref().map(|_: &SelectError| Self::Usage);
                 let store = || cause.downcast_ref().map(Self::of_store);
                 let analysis = || match cause.downcast_ref() {
@@ -59,7 +58,6 @@ impl ExitCode {
                 subject
                     .or_else(study)
                     .or_else(report)
-                    .or_else(record)
                     .or_else(record)
                     .or_else(record)
                     .or_else(select)
