@@ -39,8 +39,7 @@ struct Unit<'t> {
     role: &'t str,
     /// Its points: places in the trace, in order of execution, and their times.
     points: Vec<(usize, u64)>,
-    /// Its timed waits: places in the trace, and when nothing else has happened in
-    /// the unit since.
+    /// Its timed waits: places in the trace, and when no thread of the unit ran.
     waits: Vec<(usize, (u64, u64))>,
     /// When it can be asked to update; none without times.
     life: Option<(u64, u64)>,
@@ -205,7 +204,7 @@ fn units<'t>(trace: &'t Trace, scope: Scope, span: Option<(u64, u64)>) -> Vec<Un
             let ended = ended.is_some_and(|exchange| is_in(trace, exchange));
             unit.life = life(unit, process, ended, span);
         }
-        cut_waits(trace, unit);
+        trim_waits(unit);
     }
     units.into_values().collect()
 }
@@ -252,27 +251,15 @@ fn life(
     (to > from).then_some((from, to.min(span.1)))
 }
 
-/// A wait's stacks are those at its beginning. Another thread in scope may change
-/// the state meanwhile, and then its own point or wait says what is allowed: so a
-/// wait counts until the next thing happens in the unit. A thread that is seen
-/// waiting again with the same stack, and nothing happened between, never left.
-fn cut_waits(trace: &Trace, unit: &mut Unit<'_>) {
-    let who = |index: usize| {
-        let wait = &trace.waits[index];
-        (&wait.role, wait.thread, wait.stack)
-    };
-    let points = unit.points.iter().map(|(_, time)| (*time, None));
-    let waits = unit.waits.iter();
-    let mut events: Vec<(u64, Option<_>)> = points
-        .chain(waits.map(|(index, wait)| (wait.0, Some(who(*index)))))
-        .collect();
-    events.sort_unstable();
-    for (index, wait) in &mut unit.waits {
-        let next = events.partition_point(|(time, _)| *time <= wait.0);
-        match events.get(next) {
-            Some((time, Some(next))) if *next == who(*index) => wait.1 = *time,
-            Some((time, _)) => wait.1 = wait.1.min(*time),
-            None => {}
+/// Waits are seen at the end of an exchange, when every thread waits, and their
+/// stacks are those of that moment. A thread may have begun to wait long before
+/// another one in scope entered its last function: so a wait counts from the unit's
+/// last point before its end.
+fn trim_waits(unit: &mut Unit<'_>) {
+    for (_, wait) in &mut unit.waits {
+        let before = unit.points.partition_point(|(_, time)| *time < wait.1);
+        if let Some((_, last)) = unit.points[..before].last() {
+            wait.0 = wait.0.max(*last);
         }
     }
 }
@@ -361,8 +348,8 @@ mod tests {
             .as_ref()
             .unwrap()
             .time;
-        // Alive to the session's end, and waiting from 500 µs of the first exchange on.
-        assert_eq!((whole.total(), whole.at_once), (4000, 3500));
+        // Alive to the session's end.
+        assert_eq!((whole.total(), whole.at_once), (4000, 2000));
     }
 
     #[test]
@@ -391,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn another_threads_point_ends_what_a_wait_says() {
+    fn a_wait_counts_from_the_last_point_of_any_thread() {
         // A second thread of the session enters functions while the first one waits.
         let (delays, _) = delays(|run| {
             let trace = &mut run.sessions[0].trace;
@@ -410,8 +397,8 @@ mod tests {
             .as_ref()
             .unwrap()
             .time;
-        // Of the last wait, 3500 to 4000, only the part before 3700 is known.
-        assert_eq!(time.at_once, 3 * 500 + 200);
+        // The last wait, 3500 to 4000, is alone from 3700 on.
+        assert_eq!(time.at_once, 3 * 500 + 300);
     }
 
     #[test]
