@@ -39,7 +39,7 @@ struct Unit<'t> {
     role: &'t str,
     /// Its points: places in the trace, in order of execution, and their times.
     points: Vec<(usize, u64)>,
-    /// Its timed waits: places in the trace, and when no thread of the unit ran.
+    /// Its timed waits: places in the trace, and while what was seen of them holds.
     waits: Vec<(usize, (u64, u64))>,
     /// When it can be asked to update; none without times.
     life: Option<(u64, u64)>,
@@ -159,7 +159,12 @@ fn waits_are_known(trace: &Trace, scope: Scope) -> bool {
         Scope::Tree => trace.processes.len(),
     };
     let alone = processes <= 1 && trace.processes.iter().all(|process| process.threads <= 1);
-    let has_others = trace.waits.iter().any(|wait| !wait.other_stacks.is_empty());
+    // Other stacks were first recorded together with the words of all stacks; with
+    // either, a wait without others is one while no other thread is alive.
+    let has_others = trace
+        .waits
+        .iter()
+        .any(|wait| !wait.other_stacks.is_empty() || wait.words.is_some());
     let in_session = trace
         .waits
         .iter()
@@ -204,7 +209,7 @@ fn units<'t>(trace: &'t Trace, scope: Scope, span: Option<(u64, u64)>) -> Vec<Un
             let ended = ended.is_some_and(|exchange| is_in(trace, exchange));
             unit.life = life(unit, process, ended, span);
         }
-        trim_waits(unit);
+        bound_waits(unit);
     }
     units.into_values().collect()
 }
@@ -252,15 +257,18 @@ fn life(
 }
 
 /// Waits are seen at the end of an exchange, when every thread waits, and their
-/// stacks are those of that moment. A thread may have begun to wait long before
-/// another one in scope entered its last function: so a wait counts from the unit's
-/// last point before its end.
-fn trim_waits(unit: &mut Unit<'_>) {
+/// stacks are those of that moment. They hold while no thread of the unit enters a
+/// function: from the unit's last point before to its next one. What little runs
+/// before and after without entering any counts as waiting, too.
+fn bound_waits(unit: &mut Unit<'_>) {
     for (_, wait) in &mut unit.waits {
         let before = unit.points.partition_point(|(_, time)| *time < wait.1);
-        if let Some((_, last)) = unit.points[..before].last() {
-            wait.0 = wait.0.max(*last);
-        }
+        let last = before.checked_sub(1).and_then(|last| unit.points.get(last));
+        let next = unit.points.get(before);
+        *wait = (
+            last.map_or(wait.0, |(_, time)| *time),
+            next.map_or(u64::MAX, |(_, time)| *time),
+        );
     }
 }
 
@@ -349,7 +357,7 @@ mod tests {
             .unwrap()
             .time;
         // Alive to the session's end.
-        assert_eq!((whole.total(), whole.at_once), (4000, 2000));
+        assert_eq!((whole.total(), whole.at_once), (4000, 3950));
     }
 
     #[test]
@@ -367,18 +375,18 @@ mod tests {
         let together = &known["any"].by_role;
         assert_eq!(together.keys().collect::<Vec<_>>(), [""]);
         let time = &together[""].at_time.as_ref().unwrap().time;
-        assert_eq!((time.total(), time.at_once), (4000, 2000));
+        assert_eq!((time.total(), time.at_once), (4000, 2700));
         let (unknown, _) = delays(|run| {
             tree(run);
             let waits = run.sessions[0].trace.waits.iter_mut();
-            waits.for_each(|wait| wait.other_stacks.clear());
+            waits.for_each(|wait| (wait.other_stacks, wait.words) = (Vec::new(), None));
         });
         assert_eq!(unknown["any"].by_role[""].at_time, None);
         assert!(unknown["manual"].by_role[""].at_time.is_some());
     }
 
     #[test]
-    fn a_wait_counts_from_the_last_point_of_any_thread() {
+    fn a_wait_counts_between_the_points_of_all_threads() {
         // A second thread of the session enters functions while the first one waits.
         let (delays, _) = delays(|run| {
             let trace = &mut run.sessions[0].trace;
@@ -397,8 +405,8 @@ mod tests {
             .as_ref()
             .unwrap()
             .time;
-        // The last wait, 3500 to 4000, is alone from 3700 on.
-        assert_eq!(time.at_once, 3 * 500 + 300);
+        // In the last exchange nothing happens from 3700 on.
+        assert_eq!(time.at_once, 3 * 700 + 300);
     }
 
     #[test]

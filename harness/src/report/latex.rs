@@ -132,10 +132,11 @@ fn pages<'t>(rows: &'t [Vec<Cell>], columns: &[Layout], panel: &[usize]) -> Vec<
         let of_cell = |index: &usize| {
             // What cannot break leaves lines half empty.
             let full = as_mm(row.get(*index).map_or(0, |cell| letters(cell.as_str())));
-            (1..).find(|lines| full * 1.2 <= f64::from(*lines) * columns[*index].width_mm)
+            let fits =
+                |lines: &usize| full * 1.2 <= as_mm(*lines) / LETTER_MM * columns[*index].width_mm;
+            (1..LINES).find(fits).unwrap_or(LINES)
         };
-        let most = wrapped.filter_map(of_cell).max().unwrap_or(1);
-        usize::try_from(most).unwrap_or(LINES)
+        wrapped.map(of_cell).max().unwrap_or(1)
     };
     let all: usize = rows.iter().map(lines).sum();
     // No page much emptier than the others.
