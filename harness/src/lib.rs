@@ -13,6 +13,7 @@ pub mod binary;
 pub mod engine;
 pub mod patch;
 pub mod policy;
+pub mod recording;
 pub mod report;
 pub mod sandbox;
 pub mod study;

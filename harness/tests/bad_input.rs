@@ -225,6 +225,21 @@ fn a_session_script_that_cannot_be_read() {
     );
 }
 
+#[test]
+fn a_session_that_names_a_profile_that_does_not_exist() {
+    let project = Project::of("list").session("conformable\nprofile other", SESSION);
+    project.write();
+    expect(
+        &study(&project, ""),
+        2,
+        &[
+            "workloads/session.session:3",
+            "tiny has no profile `other`",
+            "its manifest has no [[profile]]",
+        ],
+    );
+}
+
 /// A study of the server of lists, whose session does not fit one version.
 fn workload_fails(session: &str, exchange: &str, version: &str) {
     let project = Project::of("list").session("conformable", session);

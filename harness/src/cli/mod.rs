@@ -4,8 +4,13 @@
 mod cc;
 mod doctor;
 pub mod exit_code;
+mod merge;
 mod patch;
+mod plan;
+mod progress;
+mod record;
 mod report;
+mod selection;
 mod study;
 mod subjects;
 mod worker;
@@ -13,7 +18,9 @@ mod worker;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
+use kairos::sandbox::{guard, interrupt};
 use kairos::subject::doctor::probe;
 use kairos::subject::{Catalogue, catalogue, wrapper};
 
@@ -57,12 +64,25 @@ enum Command {
     Subjects(subjects::Arguments),
     /// Run update tests, compare policies, write tables and plots
     Study(study::Arguments),
+    /// What a study would run, and how long that takes; with --out, prepare it
+    Plan(plan::Arguments),
+    /// Join shards and unfinished runs of one study into one run
+    Merge(merge::Arguments),
     /// What an update changes, and what to look out for
     Patch(patch::PatchArgs),
+    /// Record a real client's session as a workload
+    Record(record::Arguments),
     /// Make a run's tables and plots again from its records
     Report(report::ReportArgs),
     /// Check whether this machine can run studies, and how to mend it if not
     Doctor(doctor::Arguments),
+}
+
+impl Command {
+    /// Whether it may run recipes and compilers, which must not outlive it.
+    const fn builds(&self) -> bool {
+        !matches!(self, Self::Merge(_) | Self::Report(_) | Self::Doctor(_))
+    }
 }
 
 /// Runs the command line and says how it ended.
@@ -79,16 +99,38 @@ pub fn run() -> ExitCode {
     if second.as_deref() == Some(kairos::engine::remote::WORKER_COMMAND.as_ref()) {
         return worker::run();
     }
+    if second.as_deref() == Some(guard::SUBCOMMAND.as_ref()) {
+        return match guard::serve(&mut std::io::stdin().lock(), &mut std::io::stdout()) {
+            Ok(()) => ExitCode::Success,
+            Err(_) => ExitCode::Fault,
+        };
+    }
+    if second.as_deref() == Some(kairos::recording::worker::RECORDER_COMMAND.as_ref()) {
+        return worker::record();
+    }
     let cli = Cli::parse();
-    let result = match cli.command {
-        Command::Subjects(arguments) => subjects::run(&arguments, &cli.project),
-        Command::Study(arguments) => study::run(&arguments, &cli.project),
-        Command::Patch(arguments) => patch::run(&arguments, &cli.project),
-        Command::Report(arguments) => report::run(&arguments),
-        Command::Doctor(arguments) => doctor::run(&arguments),
-    };
+    let result = run_command(cli);
+    guard::end();
     result.unwrap_or_else(|error| {
         eprintln!("kairos: {error:#}");
         ExitCode::of(&error)
     })
+}
+
+fn run_command(cli: Cli) -> anyhow::Result<ExitCode> {
+    interrupt::outlive_file_limit()?;
+    if cli.command.builds() {
+        let executable = std::env::current_exe()?;
+        guard::start(&executable).context("cannot prepare a folder for temporary files")?;
+    }
+    match cli.command {
+        Command::Subjects(arguments) => subjects::run(&arguments, &cli.project),
+        Command::Study(arguments) => study::run(&arguments, &cli.project),
+        Command::Plan(arguments) => plan::run(&arguments, &cli.project),
+        Command::Merge(arguments) => merge::run(&arguments),
+        Command::Patch(arguments) => patch::run(&arguments, &cli.project),
+        Command::Record(arguments) => record::run(&arguments, &cli.project),
+        Command::Report(arguments) => report::run(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments),
+    }
 }

@@ -11,8 +11,11 @@ pub mod remote;
 pub mod restart;
 pub mod server;
 pub mod spec;
+pub mod surroundings;
+pub mod timer;
 pub mod tracer;
 pub mod updater;
+pub mod updating;
 pub mod watch;
 pub mod worker;
 

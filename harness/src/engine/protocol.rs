@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::PointRequest;
 use super::baseline::{Baseline, Traced};
 use super::spec::Which;
+use crate::trace::Timing;
 use crate::verdict::Observation;
 use crate::world::Limits;
 
@@ -21,6 +22,8 @@ pub enum Request {
     },
     /// Record a run of the old version.
     Trace,
+    /// Time a run of the old version without stops.
+    Time,
     /// From now on tests count as stalled after these pauses.
     Limits(Limits),
     /// Run one update test.
@@ -42,6 +45,8 @@ pub enum Reply {
     Baseline(Box<Baseline>),
     /// A recorded run.
     Traced(Box<Traced>),
+    /// A timed run.
+    Timed(Box<Timing>),
     /// An update test.
     Observed(Box<Observation>),
     /// A fault of ours or of the machine.

@@ -10,6 +10,7 @@ use super::baseline::{Baseline, Traced};
 use super::protocol::{Reply, Request};
 use super::spec::{SessionSpec, Which};
 use super::{Engine, EngineError, PointRequest};
+use crate::trace::Timing;
 use crate::verdict::Observation;
 use crate::world::Limits;
 
@@ -102,6 +103,17 @@ impl RemoteEngine {
     pub fn trace(&mut self) -> Result<Traced, EngineError> {
         match self.ask(&Request::Trace)? {
             Reply::Traced(traced) => Ok(*traced),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// Times a run of the old version without stops.
+    ///
+    /// # Errors
+    /// When the worker fails or the server never becomes ready.
+    pub fn time(&mut self) -> Result<Timing, EngineError> {
+        match self.ask(&Request::Time)? {
+            Reply::Timed(timing) => Ok(*timing),
             other => Err(unexpected(other)),
         }
     }

@@ -3,13 +3,13 @@
 use std::io::{BufRead, Write};
 
 use super::PointRequest;
-use super::baseline::{baseline, trace};
+use super::baseline::{baseline, time, trace};
 use super::protocol::{Reply, Request};
 use super::restart::{Mode, Restart};
 use super::spec::{SessionSpec, Which};
 use super::updater::{AtPoint, Search, Updater};
-use crate::sandbox::namespaces;
 use crate::sandbox::root::{self, Mounted};
+use crate::sandbox::{descriptors, namespaces};
 use crate::tracee::spawn::Tracing;
 use crate::verdict::Observation;
 use crate::verdict::observation::Update;
@@ -50,6 +50,7 @@ pub fn serve(input: &mut dyn BufRead, output: &mut dyn Write) -> std::io::Result
             Ok(Request::Baseline { version, followed }) => {
                 reply(baseline(&mut engine, version, followed), Reply::Baseline)
             }
+            Ok(Request::Time) => reply(time(&mut engine), Reply::Timed),
             Ok(Request::Trace) => reply(trace(&mut engine), Reply::Traced),
             Ok(Request::Test { point, apply }) => {
                 let at_point = if apply {
@@ -93,6 +94,20 @@ fn prepare(mut spec: SessionSpec) -> Result<Restart, Box<dyn std::error::Error>>
         .as_ref()
         .map(|path| Script::read(path, &spec.ports))
         .transpose()?;
+    enter(spec, script, probe)
+}
+
+/// Leaves the machine for the sandbox of a session; everything that is read from
+/// the machine must have been read.
+///
+/// # Errors
+/// When the machine refuses something or a rule of the subject cannot be used.
+pub fn enter(
+    spec: SessionSpec,
+    script: Script,
+    probe: Option<Script>,
+) -> Result<Restart, Box<dyn std::error::Error>> {
+    descriptors::raise_limit();
     namespaces::pin_to(spec.processor)?;
     namespaces::enter(spec.identity)?;
     let builds: Vec<Mounted> = [Which::Old, Which::New]
@@ -102,7 +117,7 @@ fn prepare(mut spec: SessionSpec) -> Result<Restart, Box<dyn std::error::Error>>
             inside: SessionSpec::inside(which).to_owned(),
         })
         .collect();
-    let root = root::enter(spec.identity, &builds)?;
+    let root = root::enter(spec.identity, &spec.users, &builds)?;
     Ok(Restart::new(spec, root, script, probe)?)
 }
 

@@ -12,7 +12,7 @@ use super::resolve::Resolver;
 use super::transform::Transformer;
 use super::unit::Place;
 use super::version::{Build, ItemId, Target, Version};
-use super::{Patch, PatchError, Reason, closure, warnings};
+use super::{Patch, PatchError, Reason, closure, edited, warnings};
 
 /// An update to be built.
 pub struct Update<'a> {
@@ -74,6 +74,7 @@ pub struct Built {
 pub fn build(update: &Update<'_>) -> Result<Built, PatchError> {
     let started = Instant::now();
     let (old, new) = (&update.old, &update.new);
+    let (old_tree, new_tree) = (old.tree, new.tree);
     let (old, new) = rayon::join(|| Version::read(old), || Version::read(new));
     let (old, new) = (old?, new?);
     let read = started.elapsed();
@@ -95,9 +96,12 @@ pub fn build(update: &Update<'_>) -> Result<Built, PatchError> {
     };
     let mut built = job.run(update.folder)?;
     found.extend(warnings::find(&job.resolver, &built.patch));
+    let (edited, missing) = edited::find((&old, old_tree), (&new, new_tree), &comparison);
+    found.extend(missing);
     found.sort();
     found.dedup();
     built.patch.warnings = found;
+    built.patch.edited = Some(edited);
     built.statistics.read = read;
     built.statistics.compare = compare;
     Ok(built)

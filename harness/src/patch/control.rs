@@ -111,7 +111,7 @@ fn control_job(
     bodies: &HashMap<ItemId, Section>,
     folder: Option<&Path>,
 ) -> Result<Built, PatchError> {
-    Job {
+    let mut built = Job {
         pair,
         resolver: Resolver {
             old: version,
@@ -121,5 +121,8 @@ fn control_job(
         bodies,
         transformer: None,
     }
-    .run(folder)
+    .run(folder)?;
+    // A control has one version, so nobody edited anything.
+    built.patch.edited = Some(Vec::new());
+    Ok(built)
 }

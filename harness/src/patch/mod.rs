@@ -6,11 +6,13 @@ mod build;
 mod closure;
 mod compare;
 mod control;
+mod edited;
 mod error;
 mod fingerprint;
 mod link;
 mod reduce;
 mod resolve;
+mod source_text;
 mod transform;
 mod types;
 mod unit;
@@ -73,6 +75,18 @@ pub struct Redirect {
 /// A function of the old version that the new version no longer has.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Deleted {
+    /// The function.
+    pub function: FunctionName,
+    /// Entry in the old program.
+    pub old: Address,
+    /// Size in bytes.
+    pub old_size: u64,
+}
+
+/// A function of both versions whose source text differs. Its object code may be
+/// the same, so that it need not be among the redirected.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EditedFunction {
     /// The function.
     pub function: FunctionName,
     /// Entry in the old program.
@@ -195,6 +209,10 @@ pub struct Patch {
     pub deleted: Vec<Deleted>,
     /// Functions new.
     pub added: Vec<Added>,
+    /// Functions of both versions whose source text differs, whatever became of
+    /// their object code; none in runs that did not record it.
+    #[serde(default)]
+    pub edited: Option<Vec<EditedFunction>>,
     /// Data objects concerned.
     pub data: Vec<DataAction>,
     /// Library functions to resolve in the process.

@@ -80,7 +80,11 @@ fn letters(text: &str) -> usize {
 }
 
 fn as_mm(letters: usize) -> f64 {
-    f64::from(u32::try_from(letters).unwrap_or(u32::MAX)) * LETTER_MM
+    number(letters) * LETTER_MM
+}
+
+fn number(count: usize) -> f64 {
+    f64::from(u32::try_from(count).unwrap_or(u32::MAX))
 }
 
 /// A name over several lines, so that it is not much wider than its column's cells.
@@ -132,8 +136,7 @@ fn pages<'t>(rows: &'t [Vec<Cell>], columns: &[Layout], panel: &[usize]) -> Vec<
         let of_cell = |index: &usize| {
             // What cannot break leaves lines half empty.
             let full = as_mm(row.get(*index).map_or(0, |cell| letters(cell.as_str())));
-            let fits =
-                |lines: &usize| full * 1.2 <= as_mm(*lines) / LETTER_MM * columns[*index].width_mm;
+            let fits = |lines: &usize| full * 1.2 <= number(*lines) * columns[*index].width_mm;
             (1..LINES).find(fits).unwrap_or(LINES)
         };
         wrapped.map(of_cell).max().unwrap_or(1)

@@ -3,6 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
+use sha2::{Digest, Sha256};
+
 use super::StudyError;
 use super::plan::{DEFAULT_MECHANISM, SessionKey};
 use super::store::{Arm, PairRecord};
@@ -11,11 +13,14 @@ use crate::engine::spec::{OwnFunction, Ready, RoleRule, SessionSpec, VersionSpec
 use crate::patch::{self, Built, ObjectUnit, Patch, Selection, Transformer, Update};
 use crate::policy::{FunctionRange, FunctionTable, ManualPoint};
 use crate::sandbox::namespaces::Identity;
-use crate::sandbox::root::{PROGRAM_LINK, RUN_FOLDER};
+use crate::sandbox::root::{PROGRAM_LINK, RUN_FOLDER, SandboxUser};
 use crate::sandbox::run_folder::Entry;
 use crate::subject::manifest::{self, FileContent, Placeholders};
+use crate::subject::source::hexadecimal;
 use crate::subject::{BuildOptions, BuiltVersion, Pair, Subject, build};
 use crate::trace::Scope;
+use crate::workload::Script;
+use crate::workload::script::ScriptError;
 use crate::world::Limits;
 
 /// A pair that is ready to be studied.
@@ -38,6 +43,8 @@ pub struct PreparedPair<'a> {
     pub functions: Vec<OwnFunction>,
     /// The same by address, for policies.
     pub table: FunctionTable,
+    /// Functions that the manifests let be active.
+    pub except_named: Vec<String>,
     /// Workloads to study.
     pub workloads: Vec<String>,
     /// Lines of `transform.c`.
@@ -64,15 +71,17 @@ pub fn prepare<'a>(
         compile: &compile,
     });
     let (old_units, new_units) = (units(&old), units(&new));
-    let built = patch::build(&Update {
+    let mut built = patch::build(&Update {
         pair: &pair.id,
         old: patch::Build {
             program: &old.program,
             units: &old_units,
+            tree: &old.tree,
         },
         new: patch::Build {
             program: &new.program,
             units: &new_units,
+            tree: &new.tree,
         },
         transformer,
         folder: None,
@@ -82,6 +91,8 @@ pub fn prepare<'a>(
         source,
     })?;
     drop((old_units, new_units));
+    let unknown = unknown_names(&pair.except_named, [&old, &new])?;
+    built.patch.warnings.extend(unknown);
     let workloads = if pair.workloads.is_empty() {
         subject.workloads.study.clone()
     } else {
@@ -98,9 +109,33 @@ pub fn prepare<'a>(
         old,
         new,
         built,
+        pair.except_named.clone(),
         workloads,
         transformer_lines,
     )
+}
+
+/// Warnings about names in `except_named` that no version has a function of.
+fn unknown_names(
+    names: &[String],
+    versions: [&BuiltVersion; 2],
+) -> Result<Vec<patch::Warning>, StudyError> {
+    let mut unknown: Vec<&String> = names.iter().collect();
+    for version in versions {
+        if !unknown.is_empty() {
+            let program = Program::open(&version.program)?;
+            unknown.retain(|name| program.functions_named(name).next().is_none());
+        }
+    }
+    let warning = |name: &String| patch::Warning {
+        kind: "unknown-exception".to_owned(),
+        subject: name.clone(),
+        message: format!(
+            "`except_named` names {name}, but neither version has a function of that name; \
+             correct the manifest."
+        ),
+    };
+    Ok(unknown.into_iter().map(warning).collect())
 }
 
 /// Builds a version and the control arm over it: the new version is the old one.
@@ -117,7 +152,17 @@ pub fn prepare_control<'a>(
     let version = build(subject, subject.version(label)?, options)?;
     let built = control_patch(&id, &version)?;
     let new = version.clone();
-    finish(subject, id, Arm::Control, version, new, built, workloads, 0)
+    finish(
+        subject,
+        id,
+        Arm::Control,
+        version,
+        new,
+        built,
+        subject.except_named.clone(),
+        workloads,
+        0,
+    )
 }
 
 /// The control arm's patch: every function replaced by an identical copy.
@@ -129,6 +174,7 @@ pub fn control_patch(id: &str, version: &BuiltVersion) -> Result<Built, StudyErr
     let build = patch::Build {
         program: &version.program,
         units: &units,
+        tree: &version.tree,
     };
     patch::build_control(id, &build, Selection::All, None).map_err(|source| StudyError::Patch {
         pair: id.to_owned(),
@@ -145,6 +191,7 @@ pub fn broken_patch(id: &str, version: &BuiltVersion, function: &str) -> Result<
     let build = patch::Build {
         program: &version.program,
         units: &units,
+        tree: &version.tree,
     };
     patch::build_broken(id, &build, function, None).map_err(|source| StudyError::Patch {
         pair: id.to_owned(),
@@ -160,6 +207,7 @@ fn finish(
     old: BuiltVersion,
     new: BuiltVersion,
     built: Built,
+    except_named: Vec<String>,
     workloads: Vec<String>,
     transformer_lines: u32,
 ) -> Result<PreparedPair<'_>, StudyError> {
@@ -189,6 +237,7 @@ fn finish(
         statistics: built.statistics,
         functions,
         table,
+        except_named,
         workloads,
         transformer_lines,
     })
@@ -248,7 +297,9 @@ impl PreparedPair<'_> {
             functions: self.table.clone(),
             manual: self.manual(),
             annotation_lines: Some(self.subject.manual_lines),
+            except_named: Some(self.except_named.clone()),
             transformer_lines: self.transformer_lines,
+            image_sha256: hexadecimal(&Sha256::digest(&self.patch.image)),
         }
     }
 
@@ -265,84 +316,109 @@ impl PreparedPair<'_> {
         patch: &Patch,
         processor: usize,
     ) -> Result<SessionSpec, StudyError> {
-        let run = &self.subject.run;
-        let values = Placeholders {
-            run: RUN_FOLDER,
-            program: PROGRAM_LINK,
-        };
-        let mut environment = vec![
-            (
-                "PATH".to_owned(),
-                "/usr/bin:/bin:/usr/sbin:/sbin".to_owned(),
-            ),
-            ("LANG".to_owned(), "C".to_owned()),
-            ("TZ".to_owned(), "UTC".to_owned()),
-            ("HOME".to_owned(), "/home/kairos".to_owned()),
-        ];
-        environment.retain(|(name, _)| !run.environment.contains_key(name));
-        for (name, value) in &run.environment {
-            environment.push((name.clone(), run.expand(value, values)));
-        }
+        let workload = self.subject.workload(&key.workload);
+        let setting = setting(self.subject, &workload)?;
         Ok(SessionSpec {
-            processor,
-            identity: match run.identity {
-                manifest::Identity::User => Identity::User,
-                manifest::Identity::Root => Identity::Root,
-            },
-            old: version_spec(&self.old),
-            new: version_spec(&self.new),
-            command: run
-                .command
-                .iter()
-                .map(|argument| run.expand(argument, values))
-                .collect(),
-            environment,
-            ports: run
-                .ports
-                .iter()
-                .map(|port| (port.name.clone(), port.number))
-                .collect(),
-            ready: match &run.ready {
-                manifest::Ready::Listening(name) => Ready::Listening(run.port(name).unwrap_or(0)),
-                manifest::Ready::Output(pattern) => Ready::Output(pattern.clone()),
-            },
-            stop: run.stop.as_str().to_owned(),
-            entries: entries(self.subject, values)?,
-            roles: self
-                .subject
-                .roles
-                .iter()
-                .filter(|role| !role.threads)
-                .map(|role| RoleRule {
-                    name: role.name.clone(),
-                    first: role.first,
-                    parent: role.parent.clone(),
-                    forked_in: role.forked_in.clone(),
-                })
-                .collect(),
-            volatile: self
-                .subject
-                .volatile
-                .iter()
-                .map(|rule| (rule.pattern.clone(), rule.replace.clone()))
-                .collect(),
-            logs: self.subject.logs.clone(),
-            state_files: self.subject.state.files.clone(),
             scope: key.scope,
             startup,
-            workload: self.subject.workload(&key.workload),
-            probe: self
-                .subject
-                .workloads
-                .probe
-                .as_ref()
-                .map(|probe| self.subject.workload(probe)),
+            workload,
             functions: self.functions.clone(),
             patch: Some(patch.clone()),
             image: patch.image.clone(),
-            limits: Limits::BASELINE,
+            ..unpatched(self.subject, setting, &self.old, &self.new, processor)?
         })
     }
+}
+
+/// What a worker needs to run two versions without a patch, but for the session.
+///
+/// # Errors
+/// When a file of the run folder or the probe session cannot be read.
+pub fn unpatched(
+    subject: &Subject,
+    setting: manifest::Setting<'_>,
+    old: &BuiltVersion,
+    new: &BuiltVersion,
+    processor: usize,
+) -> Result<SessionSpec, StudyError> {
+    let run = setting.run;
+    let values = Placeholders {
+        run: RUN_FOLDER,
+        program: PROGRAM_LINK,
+    };
+    let mut environment = vec![
+        (
+            "PATH".to_owned(),
+            "/usr/bin:/bin:/usr/sbin:/sbin".to_owned(),
+        ),
+        ("LANG".to_owned(), "C".to_owned()),
+        ("TZ".to_owned(), "UTC".to_owned()),
+        ("HOME".to_owned(), "/home/kairos".to_owned()),
+    ];
+    environment.retain(|(name, _)| !run.environment.contains_key(name));
+    for (name, value) in &run.environment {
+        environment.push((name.clone(), run.expand(value, values)));
+    }
+    Ok(SessionSpec {
+        processor,
+        identity: match run.identity {
+            manifest::Identity::User => Identity::User,
+            manifest::Identity::Root => Identity::Root,
+        },
+        users: run
+            .users
+            .iter()
+            .map(|user| SandboxUser {
+                name: user.name.clone(),
+                password: user.password.clone(),
+                home: run.expand(&user.home, values),
+            })
+            .collect(),
+        old: version_spec(old),
+        new: version_spec(new),
+        command: run
+            .command
+            .iter()
+            .map(|argument| run.expand(argument, values))
+            .collect(),
+        environment,
+        ports: run.named_ports(),
+        ready: match &run.ready {
+            manifest::Ready::Listening(name) => Ready::Listening(run.port(name).unwrap_or(0)),
+            manifest::Ready::Output(pattern) => Ready::Output(pattern.clone()),
+        },
+        stop: run.stop.as_str().to_owned(),
+        entries: entries(subject, run, values)?,
+        roles: setting
+            .roles
+            .iter()
+            .filter(|role| !role.threads)
+            .map(|role| RoleRule {
+                name: role.name.clone(),
+                first: role.first,
+                parent: role.parent.clone(),
+                forked_in: role.forked_in.clone(),
+            })
+            .collect(),
+        volatile: subject
+            .volatile
+            .iter()
+            .map(|rule| (rule.pattern.clone(), rule.replace.clone()))
+            .collect(),
+        logs: subject.logs.clone(),
+        state_files: subject.state.files.clone(),
+        scope: Scope::Process,
+        startup: false,
+        workload: PathBuf::new(),
+        probe: setting
+            .probe
+            .map(|probe| probe_script(subject, probe))
+            .transpose()?,
+        functions: Vec::new(),
+        patch: None,
+        image: Vec::new(),
+        limits: Limits::BASELINE,
+    })
 }
 
 fn version_spec(built: &BuiltVersion) -> VersionSpec {
@@ -353,8 +429,50 @@ fn version_spec(built: &BuiltVersion) -> VersionSpec {
     }
 }
 
-fn entries(subject: &Subject, values: Placeholders<'_>) -> Result<Vec<Entry>, StudyError> {
-    let run = &subject.run;
+/// How the server of this workload runs: as the script's profile says.
+///
+/// # Errors
+/// When the script cannot be read, or the subject has no such profile.
+pub fn setting<'a>(
+    subject: &'a Subject,
+    workload: &Path,
+) -> Result<manifest::Setting<'a>, StudyError> {
+    let profile = Script::read(workload, &subject.run.named_ports())?.profile;
+    let name = profile.as_ref().map(|(name, _)| name.as_str());
+    subject.setting(name).ok_or_else(|| {
+        let (name, line) = profile.unwrap_or_default();
+        let known: Vec<&str> = subject.profiles.iter().map(|p| p.name.as_str()).collect();
+        let known = if known.is_empty() {
+            "its manifest has no [[profile]]".to_owned()
+        } else {
+            format!("it has {}", known.join(", "))
+        };
+        StudyError::Script(ScriptError::Line {
+            path: workload.display().to_string(),
+            line,
+            message: format!("{} has no profile `{name}`; {known}", subject.name),
+        })
+    })
+}
+
+/// The script of a probe session, which is played on the server of a workload.
+fn probe_script(subject: &Subject, name: &str) -> Result<PathBuf, StudyError> {
+    let path = subject.workload(name);
+    match Script::read(&path, &subject.run.named_ports())?.profile {
+        None => Ok(path),
+        Some((_, line)) => Err(StudyError::Script(ScriptError::Line {
+            path: path.display().to_string(),
+            line,
+            message: "a probe session is played on the server of each workload and names no profile; remove this line".to_owned(),
+        })),
+    }
+}
+
+fn entries(
+    subject: &Subject,
+    run: &manifest::Run,
+    values: Placeholders<'_>,
+) -> Result<Vec<Entry>, StudyError> {
     let folders = run.folders.iter().map(|folder| Entry {
         path: folder.path.display().to_string(),
         mode: folder.mode.unwrap_or(0o755),

@@ -23,9 +23,10 @@ pub struct Running {
 }
 
 /// How far a resumed thread runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Until {
     /// The next event.
+    #[default]
     Event,
     /// The next event, or entry or exit of a system call.
     SystemCall,

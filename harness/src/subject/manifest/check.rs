@@ -6,6 +6,7 @@ use std::path::{Component, Path, PathBuf};
 use regex::Regex;
 use toml::Spanned;
 
+use super::check_profile::profiles;
 use super::check_run::{ports, run};
 use super::raw;
 use super::{
@@ -33,18 +34,27 @@ pub(super) fn subject(raw: raw::Manifest, place: &Text<'_>) -> Checked<Subject> 
     }
     let ports = ports(&raw.run, place)?;
     let roles = roles(raw.role, place)?;
+    let run = run(raw.run, ports, &folder, place)?;
+    let profiles = profiles(raw.profile, &run, &roles, &folder, place)?;
+    let all_roles: Vec<&Role> = profiles
+        .iter()
+        .flat_map(|profile| &profile.roles)
+        .chain(&roles)
+        .collect();
     Ok(Subject {
         about: raw.about,
         versions: versions(raw.version, &folder, place)?,
         build: build(raw.build, place)?,
-        run: run(raw.run, ports, &folder, place)?,
+        run,
         manual_lines: raw.manual.iter().map(|point| lines_of(point, place)).sum(),
         manual: raw
             .manual
             .into_iter()
-            .map(|point| manual(point.into_inner(), &roles, place))
+            .map(|point| manual(point.into_inner(), &all_roles, place))
             .collect::<Checked<_>>()?,
+        profiles,
         roles,
+        except_named: function_names(raw.except_named, place)?,
         volatile: raw
             .volatile
             .into_iter()
@@ -82,7 +92,7 @@ fn name(name: &raw::Text, folder: &Path, place: &Text<'_>) -> Checked<()> {
     }
 }
 
-fn is_word(character: char) -> bool {
+pub(super) fn is_word(character: char) -> bool {
     character.is_ascii_alphanumeric() || character == '_'
 }
 
@@ -218,7 +228,7 @@ fn build(raw: raw::Build, place: &Text<'_>) -> Checked<Build> {
     })
 }
 
-fn roles(raw: Vec<Spanned<raw::Role>>, place: &Text<'_>) -> Checked<Vec<Role>> {
+pub(super) fn roles(raw: Vec<Spanned<raw::Role>>, place: &Text<'_>) -> Checked<Vec<Role>> {
     let names: BTreeSet<String> = raw
         .iter()
         .map(|role| role.get_ref().name.get_ref().clone())
@@ -275,7 +285,7 @@ fn roles(raw: Vec<Spanned<raw::Role>>, place: &Text<'_>) -> Checked<Vec<Role>> {
         .collect()
 }
 
-fn manual(point: raw::Manual, roles: &[Role], place: &Text<'_>) -> Checked<ManualPoint> {
+fn manual(point: raw::Manual, roles: &[&Role], place: &Text<'_>) -> Checked<ManualPoint> {
     if !roles.iter().any(|role| role.name == *point.role.get_ref()) {
         return Err(place.error(
             point.role.span(),
@@ -305,6 +315,23 @@ fn lines_of(point: &Spanned<raw::Manual>, place: &Text<'_>) -> u32 {
     let text = place.text.get(span).unwrap_or_default();
     let is_content = |line: &&str| !line.trim().is_empty() && !line.trim().starts_with('#');
     u32::try_from(text.lines().filter(is_content).count()).unwrap_or(u32::MAX)
+}
+
+/// Names of functions, each an identifier of C.
+pub(in crate::subject) fn function_names(
+    names: Vec<raw::Text>,
+    place: &Text<'_>,
+) -> Checked<Vec<String>> {
+    let is_identifier =
+        |name: &str| name.chars().all(is_word) && name.starts_with(|c: char| !c.is_ascii_digit());
+    if let Some(wrong) = names.iter().find(|name| !is_identifier(name.get_ref())) {
+        return Err(place.error(
+            wrong.span(),
+            format!("'{}' cannot name a function", wrong.get_ref()),
+            "write the name alone, such as \"main\", without file, arguments or parentheses",
+        ));
+    }
+    Ok(names.into_iter().map(Spanned::into_inner).collect())
 }
 
 fn volatile(rule: raw::Volatile, place: &Text<'_>) -> Checked<Volatile> {

@@ -322,6 +322,85 @@ fn a_bad_mode_is_refused() {
 }
 
 /// A pair's manifest, read in a folder of this name.
+const PROFILES: &str = r#"
+[[run.user]]
+name = "alice"
+password = "$6$salt$hash"
+
+[[profile]]
+name = "alone"
+about = "without its listener"
+command = ["{program}", "-1"]
+environment = { MORE = "{run}" }
+probe = "basic"
+[[profile.file]]
+path = "tiny.conf"
+text = "port = 1\n"
+[[profile.user]]
+name = "bob"
+password = "*"
+home = "{run}/bob"
+[[profile.role]]
+name = "only"
+first = true
+
+[[profile]]
+name = "as_usual"
+about = "nothing else"
+"#;
+
+fn with_profiles(old: &str, new: &str) -> String {
+    let profiles = PROFILES.replacen(old, new, 1);
+    assert!(old.is_empty() || profiles != PROFILES, "{old}");
+    GOOD.replacen("[workloads]", &format!("{profiles}\n[workloads]"), 1)
+}
+
+#[test]
+fn a_profile_says_only_what_is_different() {
+    let subject = parse(&with_profiles("", "")).unwrap();
+    let Setting { run, roles, probe } = subject.setting(Some("alone")).unwrap();
+    assert_eq!(probe, Some("basic"));
+    assert_eq!(run.command, ["{program}", "-1"]);
+    assert_eq!(run.ports, subject.run.ports);
+    assert_eq!(run.environment["MORE"], "{run}");
+    let conf: Vec<_> = run
+        .files
+        .iter()
+        .filter(|f| f.path.ends_with("tiny.conf"))
+        .collect();
+    assert_eq!(conf.len(), 1);
+    let names: Vec<_> = run.users.iter().map(|user| user.name.as_str()).collect();
+    assert_eq!(names, ["alice", "bob"]);
+    assert_eq!(run.users[0].home, "{run}");
+    assert_eq!(roles.len(), 1);
+    assert_eq!(subject.setting(Some("as_usual")), subject.setting(None));
+    assert!(subject.setting(Some("no_such")).is_none());
+}
+
+#[test]
+fn wrong_profiles_and_users_are_refused() {
+    for (old, new, expected) in [
+        (
+            "\"as_usual\"",
+            "\"alone\"",
+            "two profiles are named 'alone'",
+        ),
+        ("\"as_usual\"", "\"as usual\"", "cannot name a profile"),
+        ("\"-1\"", "\"{nothing}\"", "unknown placeholder {nothing}"),
+        ("[\"{program}\", \"-1\"]", "[]", "the command is empty"),
+        ("first = true", "parent = \"nobody\"", "0 roles are marked"),
+        ("\"basic\"", "\"none\"", "workload 'none' has no script"),
+        ("\"bob\"", "\"root\"", "every sandbox has a user 'root'"),
+        ("\"bob\"", "\"b:b\"", "cannot name a user"),
+        ("\"*\"", "\"a:b\"", "/etc/passwd"),
+        ("about = \"nothing else\"", "", "missing field `about`"),
+    ] {
+        let error = parse(&with_profiles(old, new)).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+        assert!(error.contains("subject.toml:"), "{error}");
+    }
+}
+
 fn pair(folder_name: &str, text: &str) -> Result<Pair, String> {
     let folder = folder();
     let tiny = folder.path().join("tiny");
@@ -386,4 +465,37 @@ fn a_pair_of_unknown_versions_or_with_missing_files_is_refused() {
       |              ^
       = write DIR/tiny/workloads/other.session, or correct the name
     "#);
+}
+
+#[test]
+fn exceptions_are_names_of_functions() {
+    insta::assert_snapshot!(
+        refusal("about = \"a server\"", "about = \"a server\"\nexcept_named = [\"main\", \"run()\"]"),
+        @r#"
+    tiny/subject.toml:3:25: 'run()' cannot name a function
+      |
+    3 | except_named = ["main", "run()"]
+      |                         ^
+      = write the name alone, such as "main", without file, arguments or parentheses
+    "#
+    );
+    assert_eq!(parse(GOOD).unwrap().except_named, [""; 0]);
+}
+
+#[test]
+fn a_pair_takes_the_subjects_exceptions_unless_it_names_its_own() {
+    let named = |line: &str| {
+        pair(
+            "tiny-v1-q2",
+            &format!("subject = \"tiny\"\nold = \"v1\"\nnew = \"q2\"\n{line}"),
+        )
+        .map(|pair| pair.except_named)
+    };
+    assert_eq!(named("").unwrap(), [""; 0]);
+    assert_eq!(named("except_named = [\"main\"]").unwrap(), ["main"]);
+    assert!(
+        named("except_named = [\"2nd\"]")
+            .unwrap_err()
+            .contains("pair.toml:4:17")
+    );
 }
