@@ -331,7 +331,7 @@ mod tests {
 \caption{Points \& \texttt{some\_\allowbreak{}verdicts}, 100\,\%.}\label{tab:kairos-study}
 \begin{tabular}{@{}lrr@{}}
 \toprule
-\shortstack[l]{column\_\\0\\allows} & \shortstack[r]{column\_\\1\\allows} & \shortstack[r]{column\_\\2\\allows} \\
+\shortstack[l]{column\_0\\allows} & \shortstack[r]{column\_1\\allows} & \shortstack[r]{column\_2\\allows} \\
 \midrule
 pair\_0 & 0 & 92.2\,\% \\
 \addlinespace
