@@ -39,8 +39,9 @@ pub fn units(points: f64) -> f64 {
 pub fn text_width(text: &str, points: f64) -> f64 {
     let of_em = |letter: char| match letter {
         'i' | 'l' | 'j' | 't' | 'f' | 'r' | '-' | ' ' => 0.33,
-        'm' | 'w' => 0.80,
-        _ => 0.55,
+        'm' | 'w' => 0.85,
+        'A'..='Z' => 0.68,
+        _ => 0.57,
     };
     text.chars().map(of_em).sum::<f64>() * units(points)
 }
