@@ -16,7 +16,7 @@ pub struct Latex;
 const COLUMN_MM: f64 = 85.0;
 const PAGE_MM: f64 = 178.0;
 /// Width of a character of `\scriptsize`, 7 pt, and the space between columns.
-const LETTER_MM: f64 = 1.36;
+const LETTER_MM: f64 = 1.33;
 const GAP_MM: f64 = 1.5;
 /// Text that is wider than this wraps.
 const WIDEST_TEXT_MM: f64 = 45.0;
@@ -107,24 +107,37 @@ fn header_lines(name: &str, cells: usize) -> Vec<String> {
     lines
 }
 
-/// Columns of each float: the keys, and as many others as fit the page.
+/// Columns of each float: the keys, and others up to the page's width. None is much
+/// narrower than the others.
 fn panels(columns: &[Layout], keys: usize) -> Vec<Vec<usize>> {
     let width = |index: usize| columns[index].width_mm + GAP_MM;
+    let fewest = filled(columns, keys, PAGE_MM);
     let of_keys: f64 = (0..keys).map(width).sum();
-    let mut panels: Vec<Vec<usize>> = Vec::new();
-    let mut used = f64::INFINITY;
+    let others: f64 = (keys..columns.len()).map(width).sum();
+    let widest = (keys..columns.len()).map(width).fold(0.0, f64::max);
+    let even = of_keys + others / number(fewest.len()) + widest;
+    let evenly = filled(columns, keys, even.min(PAGE_MM));
+    if evenly.len() == fewest.len() {
+        evenly
+    } else {
+        fewest
+    }
+}
+
+/// Panels filled one after the other up to `limit`.
+fn filled(columns: &[Layout], keys: usize, limit: f64) -> Vec<Vec<usize>> {
+    let width = |index: usize| columns[index].width_mm + GAP_MM;
+    let mut panels: Vec<Vec<usize>> = vec![(0..keys).collect()];
+    let mut used: f64 = (0..keys).map(width).sum();
     for index in keys..columns.len() {
-        if used + width(index) > PAGE_MM {
+        if used + width(index) > limit && panels.last().is_some_and(|panel| panel.len() > keys) {
             panels.push((0..keys).collect());
-            used = of_keys;
+            used = (0..keys).map(width).sum();
         }
         used += width(index);
         if let Some(panel) = panels.last_mut() {
             panel.push(index);
         }
-    }
-    if panels.is_empty() {
-        panels.push((0..keys).collect());
     }
     panels
 }
