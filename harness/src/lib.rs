@@ -11,6 +11,7 @@
 pub mod analysis;
 pub mod binary;
 pub mod engine;
+pub mod explain;
 pub mod patch;
 pub mod policy;
 pub mod recording;

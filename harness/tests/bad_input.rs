@@ -50,7 +50,7 @@ fn a_manifest_that_is_missing_malformed_or_has_an_unknown_key() {
     expect(
         &study(&project, ""),
         2,
-        &["pair.toml:1:11", "there is no subject 'tiny'"],
+        &["pair.toml:1:11", "subjects/tiny/subject.toml is missing"],
     );
 }
 

@@ -279,6 +279,7 @@ fn observation(verdict: Option<Verdict>) -> Observation {
         new_entries: BTreeMap::from([("parse".to_owned(), 2)]),
         old_frame_exchanges: BTreeSet::new(),
         wall_us: 4200,
+        output: BTreeMap::new(),
     }
 }
 

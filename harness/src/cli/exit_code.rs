@@ -3,6 +3,7 @@
 use std::process::{ExitCode as ProcessExit, Termination};
 
 use kairos::analysis::AnalysisError;
+use kairos::explain::select::SelectError;
 use kairos::recording::RecordError;
 use kairos::report::ReportError;
 use kairos::study::StudyError;
@@ -25,8 +26,8 @@ pub enum ExitCode {
     /// 4: the machine refuses what Kairos needs; `kairos doctor` says what.
     Machine = 4,
     /// 5: it was done, and found failures: an update test that a study's own
-    /// controls forbid, verdicts other than those asked for, or a recorded session
-    /// that does not pass on an unpatched version.
+    /// controls forbid, verdicts other than those asked for, runs that differ, or
+    /// a recorded session that does not pass on an unpatched version.
     Findings = 5,
     /// 130: interrupted from the terminal; results so far are kept.
     Interrupted = 130,
@@ -42,7 +43,19 @@ impl ExitCode {
                 let study = || cause.downcast_ref().map(Self::of_study);
                 let report = || cause.downcast_ref().map(Self::of_report);
                 let record = || cause.downcast_ref().map(Self::of_record);
-                subject.or_else(study).or_else(report).or_else(record)
+                let select = || cause.downcast_ref().map(|_: &SelectError| Self::Usage);
+                let store = || cause.downcast_ref().map(Self::of_store);
+                let analysis = || match cause.downcast_ref() {
+                    Some(AnalysisError::Store(error)) => Some(Self::of_store(error)),
+                    _ => None,
+                };
+                subject
+                    .or_else(study)
+                    .or_else(report)
+                    .or_else(record)
+                    .or_else(select)
+                    .or_else(store)
+                    .or_else(analysis)
             })
             .unwrap_or(Self::Fault)
     }

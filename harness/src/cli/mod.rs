@@ -1,9 +1,13 @@
 //! The command line: one file per subcommand. Each parses its arguments, calls
 //! the library, prints, and says how it ended.
 
+mod attempt;
 mod cc;
+mod debugger;
+mod diff;
 mod doctor;
 pub mod exit_code;
+mod explain;
 mod merge;
 mod patch;
 mod plan;
@@ -13,14 +17,19 @@ mod report;
 mod selection;
 mod study;
 mod subjects;
+mod trace;
 mod worker;
 
 use std::ffi::OsString;
+use std::io::Write as _;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
+use anyhow::bail;
 use clap::{Args, Parser, Subcommand};
+use kairos::explain::select::SelectError;
 use kairos::sandbox::{guard, interrupt};
+use kairos::study::prepare::PreparedPair;
 use kairos::subject::doctor::probe;
 use kairos::subject::{Catalogue, catalogue, wrapper};
 
@@ -72,6 +81,14 @@ enum Command {
     Patch(patch::PatchArgs),
     /// Record a real client's session as a workload
     Record(record::Arguments),
+    /// Run one update test and tell everything about it
+    Try(attempt::Arguments),
+    /// Why a test failed or a point was refused, from a run's records
+    Explain(explain::Arguments),
+    /// What the old version does in a session: processes, exchanges, update points
+    Trace(trace::Arguments),
+    /// What differs between two runs
+    Diff(diff::Arguments),
     /// Make a run's tables and plots again from its records
     Report(report::ReportArgs),
     /// Check whether this machine can run studies, and how to mend it if not
@@ -81,7 +98,10 @@ enum Command {
 impl Command {
     /// Whether it may run recipes and compilers, which must not outlive it.
     const fn builds(&self) -> bool {
-        !matches!(self, Self::Merge(_) | Self::Report(_) | Self::Doctor(_))
+        !matches!(
+            self,
+            Self::Merge(_) | Self::Report(_) | Self::Doctor(_) | Self::Explain(_) | Self::Diff(_)
+        )
     }
 }
 
@@ -130,7 +150,48 @@ fn run_command(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Merge(arguments) => merge::run(&arguments),
         Command::Patch(arguments) => patch::run(&arguments, &cli.project),
         Command::Record(arguments) => record::run(&arguments, &cli.project),
+        Command::Try(arguments) => attempt::run(&arguments, &cli.project),
+        Command::Explain(arguments) => explain::run(&arguments),
+        Command::Trace(arguments) => trace::run(&arguments, &cli.project),
+        Command::Diff(arguments) => diff::run(&arguments),
         Command::Report(arguments) => report::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
+    }
+}
+
+/// Prints to standard output; a reader that has seen enough is no error.
+fn print(text: &str) -> std::io::Result<()> {
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        other => other,
+    }
+}
+
+/// Characters of a line of the terminal.
+fn width() -> u16 {
+    comfy_table::Table::new()
+        .width()
+        .unwrap_or(kairos::explain::WIDTH)
+}
+
+/// The workload of that name; a pair that has one only needs no name.
+fn workload(pair: &PreparedPair<'_>, name: Option<&str>) -> anyhow::Result<String> {
+    let known = &pair.workloads;
+    match (name, known.as_slice()) {
+        (None, [only]) => Ok(only.clone()),
+        (Some(name), _) if known.iter().any(|known| known == name) => Ok(name.to_owned()),
+        (Some(name), _) => bail!(SelectError::None {
+            query: name.to_owned(),
+            advice: format!(
+                "the pair {} has the workloads {}",
+                pair.id,
+                known.join(", ")
+            ),
+        }),
+        (None, _) => bail!(SelectError::Missing(format!(
+            "name a workload of the pair {}: {}",
+            pair.id,
+            known.join(", ")
+        ))),
     }
 }

@@ -15,7 +15,7 @@ use kairos::recording::{
 };
 use kairos::study::StudyError;
 use kairos::study::prepare::unpatched;
-use kairos::study::sessions::processors;
+use kairos::study::sessions::first_processor;
 use kairos::subject::manifest::Setting;
 use kairos::subject::{BuildOptions, BuiltVersion, Catalogue, Subject, build};
 use kairos::verdict::Observation;
@@ -213,7 +213,7 @@ impl<'a> Plan<'a> {
     }
 
     fn spec(&self, version: &BuiltVersion) -> Result<SessionSpec, StudyError> {
-        let processor = processors(1).first().copied().unwrap_or(0);
+        let processor = first_processor();
         let mut spec = unpatched(self.subject, self.setting, version, version, processor)?;
         spec.workload.clone_from(&self.out);
         Ok(spec)

@@ -3,7 +3,8 @@
 
 use super::names::{FunctionNames, RoleNames};
 use super::spec::SessionSpec;
-use crate::trace::RoleInstance;
+use crate::policy::lookup_address;
+use crate::trace::{Frame, RoleInstance};
 use crate::tracee::activity::Activities;
 use crate::tracee::libraries::Libraries;
 use crate::tracee::maps::mapped_files;
@@ -163,7 +164,15 @@ impl Parts<'_> {
             stack: walk
                 .frames
                 .iter()
-                .map(|frame| name(frame.address))
+                .enumerate()
+                .map(|(depth, frame)| {
+                    // A call that does not return may be the last of its function.
+                    let inside = lookup_address(Frame(frame.address), depth);
+                    match self.names.of_either_version(inside) {
+                        Some(_) => name(inside),
+                        None => name(frame.address),
+                    }
+                })
                 .collect(),
         })
     }

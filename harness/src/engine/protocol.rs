@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::PointRequest;
 use super::baseline::{Baseline, Traced};
+use super::handover::Held;
+use super::kept::Kept;
 use super::spec::Which;
 use crate::trace::Timing;
 use crate::verdict::Observation;
@@ -33,6 +35,20 @@ pub enum Request {
         /// Whether to apply the patch, or to stop and go on.
         apply: bool,
     },
+    /// Run one update test and bring out the files that it leaves.
+    Keep {
+        /// The point.
+        point: PointRequest,
+        /// Whether to apply the patch, or to stop and go on.
+        apply: bool,
+    },
+    /// Run one update test up to the update, and leave the server to a debugger.
+    Hold {
+        /// The point.
+        point: PointRequest,
+        /// Whether to apply the patch, or to stop only.
+        apply: bool,
+    },
 }
 
 /// From the worker.
@@ -49,6 +65,10 @@ pub enum Reply {
     Timed(Box<Timing>),
     /// An update test.
     Observed(Box<Observation>),
+    /// An update test with its files.
+    Kept(Box<Kept>),
+    /// A process is stopped after the update and waits for a debugger.
+    Held(Held),
     /// A fault of ours or of the machine.
     Failed(String),
 }

@@ -15,10 +15,10 @@ use nix::unistd::ftruncate;
 use super::lifecycle::{Started, stop, wait_until_ready};
 use super::names::FunctionNames;
 use super::parts::Tools;
-use super::server::{Frame, Server};
+use super::server::{Frame, Server, log_path};
 use super::spec::{SessionSpec, Which};
 use super::updater::image_length;
-use super::watch::{Idle, Watcher};
+use super::watch::Watcher;
 use crate::binary::Address;
 use crate::sandbox::root::{RUN_FOLDER, Root};
 use crate::sandbox::run_folder::{RunFolder, read_files};
@@ -36,22 +36,22 @@ use crate::workload::{Normaliser, Script};
 use crate::world::{HostError, Limits, Played, play};
 
 /// Process number before the subject's first, so that numbers repeat.
-const LAST_PID: u32 = 99;
+pub(super) const LAST_PID: u32 = 99;
 /// End-state files longer than this are compared by their hash.
 const LONGEST_FILE: usize = 4096;
 
 /// Runs servers, one after the other, inside the sandbox it was made in.
 pub struct Restart {
-    spec: SessionSpec,
-    root: Root,
+    pub(super) spec: SessionSpec,
+    pub(super) root: Root,
     script: Script,
     probe: Option<Script>,
-    normaliser: Normaliser,
+    pub(super) normaliser: Normaliser,
     wanted_files: Vec<regex::Regex>,
-    names: FunctionNames,
+    pub(super) names: FunctionNames,
     pads: Vec<Address>,
-    tools: Tools,
-    reports: SignalFd,
+    pub(super) tools: Tools,
+    pub(super) reports: SignalFd,
     coverage: OwnedFd,
     stamps: File,
 }
@@ -191,63 +191,6 @@ impl Restart {
         Ok(run)
     }
 
-    /// Runs the server untraced and lets `session` talk to it in place of the
-    /// script; then asks it to stop. Returns also how its first process ended, if
-    /// it did so before that.
-    ///
-    /// # Errors
-    /// When the harness or the machine fails, or the server never becomes ready.
-    pub fn drive<T>(
-        &mut self,
-        version: Which,
-        session: &mut dyn FnMut(&mut Server<'_>) -> Result<T, HostError>,
-    ) -> Result<(T, Option<Ending>), HostError> {
-        self.tools.activities.forget();
-        self.root.set_last_pid(LAST_PID)?;
-        let folder = RunFolder::create(&self.spec.entries, &self.spec.program_inside(version))?;
-        let result = self.drive_in_folder(version, session);
-        processes::end_all();
-        drop(folder);
-        result
-    }
-
-    fn drive_in_folder<T>(
-        &mut self,
-        version: Which,
-        session: &mut dyn FnMut(&mut Server<'_>) -> Result<T, HostError>,
-    ) -> Result<(T, Option<Ending>), HostError> {
-        let mode = Mode {
-            version,
-            tracing: Tracing::None,
-            limits: Limits::BASELINE,
-        };
-        let mut watcher = Idle;
-        let (root, tree) = self.start(&mode, &watcher)?;
-        let frame = Frame {
-            normaliser: &self.normaliser,
-            reports: &self.reports,
-            session_exchanges: 0,
-        };
-        let mut server = Server::new(
-            &self.spec,
-            &self.names,
-            &mut self.tools,
-            &mut watcher,
-            &frame,
-            root,
-            tree,
-        );
-        if let Started::Failed(what, _) =
-            wait_until_ready(&mut server, &self.spec.ready, &mode.limits)?
-        {
-            return Err(HostError::NotReady(what));
-        }
-        let told = session(&mut server)?;
-        let ending = server.root_ending().cloned();
-        let _ = stop(&mut server, &self.spec, &mode.limits)?;
-        Ok((told, ending))
-    }
-
     fn run_in_folder(
         &mut self,
         mode: &Mode,
@@ -324,11 +267,12 @@ impl Restart {
                 new_entries: BTreeMap::new(),
                 old_frame_exchanges: std::collections::BTreeSet::new(),
                 wall_us: 0,
+                output: last_output(),
             },
         })
     }
 
-    fn start(
+    pub(super) fn start(
         &mut self,
         mode: &Mode,
         watcher: &dyn Watcher,
@@ -395,6 +339,20 @@ impl Restart {
         stopped.resume(until, 0)?;
         Ok((root, Some(tree)))
     }
+}
+
+/// The end of what the server printed, bounded: thousands of tests may fail.
+fn last_output() -> BTreeMap<String, String> {
+    const MOST_BYTES: usize = 8 << 10;
+    ["stdout", "stderr"]
+        .into_iter()
+        .filter_map(|name| {
+            let bytes = std::fs::read(log_path(name)).ok()?;
+            let end = &bytes[bytes.len().saturating_sub(MOST_BYTES)..];
+            let text = String::from_utf8_lossy(end).into_owned();
+            (!text.is_empty()).then(|| (name.to_owned(), text))
+        })
+        .collect()
 }
 
 /// The kernel gives each program sixteen random bytes, from which the library

@@ -263,7 +263,7 @@ impl<'a> Server<'a> {
 /// How stamps name a thread.
 fn identity(process: ProcessIndex, thread: u32) -> u32 {
     let process = u32::try_from(process).unwrap_or(u32::MAX);
-    process << THREAD_BITS | thread % counter::MAX_THREADS
+    (process << THREAD_BITS) | (thread % counter::MAX_THREADS)
 }
 
 /// The thread that a stamp names.

@@ -4,6 +4,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::PointRequest;
+use super::handover::{Held, hand_over};
 use super::names::RoleNames;
 use super::old_frames::OldFrames;
 use super::parts::Parts;
@@ -54,7 +55,13 @@ pub struct Updater<'a> {
     old_frames: HashMap<ProcessIndex, OldFrames>,
     counts: HashMap<(ProcessIndex, u32), u64>,
     done: bool,
+    /// If set, the server is handed over to a debugger once the update is applied,
+    /// and this is told of it.
+    pub announce: Option<Announce<'a>>,
 }
+
+/// Is told which process waits for a debugger.
+pub type Announce<'a> = &'a mut (dyn FnMut(Held) + 'a);
 
 impl<'a> Updater<'a> {
     /// Seeks `point`; `tries` counts from 1.
@@ -74,6 +81,7 @@ impl<'a> Updater<'a> {
             old_frames: HashMap::new(),
             counts: HashMap::new(),
             done: false,
+            announce: None,
         }
     }
 
@@ -267,6 +275,10 @@ impl Watcher for Updater<'_> {
             let walk = parts.walk(process, stopped, Some(function))?;
             if self.recognises(&walk) {
                 signal = self.update(parts, process, stopped, function, &walk)?;
+                if let (Update::Applied { .. }, Some(tell)) = (&self.update, self.announce.take()) {
+                    self.old_frames.clear();
+                    tell(hand_over(parts, process, stopped, function)?);
+                }
             } else if self.search == Search::Stack {
                 next = 1;
             } else {

@@ -3,6 +3,7 @@
 
 pub mod export;
 pub mod latex;
+pub mod logs;
 pub mod pairs_table;
 pub mod plot;
 pub mod tables;
@@ -83,7 +84,7 @@ where
 }
 
 /// Writes every file of the report: `*.csv`, `tables/*.md|tex|csv`,
-/// `plots/*.svg|png`.
+/// `plots/*.svg|png`, `logs/`.
 ///
 /// # Errors
 /// A file cannot be formatted or written.
@@ -108,7 +109,7 @@ pub fn write(run: &Run, analysis: &Analysis, options: ReportOptions) -> Result<(
         )?;
         write_file(&folder.join(format!("{}.png", plot.name)), &plot.png)?;
     }
-    Ok(())
+    logs::write(run, &analysis.rows)
 }
 
 fn export(table: &Table, exporter: &dyn Exporter, path: &Path) -> Result<(), ReportError> {

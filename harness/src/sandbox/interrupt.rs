@@ -54,12 +54,22 @@ pub fn outlive_file_limit() -> Result<(), SandboxError> {
 /// # Errors
 /// When the handlers cannot be installed.
 pub fn note_in(flag: &'static AtomicBool) -> Result<(), SandboxError> {
+    // The second one finds the default: the end.
+    handle(flag, SaFlags::SA_RESTART | SaFlags::SA_RESETHAND)
+}
+
+/// Sets `flag` at every interrupt and goes on, for as long as another program has
+/// the terminal.
+///
+/// # Errors
+/// When the handlers cannot be installed.
+pub fn ignore_in(flag: &'static AtomicBool) -> Result<(), SandboxError> {
+    handle(flag, SaFlags::SA_RESTART)
+}
+
+fn handle(flag: &'static AtomicBool, flags: SaFlags) -> Result<(), SandboxError> {
     FLAG.store(std::ptr::from_ref(flag).cast_mut(), Ordering::SeqCst);
-    let action = SigAction::new(
-        SigHandler::Handler(note),
-        SaFlags::SA_RESTART | SaFlags::SA_RESETHAND,
-        SigSet::empty(),
-    );
+    let action = SigAction::new(SigHandler::Handler(note), flags, SigSet::empty());
     for signal in [Signal::SIGINT, Signal::SIGTERM] {
         // SAFETY: the handler only stores to an atomic.
         unsafe { sigaction(signal, &action) }.map_err(SandboxError::refused("sigaction"))?;

@@ -26,10 +26,11 @@ pub fn shared(total: Duration, jobs: usize) -> Duration {
     total / u32::try_from(processors.len().max(1)).unwrap_or(u32::MAX)
 }
 
-/// A duration as people say it: two units at most, no false precision.
+/// A duration as people say it: a second at least, two units at most, no false
+/// precision.
 #[must_use]
 pub fn spoken(duration: Duration) -> String {
-    let seconds = duration.as_secs_f64().round();
+    let seconds = duration.as_secs_f64().round().max(1.0);
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -38,8 +39,7 @@ pub fn spoken(duration: Duration) -> String {
     let seconds = seconds as u64;
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3600, seconds / 60);
     match seconds {
-        0 => "less than a second".to_owned(),
-        1..=99 => format!("{seconds} s"),
+        0..=99 => format!("{seconds} s"),
         100..=5_999 => format!("{minutes} min {} s", seconds % 60),
         6_000..=172_799 => format!("{hours} h {} min", minutes % 60),
         _ => format!("{days} d {} h", hours % 24),
@@ -53,7 +53,7 @@ mod tests {
     #[test]
     fn durations_are_spoken_in_two_units() {
         let spoken = |seconds| spoken(Duration::from_secs(seconds));
-        assert_eq!(spoken(0), "less than a second");
+        assert_eq!(spoken(0), "1 s");
         assert_eq!(spoken(44), "44 s");
         assert_eq!(spoken(754), "12 min 34 s");
         assert_eq!(spoken(3_600 * 7 + 60 * 5), "7 h 5 min");

@@ -7,7 +7,6 @@ pub mod estimate;
 pub mod facts;
 pub mod hashes;
 pub mod merge;
-pub mod one;
 pub mod options;
 pub mod plan;
 pub mod prepare;
@@ -19,6 +18,7 @@ pub mod sample;
 pub mod session;
 pub mod sessions;
 pub mod shard;
+pub mod single;
 pub mod store;
 
 use crate::binary::BinaryError;

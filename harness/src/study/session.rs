@@ -69,16 +69,21 @@ impl SessionFacts {
         }
     }
 
-    /// Judges an observation of the session.
+    /// What observations of the session are compared with.
     #[must_use]
-    pub fn judge(&self, record: &SessionRecord, point: &PointId, seen: &Observation) -> Judgement {
-        let expected = Expected {
+    pub fn expected<'a>(&'a self, record: &'a SessionRecord) -> Expected<'a> {
+        Expected {
             old: &record.old,
             new: &record.new,
             after_update: &self.after_update,
             writers: &self.writers,
-        };
-        judge(&expected, point, seen)
+        }
+    }
+
+    /// Judges an observation of the session.
+    #[must_use]
+    pub fn judge(&self, record: &SessionRecord, point: &PointId, seen: &Observation) -> Judgement {
+        judge(&self.expected(record), point, seen)
     }
 }
 
@@ -314,6 +319,7 @@ fn baseline(
     let alone = run(false)?;
     pauses = pauses.longest(alone.longest);
     place.agree("a run without ptrace", &first, &alone.observation)?;
+    first.output.clear();
     Ok((first, pauses))
 }
 

@@ -235,6 +235,12 @@ pub const fn wants_controls(extent: Extent) -> bool {
     extent.control_arm + extent.apply_nothing + extent.sensitivity > 0
 }
 
+/// The first processor that this process may use.
+#[must_use]
+pub fn first_processor() -> usize {
+    processors(1).first().copied().unwrap_or(0)
+}
+
 /// Processors that this process may use, one for each job.
 #[must_use]
 pub fn processors(jobs: usize) -> Vec<usize> {

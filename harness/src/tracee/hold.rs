@@ -33,6 +33,19 @@ impl Held {
     }
 }
 
+impl Held {
+    /// The signal that was about to be delivered to it (0: none).
+    pub(super) fn signal(&self) -> i32 {
+        match self.reported {
+            Some(status) if status >> 16 == 0 => match libc::WSTOPSIG(status) {
+                signal if signal & !0x80 == libc::SIGTRAP => 0,
+                signal => signal,
+            },
+            _ => 0,
+        }
+    }
+}
+
 impl Tree {
     /// Stops every living thread that `wanted` selects, and waits until it has
     /// stopped. What a thread reports meanwhile is kept for [`Tree::poll`].

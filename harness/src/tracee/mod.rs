@@ -9,6 +9,7 @@ pub mod counter;
 pub mod error;
 pub mod hold;
 pub mod inject;
+mod leave;
 pub mod libraries;
 pub mod maps;
 pub mod memory;

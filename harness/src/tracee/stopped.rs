@@ -99,6 +99,16 @@ impl Stopped {
         self.request(libc::PTRACE_LISTEN, 0)
     }
 
+    /// Lets go of the thread for good, delivering `signal` (0: none).
+    ///
+    /// # Errors
+    /// When the thread is gone.
+    pub(super) fn detach(&self, signal: i32) -> Result<(), TraceeError> {
+        let signal = nix::sys::signal::Signal::try_from(signal).ok();
+        ptrace::detach(self.thread, signal)
+            .map_err(TraceeError::from_errno("PTRACE_DETACH", self.thread))
+    }
+
     // nix takes only signals that it has a name for; a subject may use any.
     fn request(self, request: libc::c_uint, signal: i32) -> Result<Running, TraceeError> {
         let none = std::ptr::null_mut::<libc::c_void>();

@@ -4,6 +4,7 @@
 
 pub mod leftovers;
 pub mod rows;
+pub mod runs;
 pub mod table;
 
 use std::collections::BTreeMap;
