@@ -49,9 +49,11 @@ impl ExitCode {
                     Some(AnalysisError::Store(error)) => Some(Self::of_store(error)),
                     _ => None,
                 };
+                let record = || cause.downcast_ref().map(Self::of_record);
                 subject
                     .or_else(study)
                     .or_else(report)
+                    .or_else(record)
                     .or_else(record)
                     .or_else(select)
                     .or_else(store)
