@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::pairs_table::pairs;
+use super::plot::style::policy_label;
 use crate::analysis::delay::Delays;
 use crate::analysis::rows::Outcome;
 use crate::analysis::statistics::{Share, as_float};
@@ -111,10 +112,7 @@ fn groups_table(
     header.extend(["points", "tested"].map(str::to_owned));
     header.extend(outcomes.iter().map(Outcome::to_string));
     header.push("failing".to_owned());
-    for policy in REGISTRY {
-        header.push(format!("{} allows", policy.column()));
-        header.push(format!("{} lets fail", policy.column()));
-    }
+    header.extend(REGISTRY.iter().map(|policy| policy_label(policy.column())));
     let rows = groups
         .iter()
         .map(|group| {
@@ -126,9 +124,11 @@ fn groups_table(
                 Cell::estimate(weight.unwrap_or(0.0))
             }));
             cells.push(share(group.tally.failure_share()));
-            for policy in REGISTRY {
-                cells.extend(policy_cells(group, measures(group, policy.column())));
-            }
+            cells.extend(
+                REGISTRY
+                    .iter()
+                    .map(|policy| policy_cell(group, measures(group, policy.column()))),
+            );
             cells
         })
         .collect();
@@ -137,7 +137,7 @@ fn groups_table(
         failing.is_some_and(|share| share.interval.is_some())
     });
     let mut notes = vec![
-        "Verdicts are counts of points; `failing` is the share of the points. `lets fail` counts failing points that the policy allows.".to_owned(),
+        "Verdicts are counts of points; `failing` is the share of the points. A policy's column holds the share of the points that it allows, and behind the slash how many of these fail. AS: activeness safety.".to_owned(),
     ];
     if sampled {
         notes.push(
@@ -163,30 +163,32 @@ pub fn measures<'g>(group: &'g Group, column: &str) -> Option<&'g PolicyMeasures
         .find(|measures| measures.policy == column)
 }
 
-fn policy_cells(group: &Group, measures: Option<&PolicyMeasures>) -> [Cell; 2] {
+/// The share of the points that a policy allows, and how many of these fail.
+fn policy_cell(group: &Group, measures: Option<&PolicyMeasures>) -> Cell {
     let Some(measures) = measures else {
-        return [Cell::Empty, Cell::Empty];
+        return Cell::Empty;
     };
-    let allowed = fraction(measures.allowed, group.population);
-    let allowed = allowed.map_or(Cell::Empty, |share| Cell::number(percent(share)));
+    let Some(allowed) = fraction(measures.allowed, group.population) else {
+        return Cell::Empty;
+    };
     let untested = measures.tally.weights.count == 0 && measures.allowed > 0;
     let failing = if untested {
-        Cell::Empty
+        "?".to_owned()
     } else {
         let interval = measures
             .tally
             .failure_share()
             .and_then(|share| share.interval);
         let failures = estimate(measures.tally.failures());
-        Cell::number(match interval {
+        match interval {
             None => failures,
             Some((low, high)) => {
                 let points = measures.tally.weights.sum;
                 format!("{failures} [{:.0}, {:.0}]", low * points, high * points)
             }
-        })
+        }
     };
-    [allowed, failing]
+    Cell::number(format!("{} / {failing}", percent(allowed)))
 }
 
 pub(super) fn fraction(part: u64, whole: u64) -> Option<f64> {

@@ -8,24 +8,24 @@ fn the_study_table_for_people() {
     let run = fixture::run(runs.path(), None);
     let analysis = analysis::analyse(&run, fixture::judge).unwrap();
     let text = Markdown.export(&tables::study(&analysis.summary)).unwrap();
-    insta::assert_snapshot!(text, @r#"
-Verdicts per update pair, and what each policy allows and lets fail.
+    insta::assert_snapshot!(text, @"
+    Verdicts per update pair, and what each policy allows and lets fail.
 
-| pair                      | points | tested | crash | wrong | mixed | inert | late | new | flaky | not-applied | failing | activeness allows | activeness lets fail | activeness_edited allows | activeness_edited lets fail | activeness_conservative allows | activeness_conservative lets fail | activeness_except_named allows | activeness_except_named lets fail | manual allows | manual lets fail |
-|---------------------------|-------:|-------:|------:|------:|------:|------:|-----:|----:|------:|------------:|--------:|------------------:|---------------------:|-------------------------:|----------------------------:|-------------------------------:|----------------------------------:|-------------------------------:|----------------------------------:|--------------:|-----------------:|
-| kvd-1-2                   |     17 |     17 |     0 |     1 |     3 |     1 |    1 |  11 |     0 |           0 |    24 % |              76 % |                    1 |                     76 % |                           1 |                           24 % |                                 0 |                          100 % |                                 4 |          29 % |                0 |
-| kvd-2-3                   |     17 |     17 |     0 |     0 |     0 |     0 |    0 |  16 |     1 |           0 |     0 % |             100 % |                    0 |                    100 % |                           0 |                          100 % |                                 0 |                          100 % |                                 0 |          29 % |                0 |
-| kvd-2-3-bare              |     17 |     17 |     8 |     0 |     0 |     0 |    0 |   5 |     0 |           4 |    47 % |             100 % |                    8 |                    100 % |                           8 |                          100 % |                                 8 |                          100 % |                                 8 |          29 % |                0 |
-| kvd-3-4                   |     17 |     17 |     0 |     0 |     0 |     0 |    0 |  17 |     0 |           0 |     0 % |             100 % |                    0 |                    100 % |                           0 |                          100 % |                                 0 |                          100 % |                                 0 |          29 % |                0 |
-| total no-transformer      |     17 |     17 |     0 |     1 |     3 |     1 |    1 |  11 |     0 |           0 |    24 % |              76 % |                    1 |                     76 % |                           1 |                           24 % |                                 0 |                          100 % |                                 4 |          29 % |                0 |
-| total with-transformer    |     17 |     17 |     0 |     0 |     0 |     0 |    0 |  16 |     1 |           0 |     0 % |             100 % |                    0 |                    100 % |                           0 |                          100 % |                                 0 |                          100 % |                                 0 |          29 % |                0 |
-| total lacking-transformer |     17 |     17 |     8 |     0 |     0 |     0 |    0 |   5 |     0 |           4 |    47 % |             100 % |                    8 |                    100 % |                           8 |                          100 % |                                 8 |                          100 % |                                 8 |          29 % |                0 |
-| total                     |     51 |     51 |     8 |     1 |     3 |     1 |    1 |  32 |     1 |           4 |    24 % |            92.2 % |                    9 |                   92.2 % |                           9 |                           75 % |                                 8 |                          100 % |                                12 |          29 % |                0 |
+    | pair                      | points | tested | crash | wrong | mixed | inert | late | new | flaky | not-applied | failing | activeness (AS) |  AS edited | AS conservative | AS except named |   manual |
+    |---------------------------|-------:|-------:|------:|------:|------:|------:|-----:|----:|------:|------------:|--------:|----------------:|-----------:|----------------:|----------------:|---------:|
+    | kvd-1-2                   |     17 |     17 |     0 |     1 |     3 |     1 |    1 |  11 |     0 |           0 |    24 % |        76 % / 1 |   76 % / 1 |        24 % / 0 |       100 % / 4 | 29 % / 0 |
+    | kvd-2-3                   |     17 |     17 |     0 |     0 |     0 |     0 |    0 |  16 |     1 |           0 |     0 % |       100 % / 0 |  100 % / 0 |       100 % / 0 |       100 % / 0 | 29 % / 0 |
+    | kvd-2-3-bare              |     17 |     17 |     8 |     0 |     0 |     0 |    0 |   5 |     0 |           4 |    47 % |       100 % / 8 |  100 % / 8 |       100 % / 8 |       100 % / 8 | 29 % / 0 |
+    | kvd-3-4                   |     17 |     17 |     0 |     0 |     0 |     0 |    0 |  17 |     0 |           0 |     0 % |       100 % / 0 |  100 % / 0 |       100 % / 0 |       100 % / 0 | 29 % / 0 |
+    | total no-transformer      |     17 |     17 |     0 |     1 |     3 |     1 |    1 |  11 |     0 |           0 |    24 % |        76 % / 1 |   76 % / 1 |        24 % / 0 |       100 % / 4 | 29 % / 0 |
+    | total with-transformer    |     17 |     17 |     0 |     0 |     0 |     0 |    0 |  16 |     1 |           0 |     0 % |       100 % / 0 |  100 % / 0 |       100 % / 0 |       100 % / 0 | 29 % / 0 |
+    | total lacking-transformer |     17 |     17 |     8 |     0 |     0 |     0 |    0 |   5 |     0 |           4 |    47 % |       100 % / 8 |  100 % / 8 |       100 % / 8 |       100 % / 8 | 29 % / 0 |
+    | total                     |     51 |     51 |     8 |     1 |     3 |     1 |    1 |  32 |     1 |           4 |    24 % |      92.2 % / 9 | 92.2 % / 9 |        75 % / 8 |      100 % / 12 | 29 % / 0 |
 
-Verdicts are counts of points; `failing` is the share of the points. `lets fail` counts failing points that the policy allows.
+    Verdicts are counts of points; `failing` is the share of the points. A policy's column holds the share of the points that it allows, and behind the slash how many of these fail. AS: activeness safety.
 
-Unreached, in no total: no workload enters the changed code of kvd-3-4.
-"#);
+    Unreached, in no total: no workload enters the changed code of kvd-3-4.
+    ");
     let text = Markdown.export(&tables::failures(&analysis.rows)).unwrap();
     insta::assert_snapshot!(text, @r#"
 Failing and flaky tests by cause, with the first point of each.
@@ -108,26 +108,26 @@ fn the_study_table_of_a_sample_has_intervals() {
     let run = fixture::run(runs.path(), Some(3));
     let analysis = analysis::analyse(&run, fixture::judge).unwrap();
     let text = Markdown.export(&tables::study(&analysis.summary)).unwrap();
-    insta::assert_snapshot!(text, @r#"
-Verdicts per update pair, and what each policy allows and lets fail.
+    insta::assert_snapshot!(text, @"
+    Verdicts per update pair, and what each policy allows and lets fail.
 
-| pair                      | points | tested | crash | wrong | new | not-applied |           failing | activeness allows | activeness lets fail | activeness_edited allows | activeness_edited lets fail | activeness_conservative allows | activeness_conservative lets fail | activeness_except_named allows | activeness_except_named lets fail | manual allows | manual lets fail |
-|---------------------------|-------:|-------:|------:|------:|----:|------------:|------------------:|------------------:|---------------------:|-------------------------:|----------------------------:|-------------------------------:|----------------------------------:|-------------------------------:|----------------------------------:|--------------:|-----------------:|
-| kvd-1-2                   |     17 |      8 |     0 |     4 |  13 |           0 |  24 % [5.1, 63.9] |              76 % |            4 [1, 11] |                     76 % |                   4 [1, 11] |                           24 % |                          0 [0, 4] |                          100 % |                         4 [1, 11] |          29 % |                0 |
-| kvd-2-3                   |     17 |      8 |     0 |     0 |  17 |           0 |   0 % [0.0, 41.3] |             100 % |             0 [0, 7] |                    100 % |                    0 [0, 7] |                          100 % |                          0 [0, 7] |                          100 % |                          0 [0, 7] |          29 % |                0 |
-| kvd-2-3-bare              |     17 |      8 |     8 |     0 |   5 |           4 | 47 % [16.2, 80.4] |             100 % |            8 [3, 14] |                    100 % |                   8 [3, 14] |                          100 % |                         8 [3, 14] |                          100 % |                         8 [3, 14] |          29 % |                0 |
-| kvd-3-4                   |     17 |      8 |     0 |     0 |  17 |           0 |   0 % [0.0, 41.3] |             100 % |             0 [0, 7] |                    100 % |                    0 [0, 7] |                          100 % |                          0 [0, 7] |                          100 % |                          0 [0, 7] |          29 % |                0 |
-| total no-transformer      |     17 |      8 |     0 |     4 |  13 |           0 |  24 % [5.1, 63.9] |              76 % |            4 [1, 11] |                     76 % |                   4 [1, 11] |                           24 % |                          0 [0, 4] |                          100 % |                         4 [1, 11] |          29 % |                0 |
-| total with-transformer    |     17 |      8 |     0 |     0 |  17 |           0 |   0 % [0.0, 41.3] |             100 % |             0 [0, 7] |                    100 % |                    0 [0, 7] |                          100 % |                          0 [0, 7] |                          100 % |                          0 [0, 7] |          29 % |                0 |
-| total lacking-transformer |     17 |      8 |     8 |     0 |   5 |           4 | 47 % [16.2, 80.4] |             100 % |            8 [3, 14] |                    100 % |                   8 [3, 14] |                          100 % |                         8 [3, 14] |                          100 % |                         8 [3, 14] |          29 % |                0 |
-| total                     |     51 |     24 |     8 |     4 |  35 |           4 |  24 % [9.4, 47.7] |            92.2 % |           12 [5, 24] |                   92.2 % |                  12 [5, 24] |                           75 % |                         8 [3, 19] |                          100 % |                        12 [5, 24] |          29 % |                0 |
+    | pair                      | points | tested | crash | wrong | new | not-applied |           failing |     activeness (AS) |           AS edited |   AS conservative |    AS except named |   manual |
+    |---------------------------|-------:|-------:|------:|------:|----:|------------:|------------------:|--------------------:|--------------------:|------------------:|-------------------:|---------:|
+    | kvd-1-2                   |     17 |      8 |     0 |     4 |  13 |           0 |  24 % [5.1, 63.9] |    76 % / 4 [1, 11] |    76 % / 4 [1, 11] |   24 % / 0 [0, 4] |  100 % / 4 [1, 11] | 29 % / 0 |
+    | kvd-2-3                   |     17 |      8 |     0 |     0 |  17 |           0 |   0 % [0.0, 41.3] |    100 % / 0 [0, 7] |    100 % / 0 [0, 7] |  100 % / 0 [0, 7] |   100 % / 0 [0, 7] | 29 % / 0 |
+    | kvd-2-3-bare              |     17 |      8 |     8 |     0 |   5 |           4 | 47 % [16.2, 80.4] |   100 % / 8 [3, 14] |   100 % / 8 [3, 14] | 100 % / 8 [3, 14] |  100 % / 8 [3, 14] | 29 % / 0 |
+    | kvd-3-4                   |     17 |      8 |     0 |     0 |  17 |           0 |   0 % [0.0, 41.3] |    100 % / 0 [0, 7] |    100 % / 0 [0, 7] |  100 % / 0 [0, 7] |   100 % / 0 [0, 7] | 29 % / 0 |
+    | total no-transformer      |     17 |      8 |     0 |     4 |  13 |           0 |  24 % [5.1, 63.9] |    76 % / 4 [1, 11] |    76 % / 4 [1, 11] |   24 % / 0 [0, 4] |  100 % / 4 [1, 11] | 29 % / 0 |
+    | total with-transformer    |     17 |      8 |     0 |     0 |  17 |           0 |   0 % [0.0, 41.3] |    100 % / 0 [0, 7] |    100 % / 0 [0, 7] |  100 % / 0 [0, 7] |   100 % / 0 [0, 7] | 29 % / 0 |
+    | total lacking-transformer |     17 |      8 |     8 |     0 |   5 |           4 | 47 % [16.2, 80.4] |   100 % / 8 [3, 14] |   100 % / 8 [3, 14] | 100 % / 8 [3, 14] |  100 % / 8 [3, 14] | 29 % / 0 |
+    | total                     |     51 |     24 |     8 |     4 |  35 |           4 |  24 % [9.4, 47.7] | 92.2 % / 12 [5, 24] | 92.2 % / 12 [5, 24] |  75 % / 8 [3, 19] | 100 % / 12 [5, 24] | 29 % / 0 |
 
-Verdicts are counts of points; `failing` is the share of the points. `lets fail` counts failing points that the policy allows.
+    Verdicts are counts of points; `failing` is the share of the points. A policy's column holds the share of the points that it allows, and behind the slash how many of these fail. AS: activeness safety.
 
-Counts are weighted estimates from a sample; brackets hold 95 % intervals (Wilson).
+    Counts are weighted estimates from a sample; brackets hold 95 % intervals (Wilson).
 
-Unreached, in no total: no workload enters the changed code of kvd-3-4.
-"#);
+    Unreached, in no total: no workload enters the changed code of kvd-3-4.
+    ");
 }
 
 #[test]
