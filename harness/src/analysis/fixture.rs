@@ -210,6 +210,7 @@ pub fn trace() -> Trace {
                 role: role(of),
                 thread: 0,
                 exchange,
+                from_readiness: false,
                 stack: stack(LIBRARY, &["main"]),
                 other_stacks: Vec::new(),
                 words: words(of, exchange),

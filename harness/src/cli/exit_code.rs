@@ -83,6 +83,7 @@ impl ExitCode {
             StudyError::Subject(error) => Self::of_subject(error),
             StudyError::Script(_)
             | StudyError::Workload { .. }
+            | StudyError::NoWorkload { .. }
             | StudyError::Nothing
             | StudyError::NotResumable { .. }
             | StudyError::Changed { .. }

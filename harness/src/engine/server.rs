@@ -337,7 +337,6 @@ impl Host for Server<'_> {
             }
             reading
         } else {
-            self.parts.tools.activities.forget();
             self.parts.tools.activities.read(all_threads())
         }
     }

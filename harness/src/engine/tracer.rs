@@ -81,7 +81,12 @@ impl Tracer {
             .or_insert_with(|| leads_to_client(inode))
     }
 
-    fn record_waits(&mut self, parts: &mut Parts<'_>, exchange: u32) -> Result<(), HostError> {
+    fn record_waits(
+        &mut self,
+        parts: &mut Parts<'_>,
+        exchange: u32,
+        from_readiness: bool,
+    ) -> Result<(), HostError> {
         let threads: Vec<ThreadIndex> = parts
             .tree
             .living()
@@ -104,6 +109,7 @@ impl Tracer {
                 role: parts.notes[thread.0].role.clone(),
                 thread: thread.1,
                 exchange,
+                from_readiness,
                 stack: own.stack,
                 words: Some(self.interned.words(&others.words_with(&own))),
                 other_stacks: others.stacks,
@@ -127,17 +133,20 @@ impl Watcher for Tracer {
         if self.recording { 1 } else { counter::NEVER }
     }
 
-    fn exchange_begins(&mut self, parts: &mut Parts<'_>, _number: u32) -> Result<(), HostError> {
+    fn exchange_begins(&mut self, parts: &mut Parts<'_>, number: u32) -> Result<(), HostError> {
         self.recording = true;
         self.entries.clear();
         self.occurrences.clear();
+        if number == 0 {
+            self.record_waits(parts, number, true)?;
+        }
         parts.set_counters(&mut |_, _| 1)
     }
 
     fn exchange_ended(&mut self, parts: &mut Parts<'_>, number: u32) -> Result<(), HostError> {
         // Probe and stop are no part of the session.
         if self.recording {
-            self.record_waits(parts, number)?;
+            self.record_waits(parts, number, false)?;
         }
         Ok(())
     }

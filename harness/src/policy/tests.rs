@@ -412,6 +412,7 @@ fn words_and_other_stacks_are_part_of_a_state() {
         role: role.clone(),
         thread: 0,
         exchange: 0,
+        from_readiness: false,
         stack: 1,
         other_stacks: other_stacks.to_vec(),
         words,

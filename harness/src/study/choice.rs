@@ -92,7 +92,8 @@ pub fn pairs<'a>(catalogue: &'a Catalogue, options: &Options) -> Result<Vec<&'a 
 /// What recorded options choose from the catalogue.
 ///
 /// # Errors
-/// A pair that the catalogue does not have, or no longer.
+/// A pair that the catalogue does not have, or no longer; a workload that none of
+/// the pairs has.
 pub fn chosen<'a>(
     catalogue: &'a Catalogue,
     options: &RunOptions,
@@ -108,7 +109,21 @@ pub fn chosen<'a>(
             chosen.push(pair);
         }
     }
-    Ok(chosen)
+    let known: BTreeSet<&str> = chosen
+        .iter()
+        .flat_map(|pair| pair.workloads.iter().map(String::as_str))
+        .collect();
+    let unknown = options
+        .workloads
+        .iter()
+        .find(|name| !known.contains(name.as_str()));
+    match unknown {
+        Some(workload) => Err(StudyError::NoWorkload {
+            workload: workload.clone(),
+            known: known.into_iter().collect::<Vec<_>>().join(", "),
+        }),
+        None => Ok(chosen),
+    }
 }
 
 /// The sessions of chosen pairs, in order.

@@ -112,6 +112,14 @@ pub enum StudyError {
         /// The system's answer.
         source: std::io::Error,
     },
+    /// A workload that none of the chosen pairs is studied with.
+    #[error("none of the chosen pairs has the workload `{workload}`; they have {known}")]
+    NoWorkload {
+        /// The workload.
+        workload: String,
+        /// Those that they have.
+        known: String,
+    },
     /// Nothing to do.
     #[error("no update pair matches; `kairos subjects list` shows what there is")]
     Nothing,

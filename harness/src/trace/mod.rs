@@ -62,6 +62,10 @@ pub struct Wait {
     pub thread: u32,
     /// Exchange in which it began.
     pub exchange: u32,
+    /// Whether it was seen when the server became ready, before that exchange, and
+    /// not at the exchange's end.
+    #[serde(default)]
+    pub from_readiness: bool,
     /// Stack, index into [`Trace::stacks`].
     pub stack: u32,
     /// Stacks of the other threads in scope, indices into [`Trace::stacks`].

@@ -115,6 +115,11 @@ impl Trace {
             let Some((begin, end)) = timing.exchanges.get(at) else {
                 continue;
             };
+            if wait.from_readiness {
+                // It ends when the client's first act reaches the server.
+                wait.span_us = Some((whole(*begin), whole(*begin)));
+                continue;
+            }
             let entries = stretches.get(&(wait.role.clone(), wait.thread, wait.exchange));
             let from = entries.and_then(|entries| Some(entries.last()?.1));
             let until = timing.exchanges.get(at + 1).map_or(end, |(begin, _)| begin);
@@ -167,6 +172,7 @@ mod tests {
             role: role(),
             thread: 0,
             exchange,
+            from_readiness: false,
             stack: 0,
             other_stacks: Vec::new(),
             words: None,

@@ -70,16 +70,15 @@ impl Activities {
             };
             let mut buffer = [0; 128];
             let length = call.read_at(&mut buffer, 0).unwrap_or(0);
-            if length == 0 && has_ended(process, thread) {
-                // Its number may come again.
+            if length == 0 {
+                // Its number may come again, or has already.
                 self.files.remove(&thread);
+                if !has_ended(process, thread) {
+                    reading.activity = join(reading.activity, Activity::Running);
+                }
                 continue;
             }
-            let seen = if length == 0 {
-                Activity::Running
-            } else {
-                activity(&buffer[..length])
-            };
+            let seen = activity(&buffer[..length]);
             reading.activity = join(reading.activity, seen);
             let length = schedule.read_at(&mut buffer, 0).unwrap_or(0);
             let (used, slices) = schedule_numbers(&buffer[..length]);
