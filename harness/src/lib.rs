@@ -10,6 +10,7 @@
 
 pub mod analysis;
 pub mod binary;
+pub mod change;
 pub mod engine;
 pub mod patch;
 pub mod policy;

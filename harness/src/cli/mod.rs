@@ -8,6 +8,7 @@ mod patch;
 mod report;
 mod study;
 mod subjects;
+mod types;
 mod worker;
 
 use std::ffi::OsString;

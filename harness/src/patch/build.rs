@@ -12,7 +12,8 @@ use super::resolve::Resolver;
 use super::transform::Transformer;
 use super::unit::Place;
 use super::version::{Build, ItemId, Target, Version};
-use super::{Patch, PatchError, Reason, closure, warnings};
+use super::{FunctionName, Patch, PatchError, Reason, closure, warnings};
+use crate::change::Changes;
 
 /// An update to be built.
 pub struct Update<'a> {
@@ -22,6 +23,9 @@ pub struct Update<'a> {
     pub old: Build<'a>,
     /// The version that it becomes.
     pub new: Build<'a>,
+    /// Functions of the old version that concretely use a changed type, prototype
+    /// or global; they count as changed.
+    pub uses_changed: &'a BTreeSet<FunctionName>,
     /// The pair's state transformer.
     pub transformer: Option<Transformer<'a>>,
     /// Where to leave the intermediate files; a folder that vanishes by default.
@@ -64,6 +68,8 @@ pub struct Built {
     pub patch: Patch,
     /// What building it took.
     pub statistics: Statistics,
+    /// Types, prototypes and globals that differ.
+    pub changes: Changes,
 }
 
 /// Builds the patch of an update.
@@ -78,7 +84,7 @@ pub fn build(update: &Update<'_>) -> Result<Built, PatchError> {
     let (old, new) = (old?, new?);
     let read = started.elapsed();
     let started = Instant::now();
-    let mut comparison = Comparison::between(&old, &new)?;
+    let mut comparison = Comparison::between(&old, &new, update.uses_changed)?;
     let mut found = closure::extend(&new, &mut comparison);
     refuse_constructors(&old, &new, &comparison)?;
     let compare = started.elapsed();

@@ -12,9 +12,8 @@ mod link;
 mod reduce;
 mod resolve;
 mod transform;
-mod types;
-mod unit;
-mod version;
+pub(crate) mod unit;
+pub(crate) mod version;
 mod warnings;
 
 use serde::{Deserialize, Serialize};
@@ -45,6 +44,9 @@ pub const IMAGE_BASE: Address = Address(0x4000_0000);
 pub enum Reason {
     /// Its object code differs.
     ObjectCode,
+    /// Its code is the same, but it concretely uses a changed type, prototype or
+    /// global, its own prototype included.
+    UsesChanged,
     /// Its code is the same, but it refers to a data object that moves.
     RefersToMoved,
     /// The control arm replaces it by an identical copy.

@@ -4,8 +4,8 @@ use crate::binary::Address;
 use crate::patch::{FunctionName, Patch, Reason as PatchReason};
 
 /// The definition of "changed function" in force, recorded in `run.json`.
-pub const DEFINITION_OF_CHANGED: &str =
-    "object code differs, deleted, or rebuilt because it refers to a data object that moves";
+pub const DEFINITION_OF_CHANGED: &str = "object code differs, deleted, concretely uses a changed type, prototype or global, or rebuilt \
+     because it refers to a data object that moves";
 
 /// How an update changes a function of the old program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,12 +1,14 @@
 //! From an update pair in the catalogue to everything its sessions need: two
 //! builds, the patch, the old program's functions.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::StudyError;
 use super::plan::{DEFAULT_MECHANISM, SessionKey};
 use super::store::{Arm, PairRecord};
 use crate::binary::program::Program;
+use crate::change::Changes;
 use crate::engine::spec::{OwnFunction, Ready, RoleRule, SessionSpec, VersionSpec};
 use crate::patch::{self, Built, ObjectUnit, Patch, Selection, Transformer, Update};
 use crate::policy::{FunctionRange, FunctionTable, ManualPoint};
@@ -32,6 +34,8 @@ pub struct PreparedPair<'a> {
     pub new: BuiltVersion,
     /// The patch with its image.
     pub patch: Patch,
+    /// Types, prototypes and globals that differ.
+    pub changes: Changes,
     /// What the patch took to build; absent for controls that share a build.
     pub statistics: patch::Statistics,
     /// The old program's functions.
@@ -74,6 +78,7 @@ pub fn prepare<'a>(
             program: &new.program,
             units: &new_units,
         },
+        uses_changed: &BTreeSet::new(),
         transformer,
         folder: None,
     })
@@ -186,6 +191,7 @@ fn finish(
         old,
         new,
         patch: built.patch,
+        changes: built.changes,
         statistics: built.statistics,
         functions,
         table,

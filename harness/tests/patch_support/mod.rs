@@ -211,6 +211,7 @@ pub fn patch_with(
             program: &new.program,
             units: &new.units(),
         },
+        uses_changed: &std::collections::BTreeSet::new(),
         transformer: transformer.map(|source| Transformer {
             source,
             compile: &compile,

@@ -37,7 +37,12 @@ fn changed_functions<'a>(
     comparison
         .items
         .iter()
-        .filter(|(_, matched)| matched.fate == Fate::Replace(Reason::ObjectCode))
+        .filter(|(_, matched)| {
+            matches!(
+                matched.fate,
+                Fate::Replace(Reason::ObjectCode | Reason::UsesChanged)
+            )
+        })
         .filter_map(|(id, matched)| Some((*id, matched.old?)))
 }
 
