@@ -11,6 +11,7 @@
 pub mod analysis;
 pub mod binary;
 pub mod change;
+pub mod confree;
 pub mod engine;
 pub mod patch;
 pub mod policy;

@@ -27,7 +27,7 @@ mod place;
 pub mod program;
 pub mod record;
 pub mod source;
-mod tool;
+pub(crate) mod tool;
 pub mod unpack;
 pub mod wrapper;
 

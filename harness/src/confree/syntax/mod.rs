@@ -1,0 +1,261 @@
+//! Uses that the syntax tree shows, by libclang, which is loaded when the
+//! program runs and need not be there.
+
+mod names;
+mod walk;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use clang::diagnostic::Severity;
+use clang::{Clang, EntityKind, Index};
+
+use super::found::Found;
+use super::preprocess::{Preprocessed, file_of};
+use super::table::{Use, UseKind};
+use super::{ConFreeError, found::Place};
+use crate::binary::Address;
+use crate::binary::dwarf::Types;
+use crate::change::Changes;
+use crate::patch::version::Version;
+use crate::subject::BuiltVersion;
+use names::Wanted;
+use walk::Walk;
+
+/// Set to anything, this variable keeps libclang from being used.
+pub const OFF: &str = "KAIROS_NO_LIBCLANG";
+
+/// What clang lacks of gcc's types.
+const PRELUDE: &str = "typedef float _Float32; typedef double _Float64; typedef double _Float32x; \
+                       typedef long double _Float64x; typedef long double _Float128;\n";
+
+/// A call in a function's source.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Call {
+    pub(super) first: u32,
+    pub(super) last: u32,
+    /// The function called; `*` through a pointer.
+    pub(super) callee: String,
+    /// Tells equal calls of one statement apart.
+    pub(super) serial: usize,
+}
+
+/// Where a function's source lies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Extent {
+    pub(super) name: String,
+    pub(super) file: String,
+    pub(super) first: u32,
+    pub(super) last: u32,
+}
+
+/// What the syntax tree of one unit shows.
+#[derive(Debug, Default)]
+pub(super) struct UnitSyntax {
+    /// Why it could not be parsed.
+    pub(super) failed: Option<String>,
+    pub(super) functions: Vec<Extent>,
+    /// Uses and calls by function name.
+    pub(super) uses: BTreeMap<String, Vec<(Place, Vec<String>, Use)>>,
+    pub(super) calls: BTreeMap<String, BTreeSet<Call>>,
+    /// Calls through pointers, by function name: the type called through.
+    indirect: Vec<(String, Place, Vec<String>, String, Use)>,
+    /// Types of changed functions that the unit defines.
+    changed_types: BTreeSet<String>,
+}
+
+/// What the syntax trees of a build show.
+#[derive(Debug)]
+pub(super) struct Syntax {
+    /// Version of libclang; none where there is none, and then why.
+    pub(super) version: Result<String, String>,
+    /// Units by source.
+    pub(super) units: BTreeMap<String, UnitSyntax>,
+}
+
+impl Syntax {
+    /// Parses all units of the old build.
+    pub(super) fn read(
+        built: &BuiltVersion,
+        types: &Types,
+        units: &[Preprocessed],
+        changes: &Changes,
+        folder: &Path,
+    ) -> Result<Self, ConFreeError> {
+        if std::env::var_os(OFF).is_some() {
+            return Ok(Self::without(format!("{OFF} is set")));
+        }
+        let clang = match Clang::new() {
+            Ok(clang) => clang,
+            Err(why) => return Ok(Self::without(why)),
+        };
+        let wanted = Wanted::of(changes, types);
+        let mut syntax = Self {
+            version: Ok(clang::get_version()),
+            units: BTreeMap::new(),
+        };
+        let index = Index::new(&clang, false, false);
+        for (number, unit) in units.iter().enumerate() {
+            let path = folder.join(format!("{number}.syntax.i"));
+            let text = [PRELUDE, unit.text.as_str()].concat();
+            std::fs::write(&path, text).map_err(|error| ConFreeError::file(&path, error))?;
+            let parsed = parse(built, &index, unit, &wanted, &path);
+            syntax.units.insert(unit.source.clone(), parsed);
+        }
+        syntax.resolve_indirect();
+        Ok(syntax)
+    }
+
+    fn without(why: String) -> Self {
+        Self {
+            version: Err(why),
+            units: BTreeMap::new(),
+        }
+    }
+
+    /// Calls through pointers of a type that some changed function has are uses.
+    fn resolve_indirect(&mut self) {
+        let types: BTreeSet<String> = self
+            .units
+            .values()
+            .flat_map(|unit| unit.changed_types.iter().cloned())
+            .collect();
+        for unit in self.units.values_mut() {
+            for (function, place, arguments_of, called, what) in std::mem::take(&mut unit.indirect)
+            {
+                if types.contains(&called) {
+                    unit.uses
+                        .entry(function)
+                        .or_default()
+                        .push((place, arguments_of, what));
+                }
+            }
+        }
+    }
+
+    /// Uses of the old program's functions, each at its entry.
+    pub(super) fn found(&self, old: &Version) -> Vec<Found> {
+        let mut found = Vec::new();
+        for (source, unit) in &self.units {
+            for (function, uses) in &unit.uses {
+                let id = old.find(source, function);
+                let Some(entry) = id.and_then(|id| old.address(id)) else {
+                    continue;
+                };
+                found.extend(uses.iter().map(|(place, arguments_of, what)| Found {
+                    function: entry,
+                    place: place.clone(),
+                    arguments_of: arguments_of.clone(),
+                    what: what.clone(),
+                }));
+            }
+        }
+        found
+    }
+}
+
+/// Which libclang there is, for the key of what is cached.
+pub(super) fn availability() -> String {
+    if std::env::var_os(OFF).is_some() {
+        return String::new();
+    }
+    match Clang::new() {
+        Ok(_loaded) => clang::get_version(),
+        Err(_) => String::new(),
+    }
+}
+
+fn parse(
+    built: &BuiltVersion,
+    index: &Index<'_>,
+    unit: &Preprocessed,
+    wanted: &Wanted<'_>,
+    path: &Path,
+) -> UnitSyntax {
+    let mut arguments = ["-x", "cpp-output", "-ferror-limit=0", "-w"]
+        .map(str::to_owned)
+        .to_vec();
+    let dialect = unit.compile.iter().rev().find(|a| a.starts_with("-std="));
+    arguments.push(dialect.cloned().unwrap_or_else(|| "-std=gnu17".to_owned()));
+    let kept = [
+        "-funsigned-char",
+        "-fsigned-char",
+        "-fshort-enums",
+        "-fms-extensions",
+    ];
+    arguments.extend(
+        unit.compile
+            .iter()
+            .filter(|argument| kept.contains(&argument.as_str()))
+            .cloned(),
+    );
+    let mut syntax = UnitSyntax::default();
+    let parsed = match index.parser(path).arguments(&arguments).parse() {
+        Ok(parsed) => parsed,
+        Err(error) => {
+            syntax.failed = Some(error.to_string());
+            return syntax;
+        }
+    };
+    let worst = parsed
+        .get_diagnostics()
+        .into_iter()
+        .find(|diagnostic| diagnostic.get_severity() >= Severity::Error);
+    if let Some(error) = worst {
+        let (_, line, _) = error.get_location().get_presumed_location();
+        syntax.failed = Some(format!("line {line}: {}", error.get_text()));
+        return syntax;
+    }
+    let file = |marker: &str| file_of(built, &unit.directory, marker);
+    for entity in parsed.get_entity().get_children() {
+        if entity.get_kind() != EntityKind::FunctionDecl || !entity.is_definition() {
+            continue;
+        }
+        let (Some(name), Some(range)) = (entity.get_name(), entity.get_range()) else {
+            continue;
+        };
+        let (marker, first, _) = range.get_start().get_presumed_location();
+        let (_, last, _) = range.get_end().get_presumed_location();
+        let declared = file(&marker);
+        // The library's own inline functions use no type of the program.
+        if declared.starts_with("/usr/") {
+            continue;
+        }
+        if wanted.function(&entity, &name, &unit.source)
+            && let Some(kind) = entity.get_type()
+        {
+            syntax
+                .changed_types
+                .insert(kind.get_canonical_type().get_display_name());
+        }
+        let mut walk = Walk::new(wanted, &unit.source, &declared, &name, &file, first, last);
+        walk.function(entity);
+        let walked = walk.finish();
+        syntax.uses.insert(name.clone(), walked.uses);
+        syntax.calls.insert(name.clone(), walked.calls);
+        syntax.indirect.extend(
+            walked
+                .indirect
+                .into_iter()
+                .map(|(place, arguments, called)| {
+                    let what = Use {
+                        line: walk::line_of(&place),
+                        ..walk::bare(UseKind::IndirectCall, called.clone(), &declared)
+                    };
+                    (name.clone(), place, arguments, called, what)
+                }),
+        );
+        syntax.functions.push(Extent {
+            name,
+            file: declared,
+            first,
+            last,
+        });
+    }
+    syntax
+}
+
+/// The entry of the function of that unit and name, if the program has it.
+pub(super) fn entry_of(old: &Version, source: &str, name: &str) -> Option<Address> {
+    old.address(old.find(source, name)?)
+}
