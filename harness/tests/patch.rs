@@ -567,6 +567,7 @@ fn the_controls_copy_or_break_functions() {
     let build = Build {
         program: &old.program,
         units: &units,
+        tree: old.tree(),
     };
     let control = build_control("control", &build, Selection::All, None).expect("control");
     assert!(
@@ -637,4 +638,69 @@ fn a_stripped_program_is_refused_with_advice() {
             BinaryError::NoDebug { .. } | BinaryError::NoSymbols { .. }
         ));
     }
+}
+
+#[test]
+fn edited_functions_are_told_by_their_text() {
+    if !compiler() {
+        return;
+    }
+    let source = |limit: &str, body: &str, comment: &str, header: &str, made: &str| {
+        let source = format!(
+            "#include <stdio.h>\n#include \"twice.h\"\n{comment}\n#define LIMIT {limit}\n\
+             #define MAKE(name, value) int name(void) {{ return value; }}\n\
+             MAKE(first, 1)\nMAKE(second, {made})\n\
+             int limit(void)\n{{ {comment}\n  return LIMIT; }}\n\
+             int renamed(int n) {{ {body} }}\n\
+             void show(void) {{ printf(\"%d\\n\", limit() + renamed(1) + first() + second() + \
+             twice(2)); }}\n"
+        );
+        Version::compile(&[
+            ("main.c", MAIN),
+            ("lib/work.c", &source),
+            ("lib/twice.h", header),
+        ])
+    };
+    let header = "static int twice(int n) { return n * 2; }\n";
+    let old = source("1", "return n + 1;", "", header, "2");
+    let new = source(
+        "2",
+        "return (n + 1);",
+        "/* moved } */\n// down",
+        &header.replace("* 2", "* 3"),
+        "3",
+    );
+    let built = patch_with(&old, &new, None).expect("a patch");
+    let mut edited: Vec<&str> = built
+        .patch
+        .edited
+        .iter()
+        .flatten()
+        .map(|edited| edited.function.name.as_str())
+        .collect();
+    edited.sort_unstable();
+    // `limit` changed by a macro, `renamed` kept its code.
+    assert_eq!(edited, ["renamed", "second", "twice"]);
+    assert_eq!(redirected(&built.patch), ["limit", "second", "twice"]);
+    assert!(warning(&built.patch, "source-not-found").is_none());
+
+    std::fs::remove_file(new.tree().join("lib/twice.h")).expect("removed");
+    let built = patch_with(&old, &new, None).expect("a patch");
+    let missing: Vec<&str> = built
+        .patch
+        .warnings
+        .iter()
+        .filter(|warning| warning.kind == "source-not-found")
+        .map(|warning| warning.subject.as_str())
+        .collect();
+    assert_eq!(missing, ["twice"]);
+    assert!(
+        built
+            .patch
+            .edited
+            .iter()
+            .flatten()
+            .any(|e| e.function.name == "twice"),
+        "what cannot be found counts as edited"
+    );
 }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use crate::binary::Address;
-use crate::patch::{Deleted, FunctionName, Patch, Reason, Redirect};
+use crate::patch::{Deleted, EditedFunction, FunctionName, Patch, Reason, Redirect};
 use crate::policy::{DEFINITION_OF_CHANGED, Evaluator, FunctionRange, FunctionTable, ManualPoint};
 use crate::study::plan::{
     DEFAULT_MECHANISM, PlanInput, PlannedTest, SessionKey, plan_session, populations,
@@ -72,12 +72,26 @@ fn patch(
             })
             .collect(),
         added: Vec::new(),
+        // Nobody edited `reply`: a macro in it changed.
+        edited: Some(
+            changed
+                .iter()
+                .filter(|function| !control && **function != "reply")
+                .map(|function| EditedFunction {
+                    function: name(function),
+                    old: Address(address(function)),
+                    old_size: SIZE,
+                })
+                .collect(),
+        ),
         data: Vec::new(),
         imports: Vec::new(),
         transformer: transformer.then_some(Address(0x4000_1000)),
         transformer_imports: Vec::new(),
         changed_types: Vec::new(),
         changed_prototypes: Vec::new(),
+        uses: Some(crate::confree::UseTable::default()),
+        rests: std::collections::BTreeMap::new(),
         warnings: Vec::new(),
     }
 }
@@ -116,6 +130,7 @@ fn pairs() -> Vec<PairRecord> {
                 entry: entry.to_owned(),
             })
             .to_vec(),
+        except_named: Some(vec!["main".to_owned(), "parse".to_owned()]),
         transformer_lines: if transformer { 12 } else { 0 },
     })
     .to_vec()
@@ -138,7 +153,8 @@ fn role(role: &str) -> RoleInstance {
 }
 
 /// The trace: in each of four exchanges of 1 ms the session process enters four
-/// functions and then waits; the listener accepts in the first.
+/// functions and then waits; the listener accepts in the first. From the second
+/// exchange on a dead word of the session's stack points into `parse`.
 pub fn trace() -> Trace {
     let mut stacks: Vec<Stack> = Vec::new();
     let mut stack = |entered: u64, callers: &[&str]| -> u32 {
@@ -159,6 +175,10 @@ pub fn trace() -> Trace {
         });
         u32::try_from(index).unwrap()
     };
+    let word_sets = [&["main"][..], &["main", "serve", "parse"]]
+        .map(|set| set.iter().map(|name| Address(address(name))).collect())
+        .to_vec();
+    let words = |of: &str, exchange: u32| Some(u32::from(of == "session" && exchange > 0));
     let (mut points, mut waits) = (Vec::new(), Vec::new());
     for exchange in 0..EXCHANGES {
         let begin = u64::from(exchange) * 1000;
@@ -174,7 +194,7 @@ pub fn trace() -> Trace {
                     function: Address(address(function)),
                     stack: stack(address(function), callers),
                     other_stacks: Vec::new(),
-                    words: None,
+                    words: words(of, exchange),
                     occurrence: 0,
                     time_us: Some(begin + time),
                 });
@@ -192,7 +212,7 @@ pub fn trace() -> Trace {
                 exchange,
                 stack: stack(LIBRARY, &["main"]),
                 other_stacks: Vec::new(),
-                words: None,
+                words: words(of, exchange),
                 span_us: Some((begin + 500, begin + 1000)),
             });
         }
@@ -226,7 +246,7 @@ pub fn trace() -> Trace {
         points,
         stacks,
         waits,
-        word_sets: Vec::new(),
+        word_sets,
     }
 }
 
@@ -304,7 +324,8 @@ pub fn run(dir: &Path, sample: Option<usize>) -> Run {
             mechanism: DEFAULT_MECHANISM.to_owned(),
         };
         let trace = trace();
-        let evaluator = Evaluator::new(&pair.patch, &pair.functions, &pair.manual);
+        let except_named = pair.except_named.as_deref();
+        let evaluator = Evaluator::new(&pair.patch, &pair.functions, &pair.manual, except_named);
         let evaluation = evaluator.evaluate(&trace);
         let plan = plan_session(&PlanInput {
             session: &session,

@@ -15,6 +15,8 @@ pub struct PatchRow {
     pub changed: usize,
     /// Functions rebuilt because they refer to a data object that moves.
     pub rebuilt: usize,
+    /// Functions of both versions whose source text differs, where recorded.
+    pub edited: Option<usize>,
     /// Functions that only the new version has.
     pub added: usize,
     /// Functions that only the old version has.
@@ -35,11 +37,12 @@ pub struct PatchRow {
     pub warnings: usize,
 }
 
-const COLUMNS: [Column<PatchRow>; 13] = [
+const COLUMNS: [Column<PatchRow>; 14] = [
     ("pair", |row| Cell::text(&row.pair)),
     ("division", |row| Cell::text(row.division.name())),
     ("changed", |row| Cell::number(row.changed)),
     ("rebuilt", |row| Cell::number(row.rebuilt)),
+    ("edited", |row| Cell::optional(row.edited)),
     ("added", |row| Cell::number(row.added)),
     ("deleted", |row| Cell::number(row.deleted)),
     ("data_added", |row| Cell::number(row.data_added)),
@@ -83,6 +86,7 @@ pub fn patches(pairs: &[PairRecord]) -> Vec<PatchRow> {
                 division: pair.division(),
                 changed: patch.redirects.len() - rebuilt,
                 rebuilt,
+                edited: patch.edited.as_ref().map(Vec::len),
                 added: patch.added.len(),
                 deleted: patch.deleted.len(),
                 data_added: data(|action| matches!(action, DataAction::Add { .. })),

@@ -48,7 +48,12 @@ pub fn studied<'a>(
             let pair = by_name
                 .get(name.as_str())
                 .ok_or_else(|| AnalysisError::NoPair(name.clone()))?;
-            let evaluator = Evaluator::new(&pair.patch, &pair.functions, &pair.manual);
+            let evaluator = Evaluator::new(
+                &pair.patch,
+                &pair.functions,
+                &pair.manual,
+                pair.except_named.as_deref(),
+            );
             Ok(StudiedSession {
                 evaluation: evaluator.evaluate(&record.trace),
                 points: record

@@ -61,7 +61,9 @@ impl ExitCode {
             StudyError::Script(_) | StudyError::Workload { .. } | StudyError::Nothing => {
                 Self::Usage
             }
-            StudyError::Binary(_) | StudyError::Patch { .. } => Self::Build,
+            StudyError::Binary(_) | StudyError::Patch { .. } | StudyError::ConFree { .. } => {
+                Self::Build
+            }
             StudyError::Test { source, .. } => Self::of_study(source),
             StudyError::Store(error) => Self::of_store(error),
             StudyError::Engine(_) | StudyError::File { .. } => Self::Fault,

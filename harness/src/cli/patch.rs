@@ -101,6 +101,10 @@ pub fn human(built: &Built) -> String {
     let names = |functions: Vec<&kairos::patch::FunctionName>| {
         functions.into_iter().map(|f| f.name.clone()).collect()
     };
+    if let Some(edited) = &patch.edited {
+        let edited = edited.iter().map(|e| &e.function).collect();
+        list(&mut text, "functions edited (text)", names(edited));
+    }
     let added = patch.added.iter().map(|a| &a.function).collect();
     list(&mut text, "functions added", names(added));
     let deleted = patch.deleted.iter().map(|d| &d.function).collect();

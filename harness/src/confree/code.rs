@@ -171,7 +171,7 @@ impl Reader<'_> {
             (load.mnemonic() == Mnemonic::Movsxd && load.memory_index_scale() == 4)
                 .then(|| load.memory_base())
         })?;
-        let mut found: Vec<usize> = code
+        let found: Vec<usize> = code
             .iter()
             .filter(|lea| {
                 lea.mnemonic() == Mnemonic::Lea
@@ -181,8 +181,6 @@ impl Reader<'_> {
             .filter_map(|lea| self.targets(lea.ip_rel_memory_address(), 4))
             .flatten()
             .collect();
-        found.sort_unstable();
-        found.dedup();
         (!found.is_empty()).then_some(found)
     }
 

@@ -26,6 +26,7 @@ pub(super) struct Continuation<'a> {
 struct Analysed {
     entry: Address,
     name: FunctionName,
+    size: u64,
     unknown: Option<String>,
     uses: BTreeSet<Use>,
     sites: Vec<(Address, BTreeSet<Use>)>,
@@ -148,6 +149,7 @@ impl Continuation<'_> {
         Some(Analysed {
             entry: function.entry,
             name: function.name.clone(),
+            size: function.size,
             unknown,
             uses: uses.into_iter().map(|found| found.what.clone()).collect(),
             sites,
@@ -356,6 +358,7 @@ fn intern(analysed: Vec<Analysed>) -> UseTable {
         table.functions.insert(
             function.entry,
             FunctionUses {
+                size: function.size,
                 unknown: function.unknown,
                 uses,
                 sites,

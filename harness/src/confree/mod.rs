@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-pub use table::{FunctionUses, Use, UseKind, UseTable};
+pub use table::{Finder, FunctionUses, Use, UseKind, UseTable};
 
 use crate::binary::{BinaryError, Lines};
 use crate::change::Changes;
@@ -108,6 +108,7 @@ fn find(built: &BuiltVersion, changes: &Changes) -> Result<UseTable, ConFreeErro
     let old = Version::read(&Build {
         program: &built.program,
         units: &units,
+        tree: &built.tree,
     })?;
     let lines = Lines::read(&built.program)?;
     let types = old.program.types();

@@ -21,8 +21,6 @@ pub(super) struct Preprocessed {
     pub(super) compile: Vec<String>,
     /// The preprocessed text.
     pub(super) text: String,
-    /// The file that holds it.
-    pub(super) path: PathBuf,
 }
 
 /// Preprocesses all C units of `built` that its program contains; the others
@@ -63,7 +61,6 @@ pub(super) fn run(
             directory: unit.directory.clone(),
             compile: command::compile(&unit.arguments),
             text: String::from_utf8_lossy(&bytes).into_owned(),
-            path,
         })
     };
     let done = units

@@ -107,6 +107,8 @@ impl Use {
 /// Uses of one function of the old program.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FunctionUses {
+    /// Its size in bytes.
+    pub size: u64,
     /// Why nothing is known of what it uses: every frame of it refuses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unknown: Option<String>,
@@ -176,5 +178,31 @@ impl UseTable {
     #[must_use]
     pub fn unknown(&self, entry: Address) -> Option<&str> {
         self.functions.get(&entry)?.unknown.as_deref()
+    }
+
+    /// Entry of the listed function that `address` lies in.
+    #[must_use]
+    pub fn covering(&self, address: Address) -> Option<Address> {
+        let (entry, function) = self.functions.range(..=address).next_back()?;
+        (address.since(*entry) < function.size.max(1)).then_some(*entry)
+    }
+
+    /// Return addresses after which an instruction depends on a layout that no
+    /// use in the syntax tree explains: blind spots of that finder.
+    #[must_use]
+    pub fn uncovered(&self) -> Vec<Address> {
+        let mut found = Vec::new();
+        for (entry, function) in &self.functions {
+            for site in function.sites.keys() {
+                let by = |finder: Finder| {
+                    self.after(*entry, *site)
+                        .any(move |what| what.finder == finder)
+                };
+                if by(Finder::Padding) && !by(Finder::Syntax) {
+                    found.push(*site);
+                }
+            }
+        }
+        found
     }
 }

@@ -12,8 +12,9 @@ use super::resolve::Resolver;
 use super::transform::Transformer;
 use super::unit::Place;
 use super::version::{Build, ItemId, Target, Version};
-use super::{FunctionName, Patch, PatchError, Reason, closure, warnings};
+use super::{Patch, PatchError, Reason, closure, edited, rest, warnings};
 use crate::change::Changes;
+use crate::confree::UseTable;
 
 /// An update to be built.
 pub struct Update<'a> {
@@ -23,9 +24,9 @@ pub struct Update<'a> {
     pub old: Build<'a>,
     /// The version that it becomes.
     pub new: Build<'a>,
-    /// Functions of the old version that concretely use a changed type, prototype
-    /// or global; they count as changed.
-    pub uses_changed: &'a BTreeSet<FunctionName>,
+    /// What functions of the old version use of what changes; users count as
+    /// changed. Without it only object code tells.
+    pub uses: Option<&'a UseTable>,
     /// The pair's state transformer.
     pub transformer: Option<Transformer<'a>>,
     /// Where to leave the intermediate files; a folder that vanishes by default.
@@ -80,11 +81,13 @@ pub struct Built {
 pub fn build(update: &Update<'_>) -> Result<Built, PatchError> {
     let started = Instant::now();
     let (old, new) = (&update.old, &update.new);
+    let (old_tree, new_tree) = (old.tree, new.tree);
     let (old, new) = rayon::join(|| Version::read(old), || Version::read(new));
     let (old, new) = (old?, new?);
     let read = started.elapsed();
     let started = Instant::now();
-    let mut comparison = Comparison::between(&old, &new, update.uses_changed)?;
+    let users = update.uses.map(UseTable::users).unwrap_or_default();
+    let mut comparison = Comparison::between(&old, &new, &users)?;
     let mut found = closure::extend(&new, &mut comparison);
     refuse_constructors(&old, &new, &comparison)?;
     let compare = started.elapsed();
@@ -101,9 +104,14 @@ pub fn build(update: &Update<'_>) -> Result<Built, PatchError> {
     };
     let mut built = job.run(update.folder)?;
     found.extend(warnings::find(&job.resolver, &built.patch));
+    let (edited, missing) = edited::find((&old, old_tree), (&new, new_tree), &comparison);
+    found.extend(missing);
     found.sort();
     found.dedup();
     built.patch.warnings = found;
+    built.patch.edited = Some(edited);
+    built.patch.uses = update.uses.cloned();
+    built.patch.rests = rest::find(&job.resolver)?;
     built.statistics.read = read;
     built.statistics.compare = compare;
     Ok(built)

@@ -6,23 +6,30 @@ mod build;
 mod closure;
 mod compare;
 mod control;
+mod edited;
 mod error;
 mod fingerprint;
 mod link;
 mod reduce;
 mod resolve;
+mod rest;
+mod source_text;
 mod transform;
 pub(crate) mod unit;
 pub(crate) mod version;
 mod warnings;
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::binary::Address;
 pub use crate::binary::FunctionName;
+use crate::confree::UseTable;
 pub use build::{Built, Statistics, Update, build};
 pub use control::{Selection, build_broken, build_control};
 pub use error::PatchError;
+pub use rest::Rest;
 pub use transform::{Compile, Transformer};
 pub use version::{Build, ObjectUnit};
 
@@ -75,6 +82,18 @@ pub struct Redirect {
 /// A function of the old version that the new version no longer has.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Deleted {
+    /// The function.
+    pub function: FunctionName,
+    /// Entry in the old program.
+    pub old: Address,
+    /// Size in bytes.
+    pub old_size: u64,
+}
+
+/// A function of both versions whose source text differs. Its object code may be
+/// the same, so that it need not be among the redirected.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EditedFunction {
     /// The function.
     pub function: FunctionName,
     /// Entry in the old program.
@@ -197,6 +216,10 @@ pub struct Patch {
     pub deleted: Vec<Deleted>,
     /// Functions new.
     pub added: Vec<Added>,
+    /// Functions of both versions whose source text differs, whatever became of
+    /// their object code; none in runs that did not record it.
+    #[serde(default)]
+    pub edited: Option<Vec<EditedFunction>>,
     /// Data objects concerned.
     pub data: Vec<DataAction>,
     /// Library functions to resolve in the process.
@@ -209,6 +232,13 @@ pub struct Patch {
     pub changed_types: Vec<String>,
     /// Functions whose prototype changed.
     pub changed_prototypes: Vec<String>,
+    /// What old functions use of what changes; none where it was not looked for.
+    #[serde(default)]
+    pub uses: Option<UseTable>,
+    /// For each return address in a function that is replaced, whether what can
+    /// follow is the same in the new version.
+    #[serde(default)]
+    pub rests: BTreeMap<Address, Rest>,
     /// What outputs cannot show.
     pub warnings: Vec<Warning>,
 }

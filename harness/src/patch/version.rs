@@ -28,6 +28,8 @@ pub struct Build<'a> {
     pub program: &'a Path,
     /// Objects of the build.
     pub units: &'a [ObjectUnit<'a>],
+    /// The source tree that it was built in.
+    pub tree: &'a Path,
 }
 
 /// An item by its unit and section.

@@ -2,7 +2,10 @@
 
 use std::collections::HashMap;
 
-use super::{ChangedRanges, Decision, Decisions, FunctionTable, ManualPoint, PointView, REGISTRY};
+use super::{
+    ChangedRanges, Decision, Decisions, EditedRanges, FunctionTable, ManualPoint, PointView,
+    REGISTRY,
+};
 use crate::binary::Address;
 use crate::patch::Patch;
 use crate::policy::Functions;
@@ -11,18 +14,28 @@ use crate::trace::{Point, Stack, Trace};
 /// Evaluates the registry for one patch; reused for every trace of its pair.
 pub struct Evaluator<'a> {
     changed: ChangedRanges,
+    edited: Option<EditedRanges>,
     functions: &'a FunctionTable,
     manual: &'a [ManualPoint],
+    except_named: Option<&'a [String]>,
 }
 
 impl<'a> Evaluator<'a> {
-    /// Prepares the patch's address ranges.
+    /// Prepares the patch's address ranges. `manual` and `except_named` are what
+    /// the manifest names; the latter is none in runs that did not record it.
     #[must_use]
-    pub fn new(patch: &Patch, functions: &'a FunctionTable, manual: &'a [ManualPoint]) -> Self {
+    pub fn new(
+        patch: &Patch,
+        functions: &'a FunctionTable,
+        manual: &'a [ManualPoint],
+        except_named: Option<&'a [String]>,
+    ) -> Self {
         Self {
             changed: ChangedRanges::of(patch),
+            edited: EditedRanges::of(patch),
             functions,
             manual,
+            except_named,
         }
     }
 
@@ -32,17 +45,38 @@ impl<'a> Evaluator<'a> {
         &self.changed
     }
 
-    /// Decisions of the registry for one state.
+    /// What policies see of a process in this state.
     #[must_use]
-    pub fn decide(&self, role: &str, entered: Option<Address>, stacks: &[&Stack]) -> Decisions {
-        let view = PointView {
+    pub fn view<'v>(
+        &'v self,
+        role: &'v str,
+        entered: Option<Address>,
+        stacks: &'v [&'v Stack],
+        words: Option<&'v [Address]>,
+    ) -> PointView<'v> {
+        PointView {
             changed: &self.changed,
+            edited: self.edited.as_ref(),
             manual: self.manual,
+            except_named: self.except_named,
             functions: self.functions,
             role,
             entered,
             stacks,
-        };
+            words,
+        }
+    }
+
+    /// Decisions of the registry for one state.
+    #[must_use]
+    pub fn decide(
+        &self,
+        role: &str,
+        entered: Option<Address>,
+        stacks: &[&Stack],
+        words: Option<&[Address]>,
+    ) -> Decisions {
+        let view = self.view(role, entered, stacks, words);
         REGISTRY
             .iter()
             .map(|policy| (policy.column().to_owned(), policy.decide(&view)))
@@ -63,14 +97,7 @@ impl<'a> Evaluator<'a> {
     #[must_use]
     pub fn is_loop_head(&self, point: &Point, trace: &Trace) -> bool {
         let stacks = stacks_of(trace, point.stack, &[]);
-        let view = PointView {
-            changed: &self.changed,
-            manual: self.manual,
-            functions: self.functions,
-            role: &point.id.role.role,
-            entered: Some(point.function),
-            stacks: &stacks,
-        };
+        let view = self.view(&point.id.role.role, Some(point.function), &stacks, None);
         let (entered, caller) = (view.function_at(0), view.function_at(1));
         self.manual
             .iter()
@@ -87,7 +114,8 @@ impl<'a> Evaluator<'a> {
         let mut number = |state: State<'t>| {
             *known.entry(state).or_insert_with(|| {
                 let stacks = stacks_of(trace, state.stack, state.others);
-                distinct.push(self.decide(state.role, state.entered, &stacks));
+                let words = words_of(trace, state.words);
+                distinct.push(self.decide(state.role, state.entered, &stacks, words));
                 u32::try_from(distinct.len() - 1).unwrap_or(u32::MAX)
             })
         };
@@ -96,13 +124,15 @@ impl<'a> Evaluator<'a> {
             entered: Some(point.function),
             stack: point.stack,
             others: &point.other_stacks,
+            words: point.words,
         });
         evaluation.of_point = of_point.map(&mut number).collect();
         let of_wait = trace.waits.iter().map(|wait| State {
             role: &wait.role.role,
             entered: None,
             stack: wait.stack,
-            others: &[],
+            others: &wait.other_stacks,
+            words: wait.words,
         });
         evaluation.of_wait = of_wait.map(&mut number).collect();
         evaluation
@@ -116,6 +146,7 @@ struct State<'t> {
     entered: Option<Address>,
     stack: u32,
     others: &'t [u32],
+    words: Option<u32>,
 }
 
 /// Stacks by index; an index that the trace lacks counts as incomplete, so that
@@ -134,6 +165,13 @@ fn stacks_of<'t>(trace: &'t Trace, stack: u32, others: &[u32]) -> Vec<&'t Stack>
                 .unwrap_or(&MISSING)
         })
         .collect()
+}
+
+/// A set of words by index; one that the trace lacks counts as not recorded, so
+/// that it refuses.
+fn words_of(trace: &Trace, words: Option<u32>) -> Option<&[Address]> {
+    let index = usize::try_from(words?).ok()?;
+    trace.word_sets.get(index).map(Vec::as_slice)
 }
 
 /// Decisions of the registry over a trace.

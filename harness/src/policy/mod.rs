@@ -2,8 +2,14 @@
 //! function of the patch and of the stacks at the point, so that one traced run
 //! serves them all and comparing them needs no rerun.
 
+pub mod active;
 pub mod activeness;
+pub mod activeness_conservative;
+pub mod activeness_edited;
+pub mod activeness_except_named;
+pub mod activeness_rest;
 pub mod any;
+pub mod con_free;
 pub mod evaluate;
 pub mod functions;
 pub mod manual;
@@ -16,7 +22,7 @@ use serde::{Deserialize, Serialize};
 pub use evaluate::{Evaluation, Evaluator};
 pub use functions::{FunctionRange, FunctionTable, Functions};
 pub use manual::ManualPoint;
-pub use ranges::{Change, ChangedFunction, ChangedRanges, DEFINITION_OF_CHANGED};
+pub use ranges::{Change, ChangedFunction, ChangedRanges, DEFINITION_OF_CHANGED, EditedRanges};
 
 use crate::binary::Address;
 use crate::trace::{Frame, Stack};
@@ -47,7 +53,16 @@ pub trait Policy: Sync {
 }
 
 /// The policies under comparison; every one has a column in every table.
-pub static REGISTRY: [&dyn Policy; 2] = [&activeness::Activeness, &manual::Manual];
+pub static REGISTRY: [&dyn Policy; 8] = [
+    &activeness::Activeness,
+    &activeness_edited::ActivenessEdited,
+    &activeness_conservative::ActivenessConservative,
+    &activeness_except_named::ActivenessExceptNamed,
+    &activeness_rest::ActivenessRest,
+    &con_free::BY_TYPE,
+    &con_free::BY_MEMBER,
+    &manual::Manual,
+];
 
 /// The reference that allows every point: a row in summaries, never a column.
 pub static ANY: &dyn Policy = &any::Any;
@@ -89,6 +104,13 @@ impl Decision {
     }
 }
 
+/// Refused where there is a reason.
+impl From<Option<Reason>> for Decision {
+    fn from(reason: Option<Reason>) -> Self {
+        reason.map_or(Self::Allowed, Self::Refused)
+    }
+}
+
 /// Kinds of refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -99,10 +121,37 @@ pub enum ReasonKind {
     EnteredDeleted,
     /// The function being entered has another prototype in the new version.
     EnteredPrototypeChanged,
+    /// The function being entered was edited, but the patch does not redirect it.
+    EnteredNotRedirected,
     /// A changed function is active.
     ChangedOnStack,
     /// A deleted function is active.
     DeletedOnStack,
+    /// An edited function is active.
+    EditedOnStack,
+    /// A word of a stack points into a changed function.
+    WordIntoChanged,
+    /// A word of a stack points into a deleted function.
+    WordIntoDeleted,
+    /// The run did not record which functions were edited.
+    EditedNotRecorded,
+    /// The run did not record the words of the stacks.
+    WordsNotRecorded,
+    /// The run did not record which functions the manifest names.
+    NamesNotRecorded,
+    /// The rest of an active changed function differs in the new version.
+    RestDiffers,
+    /// An active frame can still use a changed type.
+    UsesChangedType,
+    /// An active frame can still use a changed global.
+    UsesChangedGlobal,
+    /// An active frame can still call a function that is gone or whose prototype
+    /// changed.
+    CallsChanged,
+    /// An active frame can still use a changed enumerator.
+    NamesChangedEnumerator,
+    /// Nothing is known of what an active frame can still use.
+    UsesUnknown,
     /// The manifest names no point for this role.
     NoManualPointForRole,
     /// The function being entered is not one that the manifest names.
@@ -119,8 +168,21 @@ impl ReasonKind {
             Self::IncompleteStack => "incomplete-stack",
             Self::EnteredDeleted => "entered-deleted",
             Self::EnteredPrototypeChanged => "entered-prototype-changed",
+            Self::EnteredNotRedirected => "entered-not-redirected",
             Self::ChangedOnStack => "changed-on-stack",
             Self::DeletedOnStack => "deleted-on-stack",
+            Self::EditedOnStack => "edited-on-stack",
+            Self::WordIntoChanged => "word-into-changed",
+            Self::WordIntoDeleted => "word-into-deleted",
+            Self::EditedNotRecorded => "edited-not-recorded",
+            Self::WordsNotRecorded => "words-not-recorded",
+            Self::NamesNotRecorded => "names-not-recorded",
+            Self::RestDiffers => "rest-differs",
+            Self::UsesChangedType => "uses-changed-type",
+            Self::UsesChangedGlobal => "uses-changed-global",
+            Self::CallsChanged => "calls-changed",
+            Self::NamesChangedEnumerator => "names-changed-enumerator",
+            Self::UsesUnknown => "uses-unknown",
             Self::NoManualPointForRole => "no-manual-point-for-role",
             Self::NotManualEntry => "not-manual-entry",
             Self::NotManualLoop => "not-manual-loop",
@@ -141,6 +203,18 @@ pub struct Reason {
     pub text: String,
 }
 
+impl Reason {
+    /// For a run that is older than the policy.
+    fn not_recorded(kind: ReasonKind, what: &str) -> Self {
+        Self {
+            kind,
+            function: String::new(),
+            frame: 0,
+            text: format!("not recorded: the run does not say {what}"),
+        }
+    }
+}
+
 /// Decisions of one point, by column.
 pub type Decisions = BTreeMap<String, Decision>;
 
@@ -150,8 +224,14 @@ pub type Decisions = BTreeMap<String, Decision>;
 pub struct PointView<'a> {
     /// What the patch changes, by address of the old program.
     pub changed: &'a ChangedRanges,
+    /// Functions whose source text differs, by address of the old program; none
+    /// where the run did not record them.
+    pub edited: Option<&'a EditedRanges>,
     /// Points that the subject's manifest names.
     pub manual: &'a [ManualPoint],
+    /// Functions that the manifest lets be active; none where the run did not
+    /// record them.
+    pub except_named: Option<&'a [String]>,
     /// Functions of the old program.
     pub functions: &'a dyn Functions,
     /// Role of the process that reached the point.
@@ -160,6 +240,9 @@ pub struct PointView<'a> {
     pub entered: Option<Address>,
     /// Stacks of the threads in scope, the entering thread's first.
     pub stacks: &'a [&'a Stack],
+    /// Entries of the own functions that some word of those stacks points into;
+    /// none where the run did not record them.
+    pub words: Option<&'a [Address]>,
 }
 
 impl<'a> PointView<'a> {

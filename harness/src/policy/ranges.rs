@@ -1,7 +1,10 @@
 //! Which addresses of the old program belong to functions that an update changes.
 
+use std::collections::BTreeMap;
+
 use crate::binary::Address;
-use crate::patch::{FunctionName, Patch, Reason as PatchReason};
+use crate::confree::UseTable;
+use crate::patch::{FunctionName, Patch, Reason as PatchReason, Rest};
 
 /// The definition of "changed function" in force, recorded in `run.json`.
 pub const DEFINITION_OF_CHANGED: &str = "object code differs, deleted, concretely uses a changed type, prototype or global, or rebuilt \
@@ -39,6 +42,8 @@ pub struct ChangedFunction {
 #[derive(Clone, Debug, Default)]
 pub struct ChangedRanges {
     functions: Vec<ChangedFunction>,
+    uses: Option<UseTable>,
+    rests: BTreeMap<Address, Rest>,
 }
 
 impl ChangedRanges {
@@ -62,17 +67,32 @@ impl ChangedRanges {
         });
         let mut functions: Vec<_> = redirected.chain(deleted).collect();
         functions.sort_by_key(|function| function.start);
-        Self { functions }
+        Self {
+            functions,
+            uses: patch.uses.clone(),
+            rests: patch.rests.clone(),
+        }
+    }
+
+    /// What old functions use of what the update changes; none where the run did
+    /// not record it.
+    #[must_use]
+    pub const fn uses(&self) -> Option<&UseTable> {
+        self.uses.as_ref()
+    }
+
+    /// How what follows a return address compares with the new version.
+    #[must_use]
+    pub fn rest(&self, site: Address) -> Option<Rest> {
+        self.rests.get(&site).copied()
     }
 
     /// The changed function that `address` lies in.
     #[must_use]
     pub fn find(&self, address: Address) -> Option<&ChangedFunction> {
-        let behind = self
-            .functions
-            .partition_point(|function| function.start <= address);
-        let function = self.functions.get(behind.checked_sub(1)?)?;
-        (address.since(function.start) < function.size).then_some(function)
+        covering(&self.functions, address, |function| {
+            (function.start, function.size)
+        })
     }
 
     /// All changed functions in order of address.
@@ -80,4 +100,65 @@ impl ChangedRanges {
     pub fn functions(&self) -> &[ChangedFunction] {
         &self.functions
     }
+}
+
+/// A function of the old program that was edited or deleted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EditedRange {
+    /// The function.
+    pub function: FunctionName,
+    /// Its entry in the old program.
+    pub start: Address,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Whether the new version does not have it.
+    pub deleted: bool,
+}
+
+/// The edited and the deleted functions of one patch, sorted by address.
+#[derive(Clone, Debug, Default)]
+pub struct EditedRanges {
+    functions: Vec<EditedRange>,
+}
+
+impl EditedRanges {
+    /// Collects them; none if the patch was recorded before texts were compared.
+    #[must_use]
+    pub fn of(patch: &Patch) -> Option<Self> {
+        let edited = patch.edited.as_ref()?.iter().map(|edited| EditedRange {
+            function: edited.function.clone(),
+            start: edited.old,
+            size: edited.old_size,
+            deleted: false,
+        });
+        let deleted = patch.deleted.iter().map(|deleted| EditedRange {
+            function: deleted.function.clone(),
+            start: deleted.old,
+            size: deleted.old_size,
+            deleted: true,
+        });
+        let mut functions: Vec<_> = edited.chain(deleted).collect();
+        functions.sort_by_key(|function| function.start);
+        Some(Self { functions })
+    }
+
+    /// The edited or deleted function that `address` lies in.
+    #[must_use]
+    pub fn find(&self, address: Address) -> Option<&EditedRange> {
+        covering(&self.functions, address, |function| {
+            (function.start, function.size)
+        })
+    }
+}
+
+/// The range that holds `address`, of ranges sorted by their start.
+fn covering<T>(
+    sorted: &[T],
+    address: Address,
+    start_and_size: impl Fn(&T) -> (Address, u64),
+) -> Option<&T> {
+    let behind = sorted.partition_point(|range| start_and_size(range).0 <= address);
+    let range = sorted.get(behind.checked_sub(1)?)?;
+    let (start, size) = start_and_size(range);
+    (address.since(start) < size).then_some(range)
 }

@@ -11,16 +11,16 @@ fn the_study_table_for_people() {
     insta::assert_snapshot!(text, @r#"
 Verdicts per update pair, and what each policy allows and lets fail.
 
-| pair                      | points | tested | crash | wrong | mixed | inert | late | new | flaky | not-applied | failing | activeness allows | activeness lets fail | manual allows | manual lets fail |
-|---------------------------|-------:|-------:|------:|------:|------:|------:|-----:|----:|------:|------------:|--------:|------------------:|---------------------:|--------------:|-----------------:|
-| kvd-1-2                   |     17 |     17 |     0 |     1 |     3 |     1 |    1 |  11 |     0 |           0 |    24 % |              76 % |                    1 |          29 % |                0 |
-| kvd-2-3                   |     17 |     17 |     0 |     0 |     0 |     0 |    0 |  16 |     1 |           0 |     0 % |             100 % |                    0 |          29 % |                0 |
-| kvd-2-3-bare              |     17 |     17 |     8 |     0 |     0 |     0 |    0 |   5 |     0 |           4 |    47 % |             100 % |                    8 |          29 % |                0 |
-| kvd-3-4                   |     17 |     17 |     0 |     0 |     0 |     0 |    0 |  17 |     0 |           0 |     0 % |             100 % |                    0 |          29 % |                0 |
-| total no-transformer      |     17 |     17 |     0 |     1 |     3 |     1 |    1 |  11 |     0 |           0 |    24 % |              76 % |                    1 |          29 % |                0 |
-| total with-transformer    |     17 |     17 |     0 |     0 |     0 |     0 |    0 |  16 |     1 |           0 |     0 % |             100 % |                    0 |          29 % |                0 |
-| total lacking-transformer |     17 |     17 |     8 |     0 |     0 |     0 |    0 |   5 |     0 |           4 |    47 % |             100 % |                    8 |          29 % |                0 |
-| total                     |     51 |     51 |     8 |     1 |     3 |     1 |    1 |  32 |     1 |           4 |    24 % |            92.2 % |                    9 |          29 % |                0 |
+| pair                      | points | tested | crash | wrong | mixed | inert | late | new | flaky | not-applied | failing | activeness allows | activeness lets fail | activeness_edited allows | activeness_edited lets fail | activeness_conservative allows | activeness_conservative lets fail | activeness_except_named allows | activeness_except_named lets fail | manual allows | manual lets fail |
+|---------------------------|-------:|-------:|------:|------:|------:|------:|-----:|----:|------:|------------:|--------:|------------------:|---------------------:|-------------------------:|----------------------------:|-------------------------------:|----------------------------------:|-------------------------------:|----------------------------------:|--------------:|-----------------:|
+| kvd-1-2                   |     17 |     17 |     0 |     1 |     3 |     1 |    1 |  11 |     0 |           0 |    24 % |              76 % |                    1 |                     76 % |                           1 |                           24 % |                                 0 |                          100 % |                                 4 |          29 % |                0 |
+| kvd-2-3                   |     17 |     17 |     0 |     0 |     0 |     0 |    0 |  16 |     1 |           0 |     0 % |             100 % |                    0 |                    100 % |                           0 |                          100 % |                                 0 |                          100 % |                                 0 |          29 % |                0 |
+| kvd-2-3-bare              |     17 |     17 |     8 |     0 |     0 |     0 |    0 |   5 |     0 |           4 |    47 % |             100 % |                    8 |                    100 % |                           8 |                          100 % |                                 8 |                          100 % |                                 8 |          29 % |                0 |
+| kvd-3-4                   |     17 |     17 |     0 |     0 |     0 |     0 |    0 |  17 |     0 |           0 |     0 % |             100 % |                    0 |                    100 % |                           0 |                          100 % |                                 0 |                          100 % |                                 0 |          29 % |                0 |
+| total no-transformer      |     17 |     17 |     0 |     1 |     3 |     1 |    1 |  11 |     0 |           0 |    24 % |              76 % |                    1 |                     76 % |                           1 |                           24 % |                                 0 |                          100 % |                                 4 |          29 % |                0 |
+| total with-transformer    |     17 |     17 |     0 |     0 |     0 |     0 |    0 |  16 |     1 |           0 |     0 % |             100 % |                    0 |                    100 % |                           0 |                          100 % |                                 0 |                          100 % |                                 0 |          29 % |                0 |
+| total lacking-transformer |     17 |     17 |     8 |     0 |     0 |     0 |    0 |   5 |     0 |           4 |    47 % |             100 % |                    8 |                    100 % |                           8 |                          100 % |                                 8 |                          100 % |                                 8 |          29 % |                0 |
+| total                     |     51 |     51 |     8 |     1 |     3 |     1 |    1 |  32 |     1 |           4 |    24 % |            92.2 % |                    9 |                   92.2 % |                           9 |                           75 % |                                 8 |                          100 % |                                12 |          29 % |                0 |
 
 Verdicts are counts of points; `failing` is the share of the points. `lets fail` counts failing points that the policy allows.
 
@@ -30,43 +30,67 @@ Unreached, in no total: no workload enters the changed code of kvd-3-4.
     insta::assert_snapshot!(text, @r#"
 Failing and flaky tests by cause, with the first point of each.
 
-| pair         | verdict | cause                     | tests | workload | first point     | function | allowed by |
-|--------------|---------|---------------------------|------:|----------|-----------------|----------|------------|
-| kvd-1-2      | wrong   |                           |     1 | basic    | session#1/0@1:4 | reply    | activeness |
-| kvd-1-2      | mixed   | in-flight                 |     3 | basic    | session#1/0@1:3 | note     | any        |
-| kvd-2-3      | flaky   | stall, new, new           |     1 | basic    | session#1/0@2:2 | parse    | activeness |
-| kvd-2-3-bare | crash   | killed by SIGSEGV in note |     8 | basic    | session#1/0@0:3 | note     | activeness |
+| pair         | verdict | cause                     | tests | workload | first point     | function | allowed by                                                                   |
+|--------------|---------|---------------------------|------:|----------|-----------------|----------|------------------------------------------------------------------------------|
+| kvd-1-2      | wrong   |                           |     1 | basic    | session#1/0@1:4 | reply    | activeness activeness_edited activeness_except_named                         |
+| kvd-1-2      | mixed   | in-flight                 |     3 | basic    | session#1/0@1:3 | note     | activeness_except_named                                                      |
+| kvd-2-3      | flaky   | stall, new, new           |     1 | basic    | session#1/0@2:2 | parse    | activeness activeness_conservative activeness_edited activeness_except_named |
+| kvd-2-3-bare | crash   | killed by SIGSEGV in note |     8 | basic    | session#1/0@0:3 | note     | activeness activeness_conservative activeness_edited activeness_except_named |
 "#);
     let text = Markdown.export(&tables::delays(&analysis.summary)).unwrap();
     insta::assert_snapshot!(text, @r#"
 Time from a request at a uniformly random moment of the session until a policy allows the update.
 
-| pair                      | policy     | allows | median ms | 95 % ms | longest ms | never |
-|---------------------------|------------|-------:|----------:|--------:|-----------:|------:|
-| kvd-1-2                   | any        |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
-| kvd-1-2                   | activeness |   76 % |     0.000 |   0.389 |      0.500 |   0 % |
-| kvd-1-2                   | manual     |   29 % |           |         |      1.000 |  61 % |
-| kvd-2-3                   | any        |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
-| kvd-2-3                   | activeness |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
-| kvd-2-3                   | manual     |   29 % |           |         |      1.000 |  61 % |
-| kvd-2-3-bare              | any        |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
-| kvd-2-3-bare              | activeness |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
-| kvd-2-3-bare              | manual     |   29 % |           |         |      1.000 |  61 % |
-| kvd-3-4                   | any        |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
-| kvd-3-4                   | activeness |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
-| kvd-3-4                   | manual     |   29 % |           |         |      1.000 |  61 % |
-| total no-transformer      | any        |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
-| total no-transformer      | activeness |   76 % |     0.000 |   0.389 |      0.500 |   0 % |
-| total no-transformer      | manual     |   29 % |           |         |      1.000 |  61 % |
-| total with-transformer    | any        |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
-| total with-transformer    | activeness |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
-| total with-transformer    | manual     |   29 % |           |         |      1.000 |  61 % |
-| total lacking-transformer | any        |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
-| total lacking-transformer | activeness |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
-| total lacking-transformer | manual     |   29 % |           |         |      1.000 |  61 % |
-| total                     | any        |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
-| total                     | activeness | 92.2 % |     0.000 |   0.389 |      0.500 |   0 % |
-| total                     | manual     |   29 % |           |         |      1.000 |  61 % |
+| pair                      | policy                  | allows | median ms | 95 % ms | longest ms | never |
+|---------------------------|-------------------------|-------:|----------:|--------:|-----------:|------:|
+| kvd-1-2                   | any                     |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
+| kvd-1-2                   | activeness              |   76 % |     0.000 |   0.389 |      0.500 |   0 % |
+| kvd-1-2                   | activeness_edited       |   76 % |     0.000 |   0.389 |      0.500 |   0 % |
+| kvd-1-2                   | activeness_conservative |   24 % |     0.250 |         |      0.500 |  38 % |
+| kvd-1-2                   | activeness_except_named |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
+| kvd-1-2                   | manual                  |   29 % |           |         |      1.000 |  61 % |
+| kvd-2-3                   | any                     |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
+| kvd-2-3                   | activeness              |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
+| kvd-2-3                   | activeness_edited       |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
+| kvd-2-3                   | activeness_conservative |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
+| kvd-2-3                   | activeness_except_named |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
+| kvd-2-3                   | manual                  |   29 % |           |         |      1.000 |  61 % |
+| kvd-2-3-bare              | any                     |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
+| kvd-2-3-bare              | activeness              |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
+| kvd-2-3-bare              | activeness_edited       |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
+| kvd-2-3-bare              | activeness_conservative |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
+| kvd-2-3-bare              | activeness_except_named |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
+| kvd-2-3-bare              | manual                  |   29 % |           |         |      1.000 |  61 % |
+| kvd-3-4                   | any                     |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
+| kvd-3-4                   | activeness              |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
+| kvd-3-4                   | activeness_edited       |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
+| kvd-3-4                   | activeness_conservative |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
+| kvd-3-4                   | activeness_except_named |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
+| kvd-3-4                   | manual                  |   29 % |           |         |      1.000 |  61 % |
+| total no-transformer      | any                     |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
+| total no-transformer      | activeness              |   76 % |     0.000 |   0.389 |      0.500 |   0 % |
+| total no-transformer      | activeness_edited       |   76 % |     0.000 |   0.389 |      0.500 |   0 % |
+| total no-transformer      | activeness_conservative |   24 % |     0.250 |         |      0.500 |  38 % |
+| total no-transformer      | activeness_except_named |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
+| total no-transformer      | manual                  |   29 % |           |         |      1.000 |  61 % |
+| total with-transformer    | any                     |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
+| total with-transformer    | activeness              |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
+| total with-transformer    | activeness_edited       |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
+| total with-transformer    | activeness_conservative |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
+| total with-transformer    | activeness_except_named |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
+| total with-transformer    | manual                  |   29 % |           |         |      1.000 |  61 % |
+| total lacking-transformer | any                     |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
+| total lacking-transformer | activeness              |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
+| total lacking-transformer | activeness_edited       |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
+| total lacking-transformer | activeness_conservative |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
+| total lacking-transformer | activeness_except_named |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
+| total lacking-transformer | manual                  |   29 % |           |         |      1.000 |  61 % |
+| total                     | any                     |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
+| total                     | activeness              | 92.2 % |     0.000 |   0.389 |      0.500 |   0 % |
+| total                     | activeness_edited       | 92.2 % |     0.000 |   0.389 |      0.500 |   0 % |
+| total                     | activeness_conservative |   75 % |     0.024 |         |      0.500 |  13 % |
+| total                     | activeness_except_named |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
+| total                     | manual                  |   29 % |           |         |      1.000 |  61 % |
 
 Empty where the trace has no times for what the policy waits for, and for a quantile that falls among requests never served.
 "#);
@@ -87,16 +111,16 @@ fn the_study_table_of_a_sample_has_intervals() {
     insta::assert_snapshot!(text, @r#"
 Verdicts per update pair, and what each policy allows and lets fail.
 
-| pair                      | points | tested | crash | wrong | new | not-applied |           failing | activeness allows | activeness lets fail | manual allows | manual lets fail |
-|---------------------------|-------:|-------:|------:|------:|----:|------------:|------------------:|------------------:|---------------------:|--------------:|-----------------:|
-| kvd-1-2                   |     17 |      8 |     0 |     4 |  13 |           0 |  24 % [5.1, 63.9] |              76 % |            4 [1, 11] |          29 % |                0 |
-| kvd-2-3                   |     17 |      8 |     0 |     0 |  17 |           0 |   0 % [0.0, 41.3] |             100 % |             0 [0, 7] |          29 % |                0 |
-| kvd-2-3-bare              |     17 |      8 |     8 |     0 |   5 |           4 | 47 % [16.2, 80.4] |             100 % |            8 [3, 14] |          29 % |                0 |
-| kvd-3-4                   |     17 |      8 |     0 |     0 |  17 |           0 |   0 % [0.0, 41.3] |             100 % |             0 [0, 7] |          29 % |                0 |
-| total no-transformer      |     17 |      8 |     0 |     4 |  13 |           0 |  24 % [5.1, 63.9] |              76 % |            4 [1, 11] |          29 % |                0 |
-| total with-transformer    |     17 |      8 |     0 |     0 |  17 |           0 |   0 % [0.0, 41.3] |             100 % |             0 [0, 7] |          29 % |                0 |
-| total lacking-transformer |     17 |      8 |     8 |     0 |   5 |           4 | 47 % [16.2, 80.4] |             100 % |            8 [3, 14] |          29 % |                0 |
-| total                     |     51 |     24 |     8 |     4 |  35 |           4 |  24 % [9.4, 47.7] |            92.2 % |           12 [5, 24] |          29 % |                0 |
+| pair                      | points | tested | crash | wrong | new | not-applied |           failing | activeness allows | activeness lets fail | activeness_edited allows | activeness_edited lets fail | activeness_conservative allows | activeness_conservative lets fail | activeness_except_named allows | activeness_except_named lets fail | manual allows | manual lets fail |
+|---------------------------|-------:|-------:|------:|------:|----:|------------:|------------------:|------------------:|---------------------:|-------------------------:|----------------------------:|-------------------------------:|----------------------------------:|-------------------------------:|----------------------------------:|--------------:|-----------------:|
+| kvd-1-2                   |     17 |      8 |     0 |     4 |  13 |           0 |  24 % [5.1, 63.9] |              76 % |            4 [1, 11] |                     76 % |                   4 [1, 11] |                           24 % |                          0 [0, 4] |                          100 % |                         4 [1, 11] |          29 % |                0 |
+| kvd-2-3                   |     17 |      8 |     0 |     0 |  17 |           0 |   0 % [0.0, 41.3] |             100 % |             0 [0, 7] |                    100 % |                    0 [0, 7] |                          100 % |                          0 [0, 7] |                          100 % |                          0 [0, 7] |          29 % |                0 |
+| kvd-2-3-bare              |     17 |      8 |     8 |     0 |   5 |           4 | 47 % [16.2, 80.4] |             100 % |            8 [3, 14] |                    100 % |                   8 [3, 14] |                          100 % |                         8 [3, 14] |                          100 % |                         8 [3, 14] |          29 % |                0 |
+| kvd-3-4                   |     17 |      8 |     0 |     0 |  17 |           0 |   0 % [0.0, 41.3] |             100 % |             0 [0, 7] |                    100 % |                    0 [0, 7] |                          100 % |                          0 [0, 7] |                          100 % |                          0 [0, 7] |          29 % |                0 |
+| total no-transformer      |     17 |      8 |     0 |     4 |  13 |           0 |  24 % [5.1, 63.9] |              76 % |            4 [1, 11] |                     76 % |                   4 [1, 11] |                           24 % |                          0 [0, 4] |                          100 % |                         4 [1, 11] |          29 % |                0 |
+| total with-transformer    |     17 |      8 |     0 |     0 |  17 |           0 |   0 % [0.0, 41.3] |             100 % |             0 [0, 7] |                    100 % |                    0 [0, 7] |                          100 % |                          0 [0, 7] |                          100 % |                          0 [0, 7] |          29 % |                0 |
+| total lacking-transformer |     17 |      8 |     8 |     0 |   5 |           4 | 47 % [16.2, 80.4] |             100 % |            8 [3, 14] |                    100 % |                   8 [3, 14] |                          100 % |                         8 [3, 14] |                          100 % |                         8 [3, 14] |          29 % |                0 |
+| total                     |     51 |     24 |     8 |     4 |  35 |           4 |  24 % [9.4, 47.7] |            92.2 % |           12 [5, 24] |                   92.2 % |                  12 [5, 24] |                           75 % |                         8 [3, 19] |                          100 % |                        12 [5, 24] |          29 % |                0 |
 
 Verdicts are counts of points; `failing` is the share of the points. `lets fail` counts failing points that the policy allows.
 

@@ -11,6 +11,7 @@ pub mod session;
 pub mod store;
 
 use crate::binary::BinaryError;
+use crate::confree::ConFreeError;
 use crate::engine::EngineError;
 use crate::patch::PatchError;
 use crate::subject::SubjectError;
@@ -43,6 +44,14 @@ pub enum StudyError {
         pair: String,
         /// What is wrong with it.
         source: PatchError,
+    },
+    /// What old code uses of what an update changes.
+    #[error("pair {pair}: {source}")]
+    ConFree {
+        /// The pair.
+        pair: String,
+        /// What is wrong.
+        source: ConFreeError,
     },
     /// A workload that does not do on an unpatched server.
     #[error("pair {pair}, workload {workload}, on unpatched {version}: {message}")]

@@ -1,7 +1,6 @@
 //! From an update pair in the catalogue to everything its sessions need: two
 //! builds, the patch, the old program's functions.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::StudyError;
@@ -9,6 +8,7 @@ use super::plan::{DEFAULT_MECHANISM, SessionKey};
 use super::store::{Arm, PairRecord};
 use crate::binary::program::Program;
 use crate::change::Changes;
+use crate::confree::{self, ConFreeError, UseTable};
 use crate::engine::spec::{OwnFunction, Ready, RoleRule, SessionSpec, VersionSpec};
 use crate::patch::{self, Built, ObjectUnit, Patch, Selection, Transformer, Update};
 use crate::policy::{FunctionRange, FunctionTable, ManualPoint};
@@ -42,6 +42,8 @@ pub struct PreparedPair<'a> {
     pub functions: Vec<OwnFunction>,
     /// The same by address, for policies.
     pub table: FunctionTable,
+    /// Functions that the manifests let be active.
+    pub except_named: Vec<String>,
     /// Workloads to study.
     pub workloads: Vec<String>,
     /// Lines of `transform.c`.
@@ -67,18 +69,24 @@ pub fn prepare<'a>(
         source,
         compile: &compile,
     });
+    let uses = uses_of(&old, &new).map_err(|source| StudyError::ConFree {
+        pair: pair.id.clone(),
+        source,
+    })?;
     let (old_units, new_units) = (units(&old), units(&new));
-    let built = patch::build(&Update {
+    let mut built = patch::build(&Update {
         pair: &pair.id,
         old: patch::Build {
             program: &old.program,
             units: &old_units,
+            tree: &old.tree,
         },
         new: patch::Build {
             program: &new.program,
             units: &new_units,
+            tree: &new.tree,
         },
-        uses_changed: &BTreeSet::new(),
+        uses: Some(&uses),
         transformer,
         folder: None,
     })
@@ -87,6 +95,8 @@ pub fn prepare<'a>(
         source,
     })?;
     drop((old_units, new_units));
+    let unknown = unknown_names(&pair.except_named, [&old, &new])?;
+    built.patch.warnings.extend(unknown);
     let workloads = if pair.workloads.is_empty() {
         subject.workloads.study.clone()
     } else {
@@ -103,9 +113,43 @@ pub fn prepare<'a>(
         old,
         new,
         built,
+        pair.except_named.clone(),
         workloads,
         transformer_lines,
     )
+}
+
+/// Warnings about names in `except_named` that no version has a function of.
+fn unknown_names(
+    names: &[String],
+    versions: [&BuiltVersion; 2],
+) -> Result<Vec<patch::Warning>, StudyError> {
+    let mut unknown: Vec<&String> = names.iter().collect();
+    for version in versions {
+        if !unknown.is_empty() {
+            let program = Program::open(&version.program)?;
+            unknown.retain(|name| program.functions_named(name).next().is_none());
+        }
+    }
+    let warning = |name: &String| patch::Warning {
+        kind: "unknown-exception".to_owned(),
+        subject: name.clone(),
+        message: format!(
+            "`except_named` names {name}, but neither version has a function of that name; \
+             correct the manifest."
+        ),
+    };
+    Ok(unknown.into_iter().map(warning).collect())
+}
+
+/// What the old version's functions use of what the new version changes.
+fn uses_of(old: &BuiltVersion, new: &BuiltVersion) -> Result<UseTable, ConFreeError> {
+    let (before, after) = rayon::join(
+        || Program::open(&old.program),
+        || Program::open(&new.program),
+    );
+    let (before, after) = (before?, after?);
+    confree::uses(old, &Changes::between(before.types(), after.types()))
 }
 
 /// Builds a version and the control arm over it: the new version is the old one.
@@ -122,7 +166,17 @@ pub fn prepare_control<'a>(
     let version = build(subject, subject.version(label)?, options)?;
     let built = control_patch(&id, &version)?;
     let new = version.clone();
-    finish(subject, id, Arm::Control, version, new, built, workloads, 0)
+    finish(
+        subject,
+        id,
+        Arm::Control,
+        version,
+        new,
+        built,
+        subject.except_named.clone(),
+        workloads,
+        0,
+    )
 }
 
 /// The control arm's patch: every function replaced by an identical copy.
@@ -134,6 +188,7 @@ pub fn control_patch(id: &str, version: &BuiltVersion) -> Result<Built, StudyErr
     let build = patch::Build {
         program: &version.program,
         units: &units,
+        tree: &version.tree,
     };
     patch::build_control(id, &build, Selection::All, None).map_err(|source| StudyError::Patch {
         pair: id.to_owned(),
@@ -150,6 +205,7 @@ pub fn broken_patch(id: &str, version: &BuiltVersion, function: &str) -> Result<
     let build = patch::Build {
         program: &version.program,
         units: &units,
+        tree: &version.tree,
     };
     patch::build_broken(id, &build, function, None).map_err(|source| StudyError::Patch {
         pair: id.to_owned(),
@@ -165,6 +221,7 @@ fn finish(
     old: BuiltVersion,
     new: BuiltVersion,
     built: Built,
+    except_named: Vec<String>,
     workloads: Vec<String>,
     transformer_lines: u32,
 ) -> Result<PreparedPair<'_>, StudyError> {
@@ -195,6 +252,7 @@ fn finish(
         statistics: built.statistics,
         functions,
         table,
+        except_named,
         workloads,
         transformer_lines,
     })
@@ -253,6 +311,7 @@ impl PreparedPair<'_> {
             patch: self.patch.clone(),
             functions: self.table.clone(),
             manual: self.manual(),
+            except_named: Some(self.except_named.clone()),
             transformer_lines: self.transformer_lines,
         }
     }

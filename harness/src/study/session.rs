@@ -123,7 +123,8 @@ pub fn prepare(
 
     let trace = traced.trace;
     let manual = pair.manual();
-    let evaluator = Evaluator::new(&pair.patch, &pair.table, &manual);
+    let except_named = Some(pair.except_named.as_slice());
+    let evaluator = Evaluator::new(&pair.patch, &pair.table, &manual, except_named);
     let evaluation = evaluator.evaluate(&trace);
     let plan = plan_session(&PlanInput {
         session: &key,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
 use super::error::{AtFile, ManifestError, SubjectError};
-use super::manifest::check::{inside, workload_exists};
+use super::manifest::check::{function_names, inside, workload_exists};
 use super::manifest::{Subject, raw};
 use super::place::Text;
 
@@ -31,6 +31,9 @@ pub struct Pair {
     pub transformer: Option<PathBuf>,
     /// The workloads to run: the manifest's, or all of the subject's study.
     pub workloads: Vec<String>,
+    /// Functions that `activeness_except_named` lets be active: the manifest's, or
+    /// the subject's.
+    pub except_named: Vec<String>,
     /// What the update does and what to expect; may be empty.
     pub notes: String,
     /// The pair's folder.
@@ -46,6 +49,7 @@ struct Raw {
     variant: Option<raw::Text>,
     transformer: Option<raw::Text>,
     workloads: Option<Spanned<Vec<raw::Text>>>,
+    except_named: Option<Vec<raw::Text>>,
     #[serde(default)]
     notes: String,
 }
@@ -167,6 +171,10 @@ fn check(raw: Raw, place: &Text<'_>, subjects: &[Subject]) -> Result<Pair, Manif
                 .collect()
         }
     };
+    let except_named = match raw.except_named {
+        None => subject.except_named.clone(),
+        Some(names) => function_names(names, place)?,
+    };
     Ok(Pair {
         id,
         subject: raw.subject.into_inner(),
@@ -175,6 +183,7 @@ fn check(raw: Raw, place: &Text<'_>, subjects: &[Subject]) -> Result<Pair, Manif
         variant: raw.variant.map(Spanned::into_inner),
         transformer,
         workloads,
+        except_named,
         notes: raw.notes,
         folder,
     })

@@ -107,6 +107,10 @@ impl Version {
             .collect()
     }
 
+    pub fn tree(&self) -> &Path {
+        self.folder.path()
+    }
+
     pub fn open(&self) -> Program {
         Program::open(&self.program).expect("readable program")
     }
@@ -206,12 +210,14 @@ pub fn patch_with(
         old: Build {
             program: &old.program,
             units: &old.units(),
+            tree: old.tree(),
         },
         new: Build {
             program: &new.program,
             units: &new.units(),
+            tree: new.tree(),
         },
-        uses_changed: &std::collections::BTreeSet::new(),
+        uses: None,
         transformer: transformer.map(|source| Transformer {
             source,
             compile: &compile,

@@ -20,6 +20,8 @@ pub(super) struct Entry {
     pub(super) origin: Option<usize>,
     pub(super) byte_size: Option<u64>,
     pub(super) file_index: Option<u64>,
+    pub(super) line: Option<u64>,
+    pub(super) column: Option<u64>,
     pub(super) member_offset: Option<u64>,
     pub(super) bit_offset: Option<u64>,
     pub(super) bit_size: Option<u64>,
@@ -112,6 +114,8 @@ impl Entry {
             origin: None,
             byte_size: None,
             file_index: None,
+            line: None,
+            column: None,
             member_offset: None,
             bit_offset: None,
             bit_size: None,
@@ -145,6 +149,8 @@ impl Entry {
                     other => other.udata_value(),
                 };
             }
+            c::DW_AT_decl_column => self.column = value.udata_value(),
+            c::DW_AT_decl_line => self.line = value.udata_value(),
             c::DW_AT_data_member_location => self.member_offset = value.udata_value(),
             c::DW_AT_data_bit_offset => self.bit_offset = value.udata_value(),
             c::DW_AT_bit_size => self.bit_size = value.udata_value(),

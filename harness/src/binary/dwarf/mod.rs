@@ -128,6 +128,17 @@ impl Prototype {
     }
 }
 
+/// A place in the sources.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct SourcePlace {
+    /// File, relative to the source tree; absolute outside of it.
+    pub file: String,
+    /// Line, from 1.
+    pub line: u64,
+    /// Column in bytes, from 1; 0 where the compiler does not say.
+    pub column: u64,
+}
+
 /// A function definition.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct FunctionType {
@@ -137,6 +148,8 @@ pub struct FunctionType {
     pub entry: Address,
     /// Whether other files can call it.
     pub external: bool,
+    /// Where the source has its name, or the macro that makes it.
+    pub declared: Option<SourcePlace>,
     /// Its prototype.
     pub prototype: Prototype,
 }

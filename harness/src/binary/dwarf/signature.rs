@@ -8,7 +8,8 @@ use gimli::{DwTag, UnitRef, constants as c};
 
 use super::entry::{Entries, Entry};
 use super::{
-    Bytes, FunctionType, Layout, Member, Parameter, PlainType, Prototype, TypeKey, Types, Variable,
+    Bytes, FunctionType, Layout, Member, Parameter, PlainType, Prototype, SourcePlace, TypeKey,
+    Types, Variable,
 };
 use crate::binary::names::relative_source;
 use crate::binary::{Address, FunctionName};
@@ -309,8 +310,38 @@ impl UnitTypes {
             },
             entry: Address(low),
             external: self.entries.is_external(index),
+            declared: self.declared(index),
             prototype: self.prototype(index),
         })
+    }
+
+    /// As [`Self::file`], looked up at the abstract origin or the declaration where
+    /// the entry does not say.
+    fn declaring_file(&self, index: usize) -> String {
+        let entry = &self.entries.list[index];
+        match (entry.file_index, entry.origin) {
+            (None, Some(origin)) => self
+                .entries
+                .at_offset(origin)
+                .map(|origin| self.declaring_file(origin))
+                .unwrap_or_default(),
+            _ => self.file(entry),
+        }
+    }
+
+    /// Where an entry is declared; the body of an inline function says so at its
+    /// abstract origin.
+    fn declared(&self, index: usize) -> Option<SourcePlace> {
+        let entry = self.entries.list.get(index)?;
+        match (entry.line, entry.origin) {
+            (Some(line), _) => Some(SourcePlace {
+                file: self.declaring_file(index),
+                line,
+                column: entry.column.unwrap_or(0),
+            }),
+            (None, Some(origin)) => self.declared(self.entries.at_offset(origin)?),
+            (None, None) => None,
+        }
     }
 
     fn prototype(&self, index: usize) -> Prototype {

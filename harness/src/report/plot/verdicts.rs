@@ -10,6 +10,7 @@ use super::style;
 use crate::analysis::Summary;
 use crate::analysis::rows::Outcome;
 use crate::analysis::summary::{Group, GroupKind};
+use crate::policy::columns;
 use crate::study::store::Arm;
 
 /// Pairs on one figure, so that it fits a page.
@@ -82,7 +83,7 @@ fn bar_group(group: &Group) -> BarGroup {
             .policies
             .iter()
             .map(|measures| Bar {
-                label: measures.policy.to_owned(),
+                label: label(measures.policy),
                 allowed: measures.allowed,
                 outcomes: measures.tally.outcomes.clone(),
             })
@@ -90,8 +91,19 @@ fn bar_group(group: &Group) -> BarGroup {
     }
 }
 
+/// A form of another policy is told by what its name adds, below that one's bar.
+fn label(policy: &str) -> String {
+    columns()
+        .filter_map(|base| policy.strip_prefix(base)?.strip_prefix('_'))
+        .min_by_key(|form| form.len())
+        .map_or_else(
+            || policy.to_owned(),
+            |form| format!("– {}", form.replace('_', " ")),
+        )
+}
+
 const MARGIN: i32 = 10;
-const BARS_LEFT: i32 = 310;
+const BARS_LEFT: i32 = 370;
 const BARS_RIGHT: i32 = 1490;
 const RIGHT: i32 = 1690;
 const LABEL_GAP: i32 = 20;

@@ -197,6 +197,10 @@ pub struct PairRecord {
     pub functions: FunctionTable,
     /// Points that the subject's manifest names.
     pub manual: Vec<ManualPoint>,
+    /// Functions that the manifest lets be active; none in runs that did not
+    /// record them.
+    #[serde(default)]
+    pub except_named: Option<Vec<String>>,
     /// Lines of `transform.c`, 0 without one.
     #[serde(default)]
     pub transformer_lines: u32,

@@ -44,6 +44,7 @@ pub(super) fn subject(raw: raw::Manifest, place: &Text<'_>) -> Checked<Subject> 
             .map(|point| manual(point, &roles, place))
             .collect::<Checked<_>>()?,
         roles,
+        except_named: function_names(raw.except_named, place)?,
         volatile: raw
             .volatile
             .into_iter()
@@ -288,6 +289,23 @@ fn manual(point: raw::Manual, roles: &[Role], place: &Text<'_>) -> Checked<Manua
         entry: point.entry.into_inner(),
         why: reason(point.why, place)?,
     })
+}
+
+/// Names of functions, each an identifier of C.
+pub(in crate::subject) fn function_names(
+    names: Vec<raw::Text>,
+    place: &Text<'_>,
+) -> Checked<Vec<String>> {
+    let is_identifier =
+        |name: &str| name.chars().all(is_word) && name.starts_with(|c: char| !c.is_ascii_digit());
+    if let Some(wrong) = names.iter().find(|name| !is_identifier(name.get_ref())) {
+        return Err(place.error(
+            wrong.span(),
+            format!("'{}' cannot name a function", wrong.get_ref()),
+            "write the name alone, such as \"main\", without file, arguments or parentheses",
+        ));
+    }
+    Ok(names.into_iter().map(Spanned::into_inner).collect())
 }
 
 fn volatile(rule: raw::Volatile, place: &Text<'_>) -> Checked<Volatile> {

@@ -40,6 +40,8 @@ pub struct Subject {
     pub roles: Vec<Role>,
     /// Where a developer would put update points.
     pub manual: Vec<ManualPoint>,
+    /// Functions that `activeness_except_named` lets be active.
+    pub except_named: Vec<String>,
     /// Text that differs between equal runs.
     pub volatile: Vec<Volatile>,
     /// Logs that are compared line by line: paths in the run folder, or

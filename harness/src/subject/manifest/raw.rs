@@ -13,6 +13,8 @@ pub(in crate::subject) struct Manifest {
     pub name: Text,
     pub about: String,
     #[serde(default)]
+    pub except_named: Vec<Text>,
+    #[serde(default)]
     pub version: Vec<Spanned<Version>>,
     pub build: Build,
     pub run: Run,

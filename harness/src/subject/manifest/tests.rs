@@ -380,3 +380,36 @@ fn a_pair_of_unknown_versions_or_with_missing_files_is_refused() {
       = write DIR/tiny/workloads/other.session, or correct the name
     "#);
 }
+
+#[test]
+fn exceptions_are_names_of_functions() {
+    insta::assert_snapshot!(
+        refusal("about = \"a server\"", "about = \"a server\"\nexcept_named = [\"main\", \"run()\"]"),
+        @r#"
+    tiny/subject.toml:3:25: 'run()' cannot name a function
+      |
+    3 | except_named = ["main", "run()"]
+      |                         ^
+      = write the name alone, such as "main", without file, arguments or parentheses
+    "#
+    );
+    assert_eq!(parse(GOOD).unwrap().except_named, [""; 0]);
+}
+
+#[test]
+fn a_pair_takes_the_subjects_exceptions_unless_it_names_its_own() {
+    let named = |line: &str| {
+        pair(
+            "tiny-v1-q2",
+            &format!("subject = \"tiny\"\nold = \"v1\"\nnew = \"q2\"\n{line}"),
+        )
+        .map(|pair| pair.except_named)
+    };
+    assert_eq!(named("").unwrap(), [""; 0]);
+    assert_eq!(named("except_named = [\"main\"]").unwrap(), ["main"]);
+    assert!(
+        named("except_named = [\"2nd\"]")
+            .unwrap_err()
+            .contains("pair.toml:4:17")
+    );
+}
