@@ -126,6 +126,7 @@ pub fn human(built: &Built) -> String {
     list(&mut text, "types changed", patch.changed_types.clone());
     let prototypes = patch.changed_prototypes.clone();
     list(&mut text, "prototypes changed", prototypes);
+    uses(&mut text, patch);
     let imports = patch.imports.iter().map(|i| i.name.clone()).collect();
     list(&mut text, "library symbols newly used", imports);
     if patch.transformer.is_some() {
@@ -152,6 +153,22 @@ pub fn human(built: &Built) -> String {
         milliseconds(statistics.link),
     );
     text
+}
+
+/// How concrete uses were found, and what could not be seen.
+fn uses(text: &mut String, patch: &Patch) {
+    let Some(uses) = patch.uses.as_ref().filter(|uses| !uses.finders.is_empty()) else {
+        return;
+    };
+    _ = writeln!(
+        text,
+        "  functions that use what changed: {}; found by {}",
+        uses.users().len(),
+        uses.finders.join(", ")
+    );
+    for gap in &uses.gaps {
+        _ = writeln!(text, "    {gap}");
+    }
 }
 
 fn list(text: &mut String, title: &str, mut names: Vec<String>) {

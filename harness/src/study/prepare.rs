@@ -1,6 +1,7 @@
 //! From an update pair in the catalogue to everything its sessions need: two
 //! builds, the patch, the old program's functions.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::StudyError;
@@ -402,7 +403,12 @@ impl PreparedPair<'_> {
                 .as_ref()
                 .map(|probe| self.subject.workload(probe)),
             functions: self.functions.clone(),
-            patch: Some(patch.clone()),
+            // Policies are not asked in workers.
+            patch: Some(Patch {
+                uses: None,
+                rests: BTreeMap::new(),
+                ..patch.clone()
+            }),
             image: patch.image.clone(),
             limits: Limits::BASELINE,
         })

@@ -97,7 +97,7 @@ impl Syntax {
         let index = Index::new(&clang, false, false);
         for (number, unit) in units.iter().enumerate() {
             let path = folder.join(format!("{number}.syntax.i"));
-            let text = [PRELUDE, unit.text.as_str()].concat();
+            let text = [PRELUDE, &without_deallocators(&unit.text)].concat();
             std::fs::write(&path, text).map_err(|error| ConFreeError::file(&path, error))?;
             let parsed = parse(built, &index, unit, &wanted, &path);
             syntax.units.insert(unit.source.clone(), parsed);
@@ -152,6 +152,39 @@ impl Syntax {
         }
         found
     }
+}
+
+/// The text without the arguments of `__malloc__`, an attribute of gcc's headers
+/// that takes none in clang.
+fn without_deallocators(text: &str) -> String {
+    let mut kept = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("__malloc__") {
+        let behind = at + "__malloc__".len();
+        kept.push_str(&rest[..behind]);
+        let arguments = &rest[behind..];
+        if !arguments.trim_start_matches(' ').starts_with('(') {
+            rest = arguments;
+            continue;
+        }
+        let mut depth = 0_usize;
+        let end = arguments.char_indices().find_map(|(index, letter)| {
+            match letter {
+                '(' => depth += 1,
+                ')' => {
+                    depth -= 1;
+                    if depth == 0 {
+                        return Some(index + 1);
+                    }
+                }
+                _ => {}
+            }
+            None
+        });
+        rest = &arguments[end.unwrap_or(0)..];
+    }
+    kept.push_str(rest);
+    kept
 }
 
 /// Which libclang there is, for the key of what is cached.
@@ -258,4 +291,18 @@ fn parse(
 /// The entry of the function of that unit and name, if the program has it.
 pub(super) fn entry_of(old: &Version, source: &str, name: &str) -> Option<Address> {
     old.address(old.find(source, name)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_deallocators;
+
+    #[test]
+    fn only_the_attributes_arguments_go() {
+        assert_eq!(
+            without_deallocators("void *f(int) __attribute__ ((__malloc__ (free, 1), __cold__));"),
+            "void *f(int) __attribute__ ((__malloc__, __cold__));"
+        );
+        assert_eq!(without_deallocators("__malloc__ (a"), "__malloc__ (a");
+    }
 }
