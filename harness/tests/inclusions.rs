@@ -148,7 +148,7 @@ fn policies_include_each_other_at_every_point_of_kvd() {
             "--pair",
             "kvd-v1-v7",
             "--workload",
-            "admin",
+            "two-clients",
             "--sample",
             "1",
         ])

@@ -71,13 +71,9 @@ impl Code {
             never_returning,
         };
         for number in 0..code.instructions.len() {
-            match reader.successors(&code.instructions, number) {
-                Some(successors) => code.successors.push(successors),
-                None => {
-                    code.unresolved = true;
-                    code.successors.push(Vec::new());
-                }
-            }
+            let successors = reader.successors(&code.instructions, number);
+            code.unresolved |= successors.is_none();
+            code.successors.push(successors.unwrap_or_default());
         }
         code
     }

@@ -16,20 +16,21 @@ mod references;
 pub mod syntax;
 pub mod table;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
 pub use table::{Finder, FunctionUses, Use, UseKind, UseTable};
 
-use crate::binary::{BinaryError, Lines};
+use crate::binary::{Address, BinaryError, Lines};
 use crate::change::Changes;
 use crate::patch::version::Version;
 use crate::patch::{Build, ObjectUnit, PatchError};
 use crate::subject::BuiltVersion;
 
 /// Changes whenever tables made before must not be used any more.
-const REVISION: u32 = 1;
+const REVISION: u32 = 2;
 
 /// What can keep uses from being found.
 #[derive(Debug, thiserror::Error)]
@@ -92,11 +93,35 @@ pub fn uses(built: &BuiltVersion, changes: &Changes) -> Result<UseTable, ConFree
     Ok(table)
 }
 
-fn find(built: &BuiltVersion, changes: &Changes) -> Result<UseTable, ConFreeError> {
-    let folder = tempfile::tempdir().map_err(|error| {
-        let path = std::env::temp_dir();
-        ConFreeError::file(&path, error)
-    })?;
+/// Instructions of the old program that depend on a changed layout or refer to a
+/// changed function or global, as the machine code shows: what must not run in an
+/// old frame after an update that con-freeness allowed. For tests of soundness.
+///
+/// # Errors
+/// When the build cannot be read or compiled again.
+pub fn dependent_instructions(
+    built: &BuiltVersion,
+    changes: &Changes,
+) -> Result<BTreeSet<Address>, ConFreeError> {
+    let folder = temporary()?;
+    let old = read(built)?;
+    let (sources, _) = preprocess::run(built, old.program.types(), folder.path())?;
+    let padded = padding::find(built, &old, &sources, changes, folder.path())?;
+    let referring = references::find(&old, &references::Targets::of(changes));
+    let all = padded.found.iter().chain(&referring);
+    Ok(all
+        .filter_map(|found| match found.place {
+            found::Place::Instruction(address) => Some(address),
+            _ => None,
+        })
+        .collect())
+}
+
+fn temporary() -> Result<tempfile::TempDir, ConFreeError> {
+    tempfile::tempdir().map_err(|error| ConFreeError::file(&std::env::temp_dir(), error))
+}
+
+fn read(built: &BuiltVersion) -> Result<Version, ConFreeError> {
     let units: Vec<ObjectUnit<'_>> = built
         .units
         .iter()
@@ -105,11 +130,16 @@ fn find(built: &BuiltVersion, changes: &Changes) -> Result<UseTable, ConFreeErro
             object: &unit.object,
         })
         .collect();
-    let old = Version::read(&Build {
+    Ok(Version::read(&Build {
         program: &built.program,
         units: &units,
         tree: &built.tree,
-    })?;
+    })?)
+}
+
+fn find(built: &BuiltVersion, changes: &Changes) -> Result<UseTable, ConFreeError> {
+    let folder = temporary()?;
+    let old = read(built)?;
     let lines = Lines::read(&built.program)?;
     let types = old.program.types();
     let (sources, others) = preprocess::run(built, types, folder.path())?;

@@ -1,4 +1,5 @@
 //! Compiles tiny C pairs with the study's flags and builds their patches.
+#![allow(dead_code)] // each test file uses its own part
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};

@@ -205,7 +205,7 @@ fn parse(
     wanted: &Wanted<'_>,
     path: &Path,
 ) -> UnitSyntax {
-    let mut arguments = ["-x", "cpp-output", "-ferror-limit=0", "-w"]
+    let mut arguments = ["-x", "cpp-output", "-ferror-limit=0", "-w", "-fno-builtin"]
         .map(str::to_owned)
         .to_vec();
     let dialect = unit.compile.iter().rev().find(|a| a.starts_with("-std="));
@@ -250,6 +250,13 @@ fn parse(
         let (marker, first, _) = range.get_start().get_presumed_location();
         let (_, last, _) = range.get_end().get_presumed_location();
         let declared = file(&marker);
+        let extent = Extent {
+            name: name.clone(),
+            file: declared.clone(),
+            first,
+            last,
+        };
+        syntax.functions.push(extent);
         // The library's own inline functions use no type of the program.
         if declared.starts_with("/usr/") {
             continue;
@@ -278,12 +285,6 @@ fn parse(
                     (name.clone(), place, arguments, called, what)
                 }),
         );
-        syntax.functions.push(Extent {
-            name,
-            file: declared,
-            first,
-            last,
-        });
     }
     syntax
 }
