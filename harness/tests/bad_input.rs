@@ -50,7 +50,7 @@ fn a_manifest_that_is_missing_malformed_or_has_an_unknown_key() {
     expect(
         &study(&project, ""),
         2,
-        &["pair.toml:1:11", "there is no subject 'tiny'"],
+        &["pair.toml:1:11", "subjects/tiny/subject.toml is missing"],
     );
 }
 
@@ -222,6 +222,21 @@ fn a_session_script_that_cannot_be_read() {
         &study(&project, ""),
         2,
         &["session.session:4", "opne", "docs/sessions.md"],
+    );
+}
+
+#[test]
+fn a_session_that_names_a_profile_that_does_not_exist() {
+    let project = Project::of("list").session("conformable\nprofile other", SESSION);
+    project.write();
+    expect(
+        &study(&project, ""),
+        2,
+        &[
+            "workloads/session.session:3",
+            "tiny has no profile `other`",
+            "its manifest has no [[profile]]",
+        ],
     );
 }
 

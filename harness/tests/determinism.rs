@@ -4,6 +4,7 @@ mod support;
 
 use std::process::{Child, Command, Stdio};
 
+use support::table::without_time;
 use support::{Project, Run};
 
 const ROLES: &str = "[[role]]\nname = \"listener\"\nfirst = true\n\
@@ -26,21 +27,9 @@ fn recursion() -> Project {
     )
 }
 
-/// `tests.csv` without the one column that may differ.
+/// What must agree.
 fn table(run: &Run) -> Vec<Vec<String>> {
-    let mut reader = csv::ReaderBuilder::new()
-        .has_headers(false)
-        .from_path(run.dir.join("tests.csv"))
-        .unwrap();
-    let rows: Vec<csv::StringRecord> = reader.records().map(Result::unwrap).collect();
-    let time = rows[0].iter().position(|name| name == "wall_us").unwrap();
-    assert!(rows.len() > 1, "no rows");
-    rows.iter()
-        .map(|row| {
-            let others = row.iter().enumerate().filter(|(column, _)| *column != time);
-            others.map(|(_, text)| text.to_owned()).collect()
-        })
-        .collect()
+    without_time(&run.dir)
 }
 
 fn agree(project: &Project) {

@@ -657,8 +657,8 @@ fn edited_functions_are_told_by_their_text() {
         );
         Version::compile(&[
             ("main.c", MAIN),
-            ("lib/work.c", &source),
             ("lib/twice.h", header),
+            ("lib/work.c", &source),
         ])
     };
     let header = "static int twice(int n) { return n * 2; }\n";

@@ -74,7 +74,7 @@ const NGIRCD: [&str; 3] = [
     "ngircd_28.orig.tar.xz",
     "ngircd_28-1.tar.xz",
 ];
-const VSFTPD: [&str; 2] = ["vsftpd_3.0.5.orig.tar.gz", "vsftpd_3.0.5-0.2.tar.xz"];
+const VSFTPD: [&str; 2] = ["vsftpd_3.0.5.orig.tar.gz", "vsftpd_3.0.5-1.tar.xz"];
 
 #[test]
 fn ngircd_mixes_versions_unless_its_version_string_is_made_again() {
@@ -107,6 +107,27 @@ fn vsftpd_takes_ten_patches_in_an_upload() {
     );
     let failures = failures(&rows);
     assert!(!rows.is_empty() && failures.is_empty(), "{failures:#?}");
+}
+
+#[test]
+fn profiles_of_vsftpd_isolate_children_and_know_local_users() {
+    let Some(folder) = archives("profiles of vsftpd", &VSFTPD) else {
+        return;
+    };
+    for (pair, workload) in [
+        ("vsftpd-q0007-q0010", "isolated"),
+        ("vsftpd-q0075-q0076", "local"),
+    ] {
+        let rows = study(
+            &folder,
+            &format!("--pair {pair} --workload {workload} --sample 1"),
+        );
+        let failures = failures(&rows);
+        assert!(failures.is_empty(), "{failures:#?}");
+        // What the patches change is entered only where children are isolated, and
+        // where a local user's password is checked.
+        assert!(rows.iter().any(|row| row.new_code_entries > 0), "{rows:#?}");
+    }
 }
 
 #[test]

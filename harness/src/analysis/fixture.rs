@@ -132,6 +132,7 @@ fn pairs() -> Vec<PairRecord> {
             .to_vec(),
         except_named: Some(vec!["main".to_owned(), "parse".to_owned()]),
         transformer_lines: if transformer { 12 } else { 0 },
+        image_sha256: String::new(),
     })
     .to_vec()
 }
@@ -279,6 +280,7 @@ fn observation(verdict: Option<Verdict>) -> Observation {
         new_entries: BTreeMap::from([("parse".to_owned(), 2)]),
         old_frame_exchanges: BTreeSet::new(),
         wall_us: 4200,
+        output: BTreeMap::new(),
     }
 }
 
@@ -343,6 +345,8 @@ pub fn run(dir: &Path, sample: Option<usize>) -> Run {
             old: observation(None),
             new: observation(None),
             after_update: Vec::new(),
+            limits: None,
+            test_us: None,
             trace,
         };
         store.append_session(&record).unwrap();

@@ -3,6 +3,8 @@
 use std::process::{ExitCode as ProcessExit, Termination};
 
 use kairos::analysis::AnalysisError;
+use kairos::explain::select::SelectError;
+use kairos::recording::RecordError;
 use kairos::report::ReportError;
 use kairos::study::StudyError;
 use kairos::study::store::StoreError;
@@ -24,7 +26,8 @@ pub enum ExitCode {
     /// 4: the machine refuses what Kairos needs; `kairos doctor` says what.
     Machine = 4,
     /// 5: it was done, and found failures: an update test that a study's own
-    /// controls forbid, or verdicts other than those asked for.
+    /// controls forbid, verdicts other than those asked for, runs that differ, or
+    /// a recorded session that does not pass on an unpatched version.
     Findings = 5,
     /// 130: interrupted from the terminal; results so far are kept.
     Interrupted = 130,
@@ -39,7 +42,20 @@ impl ExitCode {
                 let subject = cause.downcast_ref().map(Self::of_subject);
                 let study = || cause.downcast_ref().map(Self::of_study);
                 let report = || cause.downcast_ref().map(Self::of_report);
-                subject.or_else(study).or_else(report)
+                let record = || cause.downcast_ref().map(Self::of_record);
+                let select = || cause.downcast_ref().map(|_: &SelectError| Self::Usage);
+                let store = || cause.downcast_ref().map(Self::of_store);
+                let analysis = || match cause.downcast_ref() {
+                    Some(AnalysisError::Store(error)) => Some(Self::of_store(error)),
+                    _ => None,
+                };
+                subject
+                    .or_else(study)
+                    .or_else(report)
+                    .or_else(record)
+                    .or_else(select)
+                    .or_else(store)
+                    .or_else(analysis)
             })
             .unwrap_or(Self::Fault)
     }
@@ -58,15 +74,34 @@ impl ExitCode {
     pub fn of_study(error: &StudyError) -> Self {
         match error {
             StudyError::Subject(error) => Self::of_subject(error),
-            StudyError::Script(_) | StudyError::Workload { .. } | StudyError::Nothing => {
-                Self::Usage
-            }
+            StudyError::Script(_)
+            | StudyError::Workload { .. }
+            | StudyError::Nothing
+            | StudyError::NotResumable { .. }
+            | StudyError::Changed { .. }
+            | StudyError::NotOneStudy(_) => Self::Usage,
             StudyError::Binary(_) | StudyError::Patch { .. } | StudyError::ConFree { .. } => {
                 Self::Build
             }
-            StudyError::Test { source, .. } => Self::of_study(source),
+            StudyError::NotRun { source, .. } => Self::of_study(source),
             StudyError::Store(error) => Self::of_store(error),
-            StudyError::Engine(_) | StudyError::File { .. } => Self::Fault,
+            StudyError::Engine(_) | StudyError::GivenUp(_) | StudyError::File { .. } => Self::Fault,
+        }
+    }
+
+    fn of_record(error: &RecordError) -> Self {
+        match error {
+            RecordError::Name(_)
+            | RecordError::Exists(_)
+            | RecordError::Port { .. }
+            | RecordError::Usage(_)
+            | RecordError::Listen { .. }
+            | RecordError::Client { .. } => Self::Usage,
+            RecordError::Interrupted => Self::Interrupted,
+            RecordError::Study(error) => Self::of_study(error),
+            RecordError::Compose(_) | RecordError::Recorder(_) | RecordError::System(_) => {
+                Self::Fault
+            }
         }
     }
 

@@ -3,11 +3,16 @@
 
 use serde::{Deserialize, Serialize};
 
+use std::collections::BTreeMap;
+
 use super::restart::{Mode, Restart};
+use super::server::identified;
 use super::spec::Which;
+use super::surroundings::ThreadIndex;
+use super::timer::Timer;
 use super::tracer::Tracer;
 use super::watch::Idle;
-use crate::trace::{ExchangeFacts, Trace};
+use crate::trace::{ExchangeFacts, TimedThread, Timing, Trace};
 use crate::tracee::spawn::Tracing;
 use crate::verdict::Observation;
 use crate::world::{HostError, Limits};
@@ -66,7 +71,7 @@ pub fn trace(engine: &mut Restart) -> Result<Traced, HostError> {
         tracing: Tracing::Seized,
         limits: Limits::BASELINE,
     };
-    let mut tracer = Tracer::default();
+    let mut tracer = Tracer::new(engine.spec().startup);
     let mut facts = Vec::new();
     // The watcher is lent to the run; the process facts are read at its end.
     let observation = {
@@ -111,10 +116,47 @@ pub fn trace(engine: &mut Restart) -> Result<Traced, HostError> {
             probe,
             processes,
             points: tracer.points,
-            stacks: tracer.stacks,
+            stacks: tracer.interned.stacks,
             waits: tracer.waits,
-            word_sets: Vec::new(),
+            word_sets: tracer.interned.word_sets,
         },
         observation,
+    })
+}
+
+/// Times a run of the old version in which entries are stamped without stopping.
+///
+/// # Errors
+/// When the harness or the machine fails, or the server never becomes ready.
+pub fn time(engine: &mut Restart) -> Result<Timing, HostError> {
+    let mode = Mode {
+        version: Which::Old,
+        tracing: Tracing::Seized,
+        limits: Limits::BASELINE,
+    };
+    engine.clear_stamps()?;
+    let mut timer = Timer::default();
+    let mut roles = Vec::new();
+    engine.run(&mode, &mut timer, &mut |server| {
+        roles = server.parts.notes.iter().map(|n| n.role.clone()).collect();
+    })?;
+    let clock = timer.clock();
+    let mut threads: BTreeMap<ThreadIndex, TimedThread> = BTreeMap::new();
+    for stamp in engine.stamps()? {
+        let thread = identified(stamp.identity);
+        let Some(role) = roles.get(thread.0) else {
+            continue;
+        };
+        let entries = threads.entry(thread).or_insert_with(|| TimedThread {
+            role: role.clone(),
+            thread: thread.1,
+            entries: Vec::new(),
+        });
+        let time = clock.microseconds(stamp.ticks);
+        entries.entries.push((stamp.function, time));
+    }
+    Ok(Timing {
+        exchanges: timer.exchanges(clock),
+        threads: threads.into_values().collect(),
     })
 }

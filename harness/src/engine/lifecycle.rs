@@ -12,11 +12,25 @@ use crate::world::listening::listens_on;
 use crate::world::session::settle;
 use crate::world::{Host, HostError, Limits, StallClock};
 
-/// Waits until the server stands still and shows that it is ready.
+/// How a start went.
+pub enum Started {
+    /// The server is ready; its longest pause on the way.
+    Ready(Limits),
+    /// It is not and will not be: what it did instead, for a person, and the stall if
+    /// it is still there.
+    Failed(String, Option<Stall>),
+}
+
+/// Waits until the server stands still and shows that it is ready, or until it ends
+/// or, once updated, a pause exceeds `limits`.
 ///
 /// # Errors
-/// When it ends or stays silent instead, or when tracing fails.
-pub fn wait_until_ready(server: &mut Server<'_>, ready: &Ready) -> Result<(), HostError> {
+/// When tracing fails.
+pub fn wait_until_ready(
+    server: &mut Server<'_>,
+    ready: &Ready,
+    limits: &Limits,
+) -> Result<Started, HostError> {
     let pattern = match ready {
         Ready::Output(pattern) => Some(
             regex::Regex::new(&format!("(?m){pattern}"))
@@ -28,10 +42,11 @@ pub fn wait_until_ready(server: &mut Server<'_>, ready: &Ready) -> Result<(), Ho
     loop {
         let (still, reading) = stands_still(server)?;
         if let Some(ending) = server.root_ending() {
-            return Err(HostError::NotReady(format!(
+            let what = format!(
                 "the server ended before it was ready ({ending:?}){}",
                 last_output()
-            )));
+            );
+            return Ok(Started::Failed(what, None));
         }
         if still {
             let shown = match ready {
@@ -42,16 +57,28 @@ pub fn wait_until_ready(server: &mut Server<'_>, ready: &Ready) -> Result<(), Ho
                 Ready::Output(_) => pattern.as_ref().is_some_and(|p| p.is_match(&output())),
             };
             if shown {
-                return Ok(());
+                return Ok(Started::Ready(clock.pause()));
             }
         }
         clock.look(&reading);
-        if clock.exceeds(&Limits::BASELINE).is_some() {
-            return Err(HostError::NotReady(format!(
+        // Only what an update does to a start is judged by the baselines' pauses.
+        let limits = if server.watcher.has_updated() {
+            limits
+        } else {
+            &Limits::BASELINE
+        };
+        if let Some(stalled) = clock.exceeds(limits) {
+            let what = format!(
                 "the server did not become ready ({ready:?}) within {:?}{}",
-                Limits::BASELINE.waiting,
+                limits.waiting,
                 last_output()
-            )));
+            );
+            let stall = Stall {
+                exchange: 0,
+                waiting_for: "the server to become ready".to_owned(),
+                busy: stalled.busy,
+            };
+            return Ok(Started::Failed(what, Some(stall)));
         }
         if reading.activity == Activity::Running {
             std::thread::yield_now();

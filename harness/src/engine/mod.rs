@@ -2,6 +2,9 @@
 //! engine observes the same; they differ only in speed.
 
 pub mod baseline;
+pub mod drive;
+pub mod handover;
+pub mod kept;
 pub mod lifecycle;
 pub mod names;
 pub mod old_frames;
@@ -11,8 +14,11 @@ pub mod remote;
 pub mod restart;
 pub mod server;
 pub mod spec;
+pub mod surroundings;
+pub mod timer;
 pub mod tracer;
 pub mod updater;
+pub mod updating;
 pub mod watch;
 pub mod worker;
 
@@ -23,7 +29,7 @@ use serde::{Deserialize, Serialize};
 use crate::trace::PointId;
 use crate::verdict::Observation;
 
-pub use remote::RemoteEngine;
+pub use remote::{Holding, RemoteEngine};
 pub use spec::SessionSpec;
 
 /// Where to apply the update, and how to recognise the place.

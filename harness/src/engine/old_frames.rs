@@ -40,26 +40,32 @@ pub struct OldFrames {
 }
 
 impl OldFrames {
-    /// Takes the stack at the update point and sets the breakpoints that follow
-    /// its old frames of changed functions. The function being entered is one of
-    /// them only if it was deleted: a redirected one runs its new version.
+    /// Takes the stacks of a process's threads at the update and sets the breakpoints
+    /// that follow their old frames of changed functions. With `entering`, the first
+    /// stack is that of the thread at the point: the function being entered is an old
+    /// frame only if it was deleted, for a redirected one runs its new version.
     ///
     /// # Errors
     /// When the process is gone.
     pub fn follow(
         patch: &Patch,
-        walk: &Walk,
+        walks: &[&Walk],
+        entering: bool,
         memory: &Memory,
         breakpoints: &mut Breakpoints,
     ) -> Result<Self, TraceeError> {
         let mut frames = Vec::new();
-        for (index, frame) in walk.frames.iter().enumerate() {
+        let all = walks.iter().enumerate().flat_map(|(thread, walk)| {
+            let frames = walk.frames.iter().enumerate();
+            frames.map(move |(index, frame)| (entering && thread == 0, *walk, index, frame))
+        });
+        for (entering, walk, index, frame) in all {
             let looked_up = if index == 0 || frame.interrupted {
                 frame.address
             } else {
                 Address(frame.address.0.wrapping_sub(1))
             };
-            let changed = if index == 0 {
+            let changed = if index == 0 && entering {
                 is_deleted(patch, looked_up)
             } else {
                 is_redirected(patch, looked_up) || is_deleted(patch, looked_up)

@@ -3,11 +3,11 @@
 
 use super::names::{FunctionNames, RoleNames};
 use super::spec::SessionSpec;
-use crate::trace::RoleInstance;
+use crate::policy::lookup_address;
+use crate::trace::{Frame, RoleInstance};
 use crate::tracee::activity::Activities;
 use crate::tracee::libraries::Libraries;
 use crate::tracee::maps::mapped_files;
-use crate::tracee::stopped::Until;
 use crate::tracee::tree::{ProcessIndex, Tree};
 use crate::tracee::unwind::{Registers, Unwinder, Walk};
 use crate::tracee::{Stopped, TraceeError, counter};
@@ -54,8 +54,9 @@ pub struct Parts<'a> {
     pub names: &'a FunctionNames,
     /// The exchange under way.
     pub exchange: u32,
+    /// Whether the server has become ready.
+    pub ready: bool,
     pub(super) roles: RoleNames<'a>,
-    pub(super) until: Until,
 }
 
 impl Parts<'_> {
@@ -77,6 +78,25 @@ impl Parts<'_> {
             .tools
             .unwinder
             .walk(process.pid, &process.memory, Registers::from(&registers)))
+    }
+
+    /// The exchange under way; none before the server is ready.
+    #[must_use]
+    pub fn moment(&self) -> Option<u32> {
+        self.ready.then_some(self.exchange)
+    }
+
+    /// The function that a stopped thread is entering, if it trapped at a counted
+    /// entry.
+    ///
+    /// # Errors
+    /// When the process is gone.
+    pub fn entry_of(
+        &self,
+        process: ProcessIndex,
+        stopped: &Stopped,
+    ) -> Result<Option<crate::binary::Address>, TraceeError> {
+        counter::entered(&stopped.registers()?, &self.tree.processes[process].memory)
     }
 
     /// Living processes of the server with their positions.
@@ -144,7 +164,15 @@ impl Parts<'_> {
             stack: walk
                 .frames
                 .iter()
-                .map(|frame| name(frame.address))
+                .enumerate()
+                .map(|(depth, frame)| {
+                    // A call that does not return may be the last of its function.
+                    let inside = lookup_address(Frame(frame.address), depth);
+                    match self.names.of_either_version(inside) {
+                        Some(_) => name(inside),
+                        None => name(frame.address),
+                    }
+                })
                 .collect(),
         })
     }

@@ -4,7 +4,10 @@ use serde::{Deserialize, Serialize};
 
 use super::PointRequest;
 use super::baseline::{Baseline, Traced};
+use super::handover::Held;
+use super::kept::Kept;
 use super::spec::Which;
+use crate::trace::Timing;
 use crate::verdict::Observation;
 use crate::world::Limits;
 
@@ -21,6 +24,8 @@ pub enum Request {
     },
     /// Record a run of the old version.
     Trace,
+    /// Time a run of the old version without stops.
+    Time,
     /// From now on tests count as stalled after these pauses.
     Limits(Limits),
     /// Run one update test.
@@ -28,6 +33,20 @@ pub enum Request {
         /// The point.
         point: PointRequest,
         /// Whether to apply the patch, or to stop and go on.
+        apply: bool,
+    },
+    /// Run one update test and bring out the files that it leaves.
+    Keep {
+        /// The point.
+        point: PointRequest,
+        /// Whether to apply the patch, or to stop and go on.
+        apply: bool,
+    },
+    /// Run one update test up to the update, and leave the server to a debugger.
+    Hold {
+        /// The point.
+        point: PointRequest,
+        /// Whether to apply the patch, or to stop only.
         apply: bool,
     },
 }
@@ -42,8 +61,14 @@ pub enum Reply {
     Baseline(Box<Baseline>),
     /// A recorded run.
     Traced(Box<Traced>),
+    /// A timed run.
+    Timed(Box<Timing>),
     /// An update test.
     Observed(Box<Observation>),
+    /// An update test with its files.
+    Kept(Box<Kept>),
+    /// A process is stopped after the update and waits for a debugger.
+    Held(Held),
     /// A fault of ours or of the machine.
     Failed(String),
 }

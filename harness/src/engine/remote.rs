@@ -7,9 +7,12 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use super::baseline::{Baseline, Traced};
+use super::handover::Held;
+use super::kept::Kept;
 use super::protocol::{Reply, Request};
 use super::spec::{SessionSpec, Which};
 use super::{Engine, EngineError, PointRequest};
+use crate::trace::Timing;
 use crate::verdict::Observation;
 use crate::world::Limits;
 
@@ -106,6 +109,17 @@ impl RemoteEngine {
         }
     }
 
+    /// Times a run of the old version without stops.
+    ///
+    /// # Errors
+    /// When the worker fails or the server never becomes ready.
+    pub fn time(&mut self) -> Result<Timing, EngineError> {
+        match self.ask(&Request::Time)? {
+            Reply::Timed(timing) => Ok(*timing),
+            other => Err(unexpected(other)),
+        }
+    }
+
     /// Sets when tests count as stalled.
     ///
     /// # Errors
@@ -131,6 +145,62 @@ impl RemoteEngine {
             other => Err(unexpected(other)),
         }
     }
+}
+
+impl RemoteEngine {
+    /// Runs one test and brings out the files that it leaves.
+    ///
+    /// # Errors
+    /// When the worker fails.
+    pub fn keep(&mut self, point: &PointRequest, apply: bool) -> Result<Kept, EngineError> {
+        let request = Request::Keep {
+            point: point.clone(),
+            apply,
+        };
+        match self.ask(&request)? {
+            Reply::Kept(kept) => Ok(*kept),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// Runs one test up to the update and leaves the server to a debugger. The
+    /// session goes on meanwhile; once a process is held the engine serves for
+    /// nothing else and is to be [abandoned](Self::abandon).
+    ///
+    /// # Errors
+    /// When the worker fails.
+    pub fn hold(&mut self, point: &PointRequest, apply: bool) -> Result<Holding, EngineError> {
+        let request = Request::Hold {
+            point: point.clone(),
+            apply,
+        };
+        match self.ask(&request)? {
+            Reply::Held(held) => Ok(Holding::Held(held)),
+            Reply::Observed(observation) => Ok(Holding::Missed(observation)),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// The worker's number.
+    #[must_use]
+    pub fn process_id(&self) -> u32 {
+        self.worker.id()
+    }
+
+    /// Ends the worker at once, with everything in its sandbox.
+    pub fn abandon(mut self) {
+        // Gone already is as good; dropping it waits for its end.
+        let _ = self.worker.kill();
+    }
+}
+
+/// How a test went that was to be left to a debugger.
+#[derive(Debug)]
+pub enum Holding {
+    /// A process is stopped right after the update.
+    Held(Held),
+    /// The update was not applied, as the observation says.
+    Missed(Box<Observation>),
 }
 
 fn unexpected(reply: Reply) -> EngineError {

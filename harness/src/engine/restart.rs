@@ -12,10 +12,10 @@ use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::ftruncate;
 
-use super::lifecycle::{stop, wait_until_ready};
+use super::lifecycle::{Started, stop, wait_until_ready};
 use super::names::FunctionNames;
 use super::parts::Tools;
-use super::server::{Frame, Server};
+use super::server::{Frame, Server, log_path};
 use super::spec::{SessionSpec, Which};
 use super::updater::image_length;
 use super::watch::Watcher;
@@ -24,33 +24,36 @@ use crate::sandbox::root::{RUN_FOLDER, Root};
 use crate::sandbox::run_folder::{RunFolder, read_files};
 use crate::sandbox::{SandboxError, processes};
 use crate::tracee::apply::coverage;
-use crate::tracee::spawn::{COVERAGE_DESCRIPTOR, Descriptors, Program, Tracing, start};
+use crate::tracee::counter::Instrument;
+use crate::tracee::spawn::{Descriptors, Program, SHARED_DESCRIPTOR, Tracing, start};
+use crate::tracee::stamps::Stamp;
 use crate::tracee::stopped::Until;
 use crate::tracee::tree::Tree;
-use crate::tracee::{Memory, counter};
+use crate::tracee::{Memory, counter, stamps};
 use crate::verdict::Observation;
 use crate::verdict::observation::{Ending, SeenExchange, SeenProcess, Update};
 use crate::workload::{Normaliser, Script};
 use crate::world::{HostError, Limits, Played, play};
 
 /// Process number before the subject's first, so that numbers repeat.
-const LAST_PID: u32 = 99;
+pub(super) const LAST_PID: u32 = 99;
 /// End-state files longer than this are compared by their hash.
 const LONGEST_FILE: usize = 4096;
 
 /// Runs servers, one after the other, inside the sandbox it was made in.
 pub struct Restart {
-    spec: SessionSpec,
-    root: Root,
+    pub(super) spec: SessionSpec,
+    pub(super) root: Root,
     script: Script,
     probe: Option<Script>,
-    normaliser: Normaliser,
+    pub(super) normaliser: Normaliser,
     wanted_files: Vec<regex::Regex>,
-    names: FunctionNames,
+    pub(super) names: FunctionNames,
     pads: Vec<Address>,
-    tools: Tools,
-    reports: SignalFd,
+    pub(super) tools: Tools,
+    pub(super) reports: SignalFd,
     coverage: OwnedFd,
+    stamps: File,
 }
 
 /// How a run is traced and limited.
@@ -102,7 +105,10 @@ impl Restart {
         let reports = SignalFd::with_flags(&signals, flags).map_err(system("signalfd"))?;
         let coverage = memfd_create("kairos-coverage", MFdFlags::MFD_CLOEXEC)
             .map_err(system("memfd_create"))?;
+        let stamps =
+            memfd_create("kairos-stamps", MFdFlags::MFD_CLOEXEC).map_err(system("memfd_create"))?;
         Ok(Self {
+            stamps: File::from(stamps),
             names: FunctionNames::new(&spec.functions, spec.patch.as_ref()),
             pads: spec
                 .functions
@@ -120,6 +126,22 @@ impl Restart {
             reports,
             coverage,
         })
+    }
+
+    /// Makes room for the stamps of the next run.
+    ///
+    /// # Errors
+    /// When the machine has no memory for them.
+    pub fn clear_stamps(&self) -> Result<(), HostError> {
+        stamps::clear(&self.stamps).map_err(stamps_failed)
+    }
+
+    /// The stamps that the last run made.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn stamps(&self) -> Result<Vec<Stamp>, HostError> {
+        stamps::read(&self.stamps, counter::CALL_LENGTH).map_err(stamps_failed)
     }
 
     /// The session's specification.
@@ -191,12 +213,27 @@ impl Restart {
             root,
             tree,
         );
-        wait_until_ready(&mut server, &self.spec.ready)?;
-        server.ready()?;
-
         let mut local_ports = 0;
-        let mut played = play(&self.script, &mut server, &mode.limits, 0, &mut local_ports)?;
-        if let (Some(probe), None) = (&self.probe, &played.stall) {
+        let mut played = match wait_until_ready(&mut server, &self.spec.ready, &mode.limits)? {
+            Started::Ready(pause) => {
+                server.ready()?;
+                let mut played =
+                    play(&self.script, &mut server, &mode.limits, 0, &mut local_ports)?;
+                if self.spec.startup {
+                    played.longest = played.longest.longest(pause);
+                }
+                played
+            }
+            Started::Failed(_, stall) if server.watcher.has_updated() => Played {
+                exchanges: Vec::new(),
+                stall,
+                longest: mode.limits,
+            },
+            Started::Failed(what, _) => return Err(HostError::NotReady(what)),
+        };
+        // A server that never was ready has no session to be probed after.
+        let was_ready = server.parts.ready;
+        if let (Some(probe), None, true) = (&self.probe, &played.stall, was_ready) {
             let probed = play(
                 probe,
                 &mut server,
@@ -230,11 +267,12 @@ impl Restart {
                 new_entries: BTreeMap::new(),
                 old_frame_exchanges: std::collections::BTreeSet::new(),
                 wall_us: 0,
+                output: last_output(),
             },
         })
     }
 
-    fn start(
+    pub(super) fn start(
         &mut self,
         mode: &Mode,
         watcher: &dyn Watcher,
@@ -257,7 +295,9 @@ impl Restart {
         let input = open("/dev/null", false)?;
         let output = open("/kairos/stdout", true)?;
         let error = open("/kairos/stderr", true)?;
-        let instrumented = mode.tracing == Tracing::Seized && watcher.instruments();
+        let instrument = watcher
+            .instrument()
+            .filter(|_| mode.tracing == Tracing::Seized);
         let program = Program {
             arguments: &self.spec.command,
             environment: &self.spec.environment,
@@ -267,34 +307,52 @@ impl Restart {
             input: input.as_fd(),
             output: output.as_fd(),
             error: error.as_fd(),
-            coverage: instrumented.then(|| self.coverage.as_fd()),
+            shared: instrument.map(|instrument| match instrument {
+                Instrument::Count => self.coverage.as_fd(),
+                Instrument::Stamp => self.stamps.as_fd(),
+            }),
         };
         let root = start(&program, &descriptors, mode.tracing)?;
         if mode.tracing == Tracing::None {
             return Ok((root, None));
-        }
-        let (mut tree, stopped) = Tree::start(root, &self.spec.command[0])?;
-        fix_random_bytes(root, &tree.processes[0].memory)?;
-        if instrumented {
-            let memory = &tree.processes[0].memory;
-            counter::install(
-                &stopped,
-                memory,
-                &self.pads,
-                image_length(&self.spec),
-                Some(COVERAGE_DESCRIPTOR),
-            )?;
-            counter::adopt(&stopped, memory, 0, counter::NEVER)?;
-            tree.processes[0].counted = true;
         }
         let until = if watcher.sees_system_calls() {
             Until::SystemCall
         } else {
             Until::Event
         };
+        let (mut tree, stopped) = Tree::start(root, &self.spec.command[0], until)?;
+        fix_random_bytes(root, &tree.processes[0].memory)?;
+        if let Some(instrument) = instrument {
+            let memory = &tree.processes[0].memory;
+            counter::install(
+                &stopped,
+                memory,
+                &self.pads,
+                image_length(&self.spec),
+                instrument,
+                SHARED_DESCRIPTOR,
+            )?;
+            counter::adopt(&stopped, memory, 0, 0, watcher.starting_count(&self.spec))?;
+            tree.processes[0].counted = true;
+        }
         stopped.resume(until, 0)?;
         Ok((root, Some(tree)))
     }
+}
+
+/// The end of what the server printed, bounded: thousands of tests may fail.
+fn last_output() -> BTreeMap<String, String> {
+    const MOST_BYTES: usize = 8 << 10;
+    ["stdout", "stderr"]
+        .into_iter()
+        .filter_map(|name| {
+            let bytes = std::fs::read(log_path(name)).ok()?;
+            let end = &bytes[bytes.len().saturating_sub(MOST_BYTES)..];
+            let text = String::from_utf8_lossy(end).into_owned();
+            (!text.is_empty()).then(|| (name.to_owned(), text))
+        })
+        .collect()
 }
 
 /// The kernel gives each program sixteen random bytes, from which the library
@@ -311,6 +369,13 @@ fn fix_random_bytes(root: nix::unistd::Pid, memory: &Memory) -> Result<(), HostE
         memory.write(Address(place), b"kairos: no luck!")?;
     }
     Ok(())
+}
+
+fn stamps_failed(error: std::io::Error) -> HostError {
+    HostError::System {
+        operation: "using the buffer of stamps",
+        errno: nix::errno::Errno::from_raw(error.raw_os_error().unwrap_or(0)),
+    }
 }
 
 fn clear(coverage: &OwnedFd) -> Result<(), HostError> {

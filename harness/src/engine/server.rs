@@ -14,7 +14,6 @@ use super::spec::SessionSpec;
 use super::watch::Watcher;
 use crate::sandbox::root::RUN_FOLDER;
 use crate::tracee::activity::{Activity, Reading, all_threads};
-use crate::tracee::stopped::Until;
 use crate::tracee::tree::{Event, ProcessIndex, Stop, Tree, signal_name};
 use crate::tracee::{Stopped, TraceeError, counter};
 use crate::verdict::observation::Ending;
@@ -67,11 +66,6 @@ impl<'a> Server<'a> {
         root: Pid,
         traced: Option<Tree>,
     ) -> Self {
-        let until = if watcher.sees_system_calls() {
-            Until::SystemCall
-        } else {
-            Until::Event
-        };
         let mut roles = RoleNames::new(&spec.roles);
         let first = Note {
             role: roles.first(),
@@ -80,7 +74,7 @@ impl<'a> Server<'a> {
             updated: false,
             fault: None,
         };
-        let instrumented = watcher.instruments();
+        let instrumented = watcher.instrument().is_some();
         Self {
             parts: Parts {
                 spec,
@@ -89,8 +83,8 @@ impl<'a> Server<'a> {
                 tree: traced.unwrap_or_default(),
                 names,
                 exchange: 0,
+                ready: false,
                 roles,
-                until,
             },
             watcher,
             logs: Vec::new(),
@@ -172,11 +166,13 @@ impl<'a> Server<'a> {
         if self.parts.tree.processes[child].counted {
             let count = self.watcher.first_count(&self.parts, child, 0);
             let memory = &self.parts.tree.processes[child].memory;
-            counter::adopt(&child_stopped, memory, 0, count)?;
+            let identity = identity(child, 0);
+            counter::adopt(&child_stopped, memory, 0, identity, count)?;
         }
-        self.watcher.forked(&self.parts, parent, child);
-        stopped.resume(self.parts.until, 0)?;
-        child_stopped.resume(self.parts.until, 0)?;
+        self.watcher
+            .forked(&mut self.parts, parent, child, &child_stopped)?;
+        stopped.resume(self.parts.tree.until, 0)?;
+        child_stopped.resume(self.parts.tree.until, 0)?;
         Ok(())
     }
 
@@ -187,7 +183,6 @@ impl<'a> Server<'a> {
         stopped: Stopped,
         stop: Stop,
     ) -> Result<(), HostError> {
-        let until = self.parts.until;
         let mut signal = 0;
         match stop {
             Stop::Entry(function) => {
@@ -202,9 +197,7 @@ impl<'a> Server<'a> {
                     .breakpoints
                     .contains(address)
                 {
-                    self.parts
-                        .tree
-                        .step_over(process, stopped, address, until)?;
+                    self.parts.tree.step_over(process, stopped, address)?;
                     return Ok(());
                 }
             }
@@ -212,7 +205,8 @@ impl<'a> Server<'a> {
                 if self.parts.tree.processes[process].counted {
                     let count = self.watcher.first_count(&self.parts, process, thread);
                     let memory = &self.parts.tree.processes[process].memory;
-                    counter::adopt(&stopped, memory, thread, count)?;
+                    let identity = identity(process, thread);
+                    counter::adopt(&stopped, memory, thread, identity, count)?;
                 }
             }
             Stop::Executed => self.watcher.executed(process),
@@ -229,7 +223,7 @@ impl<'a> Server<'a> {
                 signal = number;
             }
         }
-        stopped.resume(until, signal)?;
+        stopped.resume(self.parts.tree.until, signal)?;
         Ok(())
     }
 
@@ -256,6 +250,7 @@ impl<'a> Server<'a> {
     pub fn ready(&mut self) -> Result<(), HostError> {
         self.take_logs();
         self.logs.clear();
+        self.parts.ready = true;
         self.watcher.exchange_begins(&mut self.parts, 0)
     }
 
@@ -264,6 +259,22 @@ impl<'a> Server<'a> {
         self.take_logs();
     }
 }
+
+/// How stamps name a thread.
+fn identity(process: ProcessIndex, thread: u32) -> u32 {
+    let process = u32::try_from(process).unwrap_or(u32::MAX);
+    (process << THREAD_BITS) | (thread % counter::MAX_THREADS)
+}
+
+/// The thread that a stamp names.
+#[must_use]
+pub const fn identified(identity: u32) -> (ProcessIndex, u32) {
+    let thread = identity & (counter::MAX_THREADS - 1);
+    ((identity >> THREAD_BITS) as ProcessIndex, thread)
+}
+
+/// Bits that number a thread within its process.
+const THREAD_BITS: u32 = counter::MAX_THREADS.trailing_zeros();
 
 /// Where a log is found inside the sandbox.
 #[must_use]

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::binary::Address;
 use crate::patch::Patch;
 use crate::sandbox::namespaces::Identity;
+use crate::sandbox::root::SandboxUser;
 use crate::sandbox::run_folder::Entry;
 use crate::trace::Scope;
 use crate::world::Limits;
@@ -76,6 +77,8 @@ pub struct SessionSpec {
     pub processor: usize,
     /// As whom the subject runs.
     pub identity: Identity,
+    /// Users beside those of every sandbox.
+    pub users: Vec<SandboxUser>,
     /// The old version.
     pub old: VersionSpec,
     /// The new version.

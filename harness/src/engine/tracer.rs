@@ -4,13 +4,14 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::parts::{Note, Parts};
+use super::spec::SessionSpec;
+use super::surroundings::{Interned, Surroundings, ThreadIndex, see_stopped};
 use super::watch::Watcher;
 use crate::binary::Address;
-use crate::trace::{Point, PointId, ProcessFacts, RoleInstance, Stack, Wait};
+use crate::trace::{Point, PointId, ProcessFacts, RoleInstance, Wait};
 use crate::tracee::Stopped;
-use crate::tracee::counter;
+use crate::tracee::counter::{self, Instrument};
 use crate::tracee::tree::ProcessIndex;
-use crate::tracee::unwind::Registers;
 use crate::world::HostError;
 use crate::world::connection::FIRST_LOCAL_PORT;
 
@@ -19,30 +20,28 @@ use crate::world::connection::FIRST_LOCAL_PORT;
 pub struct Tracer {
     /// Points in order of execution.
     pub points: Vec<Point>,
-    /// Distinct stacks.
-    pub stacks: Vec<Stack>,
+    /// Distinct stacks, and what their words point into.
+    pub interned: Interned,
     /// Blocking waits between exchanges.
     pub waits: Vec<Wait>,
     /// Processes that wrote to a client, by exchange.
     pub writers: HashMap<u32, BTreeSet<RoleInstance>>,
-    known: HashMap<Stack, u32>,
     entries: HashMap<(ProcessIndex, u32), u32>,
     occurrences: HashMap<(ProcessIndex, u32, u32), u32>,
     born_at: HashMap<ProcessIndex, u32>,
     client_sockets: HashMap<String, bool>,
-    in_call: HashMap<(ProcessIndex, u32), libc::user_regs_struct>,
+    surroundings: Surroundings,
     recording: bool,
 }
 
 impl Tracer {
-    fn intern(&mut self, stack: Stack) -> u32 {
-        if let Some(index) = self.known.get(&stack) {
-            return *index;
+    /// Records from readiness on, or with `startup` from the first entry on.
+    #[must_use]
+    pub fn new(startup: bool) -> Self {
+        Self {
+            recording: startup,
+            ..Self::default()
         }
-        let index = u32::try_from(self.stacks.len()).unwrap_or(u32::MAX);
-        self.stacks.push(stack.clone());
-        self.known.insert(stack, index);
-        index
     }
 
     /// Facts on the processes, once the run is over: each one's parent, number of
@@ -82,42 +81,50 @@ impl Tracer {
             .or_insert_with(|| leads_to_client(inode))
     }
 
-    fn record_waits(&mut self, parts: &mut Parts<'_>, exchange: u32) {
-        for process in parts.living() {
-            let traced = &parts.tree.processes[process];
-            let threads: Vec<u32> = traced.threads.iter().map(|t| t.ordinal).collect();
-            for thread in threads {
-                let Some(registers) = self.in_call.get(&(process, thread)) else {
-                    continue;
-                };
-                let traced = &parts.tree.processes[process];
-                let walk = parts.tools.unwinder.walk(
-                    traced.pid,
-                    &traced.memory,
-                    Registers::from(registers),
-                );
-                let stack = self.intern(walk.stack());
-                self.waits.push(Wait {
-                    role: parts.notes[process].role.clone(),
-                    thread,
-                    exchange,
-                    stack,
-                    other_stacks: Vec::new(),
-                    words: None,
-                    span_us: None,
-                });
-            }
+    fn record_waits(&mut self, parts: &mut Parts<'_>, exchange: u32) -> Result<(), HostError> {
+        let threads: Vec<ThreadIndex> = parts
+            .tree
+            .living()
+            .flat_map(|(process, traced)| {
+                let threads = traced.threads.iter();
+                threads.map(move |thread| (process, thread.ordinal))
+            })
+            .collect();
+        for thread in threads {
+            let own = self
+                .surroundings
+                .of_waiting(parts, &mut self.interned, thread);
+            let Some(own) = own else {
+                continue;
+            };
+            let others = self
+                .surroundings
+                .of_others(parts, &mut self.interned, thread)?;
+            self.waits.push(Wait {
+                role: parts.notes[thread.0].role.clone(),
+                thread: thread.1,
+                exchange,
+                stack: own.stack,
+                words: Some(self.interned.words(&others.words_with(&own))),
+                other_stacks: others.stacks,
+                span_us: None,
+            });
         }
+        Ok(())
     }
 }
 
 impl Watcher for Tracer {
-    fn instruments(&self) -> bool {
-        true
+    fn instrument(&self) -> Option<Instrument> {
+        Some(Instrument::Count)
     }
 
     fn sees_system_calls(&self) -> bool {
         true
+    }
+
+    fn starting_count(&self, _spec: &SessionSpec) -> u64 {
+        if self.recording { 1 } else { counter::NEVER }
     }
 
     fn exchange_begins(&mut self, parts: &mut Parts<'_>, _number: u32) -> Result<(), HostError> {
@@ -128,7 +135,10 @@ impl Watcher for Tracer {
     }
 
     fn exchange_ended(&mut self, parts: &mut Parts<'_>, number: u32) -> Result<(), HostError> {
-        self.record_waits(parts, number);
+        // Probe and stop are no part of the session.
+        if self.recording {
+            self.record_waits(parts, number)?;
+        }
         Ok(())
     }
 
@@ -140,9 +150,16 @@ impl Watcher for Tracer {
         if self.recording { 1 } else { counter::NEVER }
     }
 
-    fn forked(&mut self, _parts: &Parts<'_>, parent: ProcessIndex, child: ProcessIndex) {
+    fn forked(
+        &mut self,
+        _parts: &mut Parts<'_>,
+        parent: ProcessIndex,
+        child: ProcessIndex,
+        _child_stopped: &Stopped,
+    ) -> Result<(), HostError> {
         let before = self.entries.get(&(parent, 0)).copied().unwrap_or(0);
         self.born_at.insert(child, before);
+        Ok(())
     }
 
     fn entered(
@@ -156,8 +173,11 @@ impl Watcher for Tracer {
         if !self.recording {
             return Ok(0);
         }
-        let walk = parts.walk(process, stopped, Some(function))?;
-        let stack = self.intern(walk.stack());
+        let own = see_stopped(parts, &mut self.interned, process, stopped, Some(function))?;
+        let others = self
+            .surroundings
+            .of_others(parts, &mut self.interned, (process, thread))?;
+        let stack = own.stack;
         let index = self.entries.entry((process, thread)).or_insert(0);
         *index += 1;
         let seen = self
@@ -170,13 +190,13 @@ impl Watcher for Tracer {
             id: PointId {
                 role: parts.notes[process].role.clone(),
                 thread,
-                exchange: Some(parts.exchange),
+                exchange: parts.moment(),
                 index: *index,
             },
             function,
             stack,
-            other_stacks: Vec::new(),
-            words: None,
+            words: Some(self.interned.words(&others.words_with(&own))),
+            other_stacks: others.stacks,
             occurrence,
             time_us: None,
         });
@@ -195,10 +215,10 @@ impl Watcher for Tracer {
         let answer = registers.rax.cast_signed();
         let entering = answer == -i64::from(libc::ENOSYS);
         if entering {
-            self.in_call.insert((process, thread), registers);
+            self.surroundings.enters_call((process, thread), registers);
             return Ok(());
         }
-        self.in_call.remove(&(process, thread));
+        self.surroundings.leaves_call((process, thread));
         if answer > 0 && writes(registers.orig_rax.cast_signed()) {
             let pid = parts.tree.processes[process].pid;
             let descriptor = registers.rdi;

@@ -2,20 +2,20 @@
 //! old code still does afterwards.
 
 use std::collections::{BTreeSet, HashMap};
-use std::time::Instant;
 
 use super::PointRequest;
+use super::handover::{Held, hand_over};
+use super::names::RoleNames;
 use super::old_frames::OldFrames;
 use super::parts::Parts;
 use super::spec::{SessionSpec, Which};
+use super::updating::{update, update_forked};
 use super::watch::Watcher;
 use crate::binary::Address;
 use crate::sandbox::run_folder::point_program_at;
 use crate::trace::fingerprint;
 use crate::tracee::Stopped;
-use crate::tracee::apply::{Outcome, apply};
-use crate::tracee::counter::{self, NEVER};
-use crate::tracee::stopped::Until;
+use crate::tracee::counter::{self, Instrument, NEVER};
 use crate::tracee::tree::ProcessIndex;
 use crate::tracee::unwind::Walk;
 use crate::verdict::observation::Update;
@@ -55,7 +55,13 @@ pub struct Updater<'a> {
     old_frames: HashMap<ProcessIndex, OldFrames>,
     counts: HashMap<(ProcessIndex, u32), u64>,
     done: bool,
+    /// If set, the server is handed over to a debugger once the update is applied,
+    /// and this is told of it.
+    pub announce: Option<Announce<'a>>,
 }
+
+/// Is told which process waits for a debugger.
+pub type Announce<'a> = &'a mut (dyn FnMut(Held) + 'a);
 
 impl<'a> Updater<'a> {
     /// Seeks `point`; `tries` counts from 1.
@@ -75,6 +81,7 @@ impl<'a> Updater<'a> {
             old_frames: HashMap::new(),
             counts: HashMap::new(),
             done: false,
+            announce: None,
         }
     }
 
@@ -87,7 +94,7 @@ impl<'a> Updater<'a> {
 
     fn is_target(&self, parts: &Parts<'_>, process: ProcessIndex, thread: u32) -> bool {
         !self.done
-            && Some(parts.exchange) == self.point.id.exchange
+            && parts.moment() == self.point.id.exchange
             && thread == self.point.id.thread
             && parts.notes[process].role == self.point.id.role
     }
@@ -138,48 +145,27 @@ impl<'a> Updater<'a> {
             self.update = applied;
             return Ok(0);
         };
-        let others = parts.tree.stop_others(process, stopped.thread())?;
-        let begun = Instant::now();
-        let outcome = apply(
-            patch,
-            &parts.tree.processes[process],
-            stopped,
-            &others,
-            walk,
-            &mut parts.tools.libraries,
-        )?;
+        let updated = update(parts, patch, process, stopped, walk)?;
+        if let Some(reason) = updated.refused {
+            self.update = Update::NotApplied { reason };
+            return Ok(0);
+        }
         if let Update::Applied { apply_us, .. } = &mut applied {
-            *apply_us = begun.elapsed().as_secs_f64() * 1e6;
+            *apply_us = updated.apply_us;
         }
-        let mut signal = 0;
-        match outcome {
-            Outcome::Refused(reason) => self.update = Update::NotApplied { reason },
-            Outcome::Applied | Outcome::Faulted(_) => {
-                self.update = applied;
-                parts.notes[process].updated = true;
-                point_program_at(&parts.spec.program_inside(Which::New))?;
-                let target = &mut parts.tree.processes[process];
-                let frames =
-                    OldFrames::follow(patch, walk, &target.memory, &mut target.breakpoints)?;
-                if frames.running() {
-                    self.old_frame_exchanges.insert(parts.exchange);
-                }
-                self.old_frames.insert(process, frames);
-                if let Outcome::Faulted(fatal) = outcome {
-                    signal = fatal;
-                }
-            }
+        self.update = applied;
+        point_program_at(&parts.spec.program_inside(Which::New))?;
+        if updated.old_frames.values().any(OldFrames::running) {
+            self.old_frame_exchanges.insert(parts.exchange);
         }
-        for other in others {
-            other.resume(Until::Event, 0)?;
-        }
-        Ok(signal)
+        self.old_frames = updated.old_frames;
+        Ok(updated.signal)
     }
 }
 
 impl Watcher for Updater<'_> {
-    fn instruments(&self) -> bool {
-        true
+    fn instrument(&self) -> Option<Instrument> {
+        Some(Instrument::Count)
     }
 
     fn exchange_begins(&mut self, parts: &mut Parts<'_>, number: u32) -> Result<(), HostError> {
@@ -229,6 +215,20 @@ impl Watcher for Updater<'_> {
         Ok(())
     }
 
+    fn starting_count(&self, spec: &SessionSpec) -> u64 {
+        let point = &self.point.id;
+        let is_first = point.role == RoleNames::new(&spec.roles).first() && point.thread == 0;
+        if point.exchange.is_none() && is_first {
+            self.armed()
+        } else {
+            NEVER
+        }
+    }
+
+    fn has_updated(&self) -> bool {
+        matches!(self.update, Update::Applied { .. })
+    }
+
     fn first_count(&mut self, parts: &Parts<'_>, process: ProcessIndex, thread: u32) -> u64 {
         if self.is_target(parts, process, thread) {
             self.armed()
@@ -237,10 +237,24 @@ impl Watcher for Updater<'_> {
         }
     }
 
-    fn forked(&mut self, _parts: &Parts<'_>, parent: ProcessIndex, child: ProcessIndex) {
-        if let Some(frames) = self.old_frames.get(&parent) {
-            self.old_frames.insert(child, frames.clone());
+    fn forked(
+        &mut self,
+        parts: &mut Parts<'_>,
+        parent: ProcessIndex,
+        child: ProcessIndex,
+        child_stopped: &Stopped,
+    ) -> Result<(), HostError> {
+        let Some(frames) = self.old_frames.get(&parent) else {
+            return Ok(());
+        };
+        let mut frames = frames.clone();
+        if let Some(patch) = parts.spec.patch.as_ref()
+            && let Some(own) = update_forked(parts, patch, child, child_stopped)?
+        {
+            frames = own;
         }
+        self.old_frames.insert(child, frames);
+        Ok(())
     }
 
     fn executed(&mut self, process: ProcessIndex) {
@@ -261,6 +275,10 @@ impl Watcher for Updater<'_> {
             let walk = parts.walk(process, stopped, Some(function))?;
             if self.recognises(&walk) {
                 signal = self.update(parts, process, stopped, function, &walk)?;
+                if let (Update::Applied { .. }, Some(tell)) = (&self.update, self.announce.take()) {
+                    self.old_frames.clear();
+                    tell(hand_over(parts, process, stopped, function)?);
+                }
             } else if self.search == Search::Stack {
                 next = 1;
             } else {

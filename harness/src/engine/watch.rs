@@ -2,21 +2,34 @@
 //! server tells its watcher what happens; the watcher decides where to stop.
 
 use super::parts::Parts;
+use super::spec::SessionSpec;
 use crate::binary::Address;
 use crate::tracee::Stopped;
-use crate::tracee::counter::NEVER;
+use crate::tracee::counter::{Instrument, NEVER};
 use crate::tracee::tree::ProcessIndex;
 use crate::world::HostError;
 
 /// Watches one run.
 pub trait Watcher {
-    /// Whether entries are counted in the process, so that it can be stopped at one.
-    fn instruments(&self) -> bool {
-        false
+    /// What entries of own functions do, if anything.
+    fn instrument(&self) -> Option<Instrument> {
+        None
     }
 
     /// Whether it wants to see system calls.
     fn sees_system_calls(&self) -> bool {
+        false
+    }
+
+    /// What the entry counter of the first thread starts with, before the server is
+    /// ready.
+    fn starting_count(&self, _spec: &SessionSpec) -> u64 {
+        NEVER
+    }
+
+    /// Whether the update has been tried: what the server does from then on is an
+    /// observation, whatever it is.
+    fn has_updated(&self) -> bool {
         false
     }
 
@@ -46,8 +59,19 @@ pub trait Watcher {
         NEVER
     }
 
-    /// A process was forked and named.
-    fn forked(&mut self, _parts: &Parts<'_>, _parent: ProcessIndex, _child: ProcessIndex) {}
+    /// A process was forked and named; its thread has not run yet.
+    ///
+    /// # Errors
+    /// When tracing fails.
+    fn forked(
+        &mut self,
+        _parts: &mut Parts<'_>,
+        _parent: ProcessIndex,
+        _child: ProcessIndex,
+        _child_stopped: &Stopped,
+    ) -> Result<(), HostError> {
+        Ok(())
+    }
 
     /// A process executed another program: of the old one nothing is left in it.
     fn executed(&mut self, _process: ProcessIndex) {}

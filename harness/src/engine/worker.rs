@@ -3,18 +3,21 @@
 use std::io::{BufRead, Write};
 
 use super::PointRequest;
-use super::baseline::{baseline, trace};
+use super::baseline::{baseline, time, trace};
+use super::handover::{Held, PATIENCE};
+use super::kept::{self, Kept};
 use super::protocol::{Reply, Request};
 use super::restart::{Mode, Restart};
+use super::server::Server;
 use super::spec::{SessionSpec, Which};
 use super::updater::{AtPoint, Search, Updater};
-use crate::sandbox::namespaces;
 use crate::sandbox::root::{self, Mounted};
+use crate::sandbox::{descriptors, namespaces};
 use crate::tracee::spawn::Tracing;
 use crate::verdict::Observation;
 use crate::verdict::observation::Update;
 use crate::workload::Script;
-use crate::world::HostError;
+use crate::world::{HostError, Limits};
 
 /// Tries to find a point again before it counts as not reached.
 const MOST_TRIES: u32 = 3;
@@ -50,19 +53,24 @@ pub fn serve(input: &mut dyn BufRead, output: &mut dyn Write) -> std::io::Result
             Ok(Request::Baseline { version, followed }) => {
                 reply(baseline(&mut engine, version, followed), Reply::Baseline)
             }
+            Ok(Request::Time) => reply(time(&mut engine), Reply::Timed),
             Ok(Request::Trace) => reply(trace(&mut engine), Reply::Traced),
-            Ok(Request::Test { point, apply }) => {
-                let at_point = if apply {
-                    AtPoint::Apply
-                } else {
-                    AtPoint::Nothing
+            Ok(Request::Test { point, apply }) => reply(
+                test(&mut engine, &tested(limits), &point, at_point(apply)),
+                Reply::Observed,
+            ),
+            Ok(Request::Keep { point, apply }) => reply(
+                keep(&mut engine, &tested(limits), &point, at_point(apply)),
+                Reply::Kept,
+            ),
+            Ok(Request::Hold { point, apply }) => {
+                let held = &mut |held| {
+                    let _ = say(output, &Reply::Held(held));
                 };
-                let mode = Mode {
-                    version: Which::Old,
-                    tracing: Tracing::Seized,
-                    limits,
-                };
-                reply(test(&mut engine, &mode, &point, at_point), Reply::Observed)
+                reply(
+                    hold(&mut engine, &point, at_point(apply), held),
+                    Reply::Observed,
+                )
             }
         };
         say(output, &reply)?;
@@ -93,6 +101,20 @@ fn prepare(mut spec: SessionSpec) -> Result<Restart, Box<dyn std::error::Error>>
         .as_ref()
         .map(|path| Script::read(path, &spec.ports))
         .transpose()?;
+    enter(spec, script, probe)
+}
+
+/// Leaves the machine for the sandbox of a session; everything that is read from
+/// the machine must have been read.
+///
+/// # Errors
+/// When the machine refuses something or a rule of the subject cannot be used.
+pub fn enter(
+    spec: SessionSpec,
+    script: Script,
+    probe: Option<Script>,
+) -> Result<Restart, Box<dyn std::error::Error>> {
+    descriptors::raise_limit();
     namespaces::pin_to(spec.processor)?;
     namespaces::enter(spec.identity)?;
     let builds: Vec<Mounted> = [Which::Old, Which::New]
@@ -102,8 +124,24 @@ fn prepare(mut spec: SessionSpec) -> Result<Restart, Box<dyn std::error::Error>>
             inside: SessionSpec::inside(which).to_owned(),
         })
         .collect();
-    let root = root::enter(spec.identity, &builds)?;
+    let root = root::enter(spec.identity, &spec.users, &builds)?;
     Ok(Restart::new(spec, root, script, probe)?)
+}
+
+fn tested(limits: Limits) -> Mode {
+    Mode {
+        version: Which::Old,
+        tracing: Tracing::Seized,
+        limits,
+    }
+}
+
+fn at_point(apply: bool) -> AtPoint {
+    if apply {
+        AtPoint::Apply
+    } else {
+        AtPoint::Nothing
+    }
 }
 
 /// Runs one update test: first by the point's index, then by its stack.
@@ -116,6 +154,48 @@ pub fn test(
     point: &PointRequest,
     at_point: AtPoint,
 ) -> Result<Observation, HostError> {
+    tries(point, at_point, None, &mut |updater| {
+        Ok(engine.run(mode, updater, &mut |_| {})?.observation)
+    })
+}
+
+/// Runs one update test and reads the files that it leaves.
+fn keep(
+    engine: &mut Restart,
+    mode: &Mode,
+    point: &PointRequest,
+    at_point: AtPoint,
+) -> Result<Kept, HostError> {
+    let mut files = Vec::new();
+    let observation = tries(point, at_point, None, &mut |updater| {
+        let finish = &mut |_: &Server<'_>| files = kept::collect();
+        Ok(engine.run(mode, updater, finish)?.observation)
+    })?;
+    Ok(Kept { observation, files })
+}
+
+/// Runs one update test up to the update, and says `held` once the server is left
+/// to a debugger; the session goes on for as long as that takes.
+fn hold(
+    engine: &mut Restart,
+    point: &PointRequest,
+    at_point: AtPoint,
+    held: &mut dyn FnMut(Held),
+) -> Result<Observation, HostError> {
+    let run = &mut |updater: &mut Updater<'_>| {
+        let run = engine.run(&tested(PATIENCE), updater, &mut |_| {})?;
+        Ok(run.observation)
+    };
+    tries(point, at_point, Some(held), run)
+}
+
+/// Seeks a point until it is found: first by its index, then by its stack.
+fn tries(
+    point: &PointRequest,
+    at_point: AtPoint,
+    mut announce: Option<&mut dyn FnMut(Held)>,
+    run: &mut dyn FnMut(&mut Updater<'_>) -> Result<Observation, HostError>,
+) -> Result<Observation, HostError> {
     let mut tries = 1;
     loop {
         let search = if tries == 1 {
@@ -124,7 +204,10 @@ pub fn test(
             Search::Stack
         };
         let mut updater = Updater::new(point, search, at_point, tries);
-        let run = engine.run(mode, &mut updater, &mut |_| {})?;
+        if let Some(announce) = &mut announce {
+            updater.announce = Some(&mut **announce);
+        }
+        let observation = run(&mut updater)?;
         let missed = matches!(updater.update, Update::NotReached { .. });
         if missed && tries < MOST_TRIES {
             tries += 1;
@@ -133,7 +216,7 @@ pub fn test(
         return Ok(Observation {
             update: updater.update,
             old_frame_exchanges: updater.old_frame_exchanges,
-            ..run.observation
+            ..observation
         });
     }
 }

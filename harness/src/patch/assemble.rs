@@ -16,6 +16,7 @@ use super::{
     Added, DataAction, Deleted, ENTRY_PAD, ImportSlot, Patch, PatchError, Reason, Redirect,
 };
 use crate::binary::Address;
+use crate::sandbox::guard;
 
 /// Whether the program can redirect the function.
 pub(super) fn has_pad(version: &Version, id: ItemId) -> bool {
@@ -38,13 +39,14 @@ pub(super) struct Job<'a> {
 impl Job<'_> {
     /// Links in `folder`, or in a temporary one.
     pub(super) fn run(&self, folder: Option<&Path>) -> Result<Built, PatchError> {
-        let temporary = match folder {
-            Some(_) => None,
-            None => Some(tempfile::tempdir().map_err(|source| PatchError::File {
-                path: std::env::temp_dir(),
+        let make = || {
+            let place = guard::temporary_folder();
+            tempfile::tempdir_in(&place).map_err(|source| PatchError::File {
+                path: place,
                 source,
-            })?),
+            })
         };
+        let temporary = folder.is_none().then(make).transpose()?;
         let folder = match (&temporary, folder) {
             (_, Some(folder)) => folder,
             (Some(temporary), None) => temporary.path(),

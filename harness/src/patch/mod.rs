@@ -6,6 +6,7 @@ mod build;
 mod closure;
 mod compare;
 mod control;
+pub mod debug;
 mod edited;
 mod error;
 mod fingerprint;

@@ -81,7 +81,16 @@ impl SourceText {
         if matches!(self.tokens[start].kind, Kind::Directive(_)) {
             return None;
         }
-        let before = self.tokens[..start]
+        let end = [Follow::First, Follow::Last]
+            .into_iter()
+            .find_map(|follow| self.end(start, name, follow))?;
+        Some(spelling(&self.tokens[self.beginning(start)..=end]))
+    }
+
+    /// Where the definition begins whose name is at `start`: behind the last
+    /// declaration, function, directive, or macro that stands for one of these.
+    fn beginning(&self, start: usize) -> usize {
+        let mut beginning = self.tokens[..start]
             .iter()
             .rposition(|token| {
                 matches!(
@@ -90,10 +99,32 @@ impl SourceText {
                 )
             })
             .map_or(0, |place| place + 1);
-        let end = [Follow::First, Follow::Last]
-            .into_iter()
-            .find_map(|follow| self.end(start, name, follow))?;
-        Some(spelling(&self.tokens[before..=end]))
+        while let Some(behind) = self.invocation(beginning).filter(|end| *end <= start) {
+            beginning = behind;
+        }
+        beginning
+    }
+
+    /// The token behind a macro's invocation at `place` that has its lines for
+    /// itself; an attribute belongs to what follows it.
+    fn invocation(&self, place: usize) -> Option<usize> {
+        let (name, rest) = self.tokens.get(place..)?.split_first()?;
+        if name.kind != Kind::Word
+            || name.text.starts_with(b"__attribute")
+            || rest.first()?.kind != Kind::Mark(b'(')
+        {
+            return None;
+        }
+        let mut open = 0_i32;
+        let close = rest.iter().position(|token| {
+            match token.kind {
+                Kind::Mark(b'(') => open += 1,
+                Kind::Mark(b')') => open -= 1,
+                _ => {}
+            }
+            open == 0
+        })?;
+        (rest.get(close + 1)?.line > rest[close].line).then_some(place + close + 2)
     }
 
     /// The last token of the function that has its name at `start`.

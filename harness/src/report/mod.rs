@@ -2,6 +2,7 @@
 //! from the run's records by `kairos report DIR`.
 
 pub mod export;
+pub mod logs;
 pub mod plot;
 pub mod tables;
 
@@ -56,7 +57,8 @@ where
     Ok((run, analysis))
 }
 
-/// Writes every file of the report: `*.csv`, `tables/*.md`, `plots/*.svg|png`.
+/// Writes every file of the report: `*.csv`, `tables/*.md`, `plots/*.svg|png`,
+/// `logs/`.
 ///
 /// # Errors
 /// A file cannot be formatted or written.
@@ -78,7 +80,7 @@ pub fn write(run: &Run, analysis: &Analysis) -> Result<(), ReportError> {
         )?;
         write_file(&folder.join(format!("{}.png", plot.name)), &plot.png)?;
     }
-    Ok(())
+    logs::write(run, &analysis.rows)
 }
 
 fn export(table: &Table, exporter: &dyn Exporter, path: &Path) -> Result<(), ReportError> {

@@ -2,6 +2,7 @@
 //! read-only, a small generated `/etc`, and the builds under test. Nothing of the
 //! machine outside it can be read or written by a subject.
 
+use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::{FileExt, symlink};
 use std::path::{Path, PathBuf};
@@ -10,6 +11,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::statvfs::{FsFlags, statvfs};
 
 use super::SandboxError;
+use super::descriptors::most_processes;
 use super::namespaces::Identity;
 
 /// Where a build is found inside the sandbox.
@@ -27,6 +29,21 @@ pub const RUN_FOLDER: &str = "/kairos/run";
 /// new version, so that a later `execve` of the program's own file starts that.
 pub const PROGRAM_LINK: &str = "/kairos/program";
 
+/// Names in the `/etc/passwd` of every sandbox.
+pub const USERS_OF_EVERY_SANDBOX: [&str; 4] = ["root", "kairos", "ftp", "nobody"];
+
+/// A further user of a sandbox; the user namespace holds one user, so that all
+/// names share the number of the subject's own.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct SandboxUser {
+    /// The name.
+    pub name: String,
+    /// The password as `crypt(3)` encodes it.
+    pub password: String,
+    /// The home.
+    pub home: String,
+}
+
 /// Handles that must be opened before the sandbox makes them read-only.
 #[derive(Debug)]
 pub struct Root {
@@ -37,7 +54,11 @@ pub struct Root {
 ///
 /// # Errors
 /// When a mount is refused.
-pub fn enter(identity: Identity, builds: &[Mounted]) -> Result<Root, SandboxError> {
+pub fn enter(
+    identity: Identity,
+    users: &[SandboxUser],
+    builds: &[Mounted],
+) -> Result<Root, SandboxError> {
     mount(
         None::<&str>,
         "/",
@@ -65,7 +86,7 @@ pub fn enter(identity: Identity, builds: &[Mounted]) -> Result<Root, SandboxErro
         folder(&root.join(name))?;
     }
     devices(&root)?;
-    generate_etc(&root.join("etc"), identity)?;
+    generate_etc(&root.join("etc"), identity, users)?;
     for build in builds {
         let relative = build.inside.strip_prefix("/").unwrap_or(&build.inside);
         bind_read_only(&build.outside, &root.join(relative))?;
@@ -189,14 +210,22 @@ fn devices(root: &Path) -> Result<(), SandboxError> {
     Ok(())
 }
 
-fn generate_etc(etc: &Path, identity: Identity) -> Result<(), SandboxError> {
+fn generate_etc(etc: &Path, identity: Identity, users: &[SandboxUser]) -> Result<(), SandboxError> {
     let id = identity.id();
-    let passwd = format!(
+    let mut passwd = format!(
         "root:x:0:0:root:/root:/bin/sh\n\
          kairos:x:{id}:{id}:subject:/home/kairos:/bin/sh\n\
          ftp:x:{id}:{id}:ftp:/home/kairos:/bin/sh\n\
          nobody:x:65534:65534:nobody:/:/bin/false\n"
     );
+    for user in users {
+        let SandboxUser {
+            name,
+            password,
+            home,
+        } = user;
+        let _ = writeln!(passwd, "{name}:{password}:{id}:{id}::{home}:/bin/sh");
+    }
     let group =
         format!("root:x:0:\nkairos:x:{id}:\nftp:x:{id}:\nnogroup:x:65534:\nnobody:x:65534:\n");
     for (name, text) in [
@@ -256,11 +285,13 @@ fn mount_proc(root: &Path) -> Result<File, SandboxError> {
     Ok(last_pid)
 }
 
-/// Bounds the number of processes of the sandbox, so that a fork storm cannot take
-/// the machine's. Only where the setting belongs to the namespace (Linux 6.14 and
+/// Bounds the number of processes of the sandbox, so that a fork storm can neither
+/// take the machine's nor use up the files that following them needs. Only where the setting belongs to the namespace (Linux 6.14 and
 /// later): before that it would be the whole machine's.
 fn bound_processes(sys: &Path) {
-    const MOST: &str = "4096";
+    // The kernel takes no smaller bound than its reserved numbers and one more.
+    const MOST: u64 = 4096;
+    const LEAST: u64 = 301;
     let release = fs::read_to_string(sys.join("kernel/osrelease")).unwrap_or_default();
     let mut numbers = release
         .split(['.', '-'])
@@ -268,7 +299,8 @@ fn bound_processes(sys: &Path) {
     let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
     if version >= (6, 14) {
         // Refused, the storm still ends with the sandbox.
-        let _ = fs::write(sys.join("kernel/pid_max"), MOST);
+        let most = most_processes().clamp(LEAST, MOST);
+        let _ = fs::write(sys.join("kernel/pid_max"), most.to_string());
     }
 }
 

@@ -3,6 +3,8 @@
 
 use std::collections::HashMap;
 
+use serde::{Deserialize, Serialize};
+
 use super::StudyError;
 use super::prepare::{PreparedPair, broken_patch, control_patch};
 use super::session::{PreparedSession, request};
@@ -13,7 +15,8 @@ use crate::verdict::observation::Update;
 use crate::verdict::{Expected, Observation, Verdict, judge};
 
 /// How many points each control tests in a session.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Extent {
     /// The control arm: every function replaced by its copy.
     pub control_arm: usize,

@@ -1,13 +1,24 @@
 //! The study: which tests to run, the coordinator that runs them, and the store
 //! that keeps what was seen.
 
+pub mod choice;
 pub mod controls;
+pub mod estimate;
+pub mod facts;
+pub mod hashes;
+pub mod merge;
+pub mod options;
 pub mod plan;
 pub mod prepare;
 pub mod progress;
+pub mod queue;
+pub mod resume;
 pub mod run;
 pub mod sample;
 pub mod session;
+pub mod sessions;
+pub mod shard;
+pub mod single;
 pub mod store;
 
 use crate::binary::BinaryError;
@@ -17,7 +28,8 @@ use crate::patch::PatchError;
 use crate::subject::SubjectError;
 use crate::workload::script::ScriptError;
 
-pub use run::{Options, Outcome, run};
+pub use options::{Options, Outcome};
+pub use run::{plan, run};
 
 /// What can keep a study, or one session of it, from being run.
 #[derive(Debug, thiserror::Error)]
@@ -66,13 +78,41 @@ pub enum StudyError {
         message: String,
     },
     /// Some tests could not be run.
-    #[error("tests from {test}: {source}")]
-    Test {
-        /// The first of them.
-        test: String,
+    #[error(
+        "{}: {source}; `kairos study --resume` tries again",
+        tests_named(tests)
+    )]
+    NotRun {
+        /// Their identifiers.
+        tests: Vec<String>,
         /// Why.
         source: Box<StudyError>,
     },
+    /// A worker ended a session for good.
+    #[error("given up after {0} tests in a row that could not be run")]
+    GivenUp(u32),
+    /// A run whose folder does not say how to go on with it.
+    #[error("`{dir}` cannot be resumed: {why}; start again with another --out")]
+    NotResumable {
+        /// The folder.
+        dir: String,
+        /// What is missing.
+        why: String,
+    },
+    /// The project is not the one that a run was begun with.
+    #[error(
+        "`{dir}` was begun with other files:\n  {}\n  put them back, or start again with another --out: tests of both would not be comparable",
+        differences.join("\n  ")
+    )]
+    Changed {
+        /// The folder of the run.
+        dir: String,
+        /// What differs, a file or a build each.
+        differences: Vec<String>,
+    },
+    /// Runs that are not parts of one study.
+    #[error("cannot merge: {0}")]
+    NotOneStudy(String),
     /// A file.
     #[error("{path}: {source}")]
     File {
@@ -84,4 +124,19 @@ pub enum StudyError {
     /// Nothing to do.
     #[error("no update pair matches; `kairos subjects list` shows what there is")]
     Nothing,
+}
+
+/// The first few tests by name, and how many there are.
+fn tests_named(tests: &[String]) -> String {
+    const SHOWN: usize = 8;
+    if let [test] = tests {
+        return format!("the test {test} could not be run");
+    }
+    let more = tests.len().saturating_sub(SHOWN);
+    let shown = tests[..tests.len() - more].join(", ");
+    let more = match more {
+        0 => String::new(),
+        more => format!(" and {more} more, named in run.json"),
+    };
+    format!("{} tests could not be run ({shown}{more})", tests.len())
 }

@@ -1,83 +1,29 @@
-//! The coordinator: prepares pairs and sessions, hands tests to workers, and
-//! records what they observe. Sessions are planned in the catalogue's order and
-//! tests in the trace's, whatever worker finishes first, so that the same study
-//! gives the same files.
+//! The coordinator: begins a run or goes on with one, prepares pairs and sessions,
+//! and has the tests run that are left. Sessions are planned in the catalogue's
+//! order and tests in the trace's, whatever worker finishes first, so that the same
+//! study gives the same records, undisturbed or not.
 
-use std::collections::BTreeSet;
-use std::ops::ControlFlow;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
-use super::controls::{self, Extent};
-use super::plan::PlannedTest;
-use super::prepare::{PreparedPair, prepare, prepare_control};
-use super::progress::Progress;
-use super::session::{self, Choice, PreparedSession};
-use super::store::{
-    Control, EngineChoice, KairosFacts, MachineFacts, RunFacts, RunStore, TestRecord,
-};
-use super::{StudyError, store::StoreError};
-use crate::engine::{Engine, PointRequest, RemoteEngine};
-use crate::policy::DEFINITION_OF_CHANGED;
-use crate::subject::{BuildOptions, Catalogue, Pair, Subject};
-use crate::trace::Scope;
-use crate::verdict::Observation;
-use crate::verdict::observation::Update;
-use crate::workload::Script;
+use super::choice::{self, ChosenPair};
+use super::options::{Options, Outcome};
+use super::plan::SessionKey;
+use super::prepare::PreparedPair;
+use super::progress::{Planned, Progress};
+use super::queue::{Faults, Queue, Todo};
+use super::resume::{self, Recorded};
+use super::session::PreparedSession;
+use super::sessions::{Preparation, Ready, Task, wants_controls};
+use super::store::{NotRun, PairRecord, RunOptions, RunStore};
+use super::{StudyError, estimate, facts, shard};
+use crate::subject::{BuildOptions, Catalogue};
 
-/// Tests that a worker takes at a time.
-const CHUNK: usize = 16;
-
-/// What to study.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// Only these subjects; all if empty.
-    pub subjects: Vec<String>,
-    /// Only these pairs; all if empty.
-    pub pairs: Vec<String>,
-    /// Only these workloads; all if empty.
-    pub workloads: Vec<String>,
-    /// Points per role; all if none.
-    pub sample: Option<usize>,
-    /// Seed of samples.
-    pub seed: u64,
-    /// Which processes one update reaches; each scope is a session of its own.
-    pub scopes: Vec<Scope>,
-    /// Whether points before the server is ready are tested, too.
-    pub startup: bool,
-    /// Workers, each on a processor of its own.
-    pub jobs: usize,
-    /// How often a failing test is repeated.
-    pub repeat: u32,
-    /// Study the control arm of the chosen pairs' old versions instead.
-    pub control: bool,
-    /// How far the controls of each session go.
-    pub extent: Extent,
-    /// Folder for the results; a new one under `runs` if none.
-    pub out: Option<PathBuf>,
-    /// Folder of runs.
-    pub runs: PathBuf,
-    /// The `kairos` binary, which is also the worker.
-    pub executable: PathBuf,
-    /// The command line, for `run.json`.
-    pub arguments: Vec<String>,
-}
-
-/// How a study ended.
-#[derive(Debug)]
-pub struct Outcome {
-    /// Folder of the results.
-    pub dir: PathBuf,
-    /// Sessions that could not be run, and other things that went wrong.
-    pub problems: Vec<StudyError>,
-    /// Controls that were violated.
-    pub violations: u64,
-    /// Whether it was interrupted.
-    pub interrupted: bool,
-}
-
-/// Runs a study. What was measured before an error or an interrupt stays.
+/// Runs a study, or goes on with one. What was measured before an error or an
+/// interrupt stays.
 ///
 /// # Errors
 /// When nothing could be prepared or the results cannot be written.
@@ -88,477 +34,330 @@ pub fn run(
     progress: &dyn Progress,
     interrupted: &AtomicBool,
 ) -> Result<Outcome, StudyError> {
-    let chosen = choose(catalogue, options)?;
-    let mut problems = Vec::new();
-    let pairs = prepare_pairs(&chosen, build, options, progress, &mut problems);
-    let mut store = RunStore::create(
-        &options.runs,
-        options.out.as_deref(),
-        facts(options, build, &chosen),
-    )?;
-    for pair in &pairs {
-        store.append_pair(&pair.record())?;
-    }
-    let sessions = prepare_sessions(&pairs, options, progress, interrupted, &mut problems);
-    for (_, session, _) in &sessions {
-        store.append_session(&session.record)?;
-        store.append_plan(&session.plan)?;
-    }
-    let controls: Vec<Control> = sessions
-        .iter()
-        .flat_map(|(_, _, controls)| controls.clone())
-        .collect();
-    let violations = controls.iter().map(|control| control.violations).sum();
-    store.update_facts(|facts| {
-        facts.engines = sessions.iter().map(|(_, s, _)| engine_choice(s)).collect();
-        facts.limits = sessions.iter().map(|(_, s, _)| limits(s)).collect();
-        facts.controls = controls;
-    })?;
-    progress.planned(sessions.iter().map(|(_, s, _)| s.plan.len() as u64).sum());
-    let dir = store.dir().to_owned();
-    let tests = Tests {
-        pairs: &pairs,
-        sessions: &sessions,
-        options,
-        progress,
-        interrupted,
-        store: Mutex::new(store),
-        failures: AtomicU64::new(0),
-        problems: Mutex::new(problems),
+    let mut study = Study::begin(catalogue, build, options, progress, interrupted)?;
+    let controls = wants_controls(study.options.extent);
+    let pairs = study.prepare_pairs(build, controls)?;
+    let mut sessions = Vec::new();
+    study.prepare_sessions(&pairs, controls, &mut |ready| sessions.push(ready))?;
+    study.run_tests(&pairs, &sessions)
+}
+
+/// What a study would run.
+pub struct Plan {
+    /// Folder of the prepared run, if it was asked for.
+    pub dir: Option<PathBuf>,
+    /// The pairs.
+    pub pairs: Vec<PairRecord>,
+    /// The sessions with their tests.
+    pub sessions: Vec<PreparedSession>,
+    /// Sessions that could not be prepared, and other things that went wrong.
+    pub problems: Vec<StudyError>,
+    /// Whether it was interrupted.
+    pub interrupted: bool,
+}
+
+/// Prepares everything of a study but its controls and tests. With a folder for
+/// results the sessions are recorded there: copies of it are resumed elsewhere, part
+/// by part.
+///
+/// # Errors
+/// As [`run`].
+pub fn plan(
+    catalogue: &Catalogue,
+    build: &BuildOptions,
+    options: &Options,
+    progress: &dyn Progress,
+    interrupted: &AtomicBool,
+) -> Result<Plan, StudyError> {
+    let mut study = if options.out.is_some() {
+        Study::begin(catalogue, build, options, progress, interrupted)?
+    } else {
+        Study::without_store(catalogue, options, progress, interrupted)?
     };
-    tests.run()?;
-    let problems = tests
-        .problems
-        .into_inner()
-        .unwrap_or_else(PoisonError::into_inner);
-    for problem in &problems {
-        progress.problem(&problem.to_string());
-    }
-    Ok(Outcome {
-        dir,
-        problems,
-        violations,
+    let pairs = study.prepare_pairs(build, false)?;
+    let mut sessions = Vec::new();
+    study.prepare_sessions(&pairs, false, &mut |ready| sessions.push(ready))?;
+    Ok(Plan {
+        dir: study.store.map(|store| store.dir().to_owned()),
+        pairs: pairs.values().map(PreparedPair::record).collect(),
+        sessions,
+        problems: study.problems,
         interrupted: interrupted.load(Ordering::Relaxed),
     })
 }
 
-fn choose<'a>(
-    catalogue: &'a Catalogue,
-    options: &Options,
-) -> Result<Vec<(&'a Subject, &'a Pair)>, StudyError> {
-    // A name that does not exist is a mistake, not an empty choice.
-    for name in &options.subjects {
-        catalogue.subject(name)?;
-    }
-    for id in &options.pairs {
-        catalogue.pair(id)?;
-    }
-    let wanted = |list: &[String], name: &str| list.is_empty() || list.iter().any(|l| l == name);
-    let chosen: Vec<_> = catalogue
-        .pairs
-        .iter()
-        .filter(|pair| wanted(&options.pairs, &pair.id) && wanted(&options.subjects, &pair.subject))
-        .map(|pair| Ok((catalogue.subject(&pair.subject)?, pair)))
-        .collect::<Result<_, StudyError>>()?;
-    if chosen.is_empty() {
-        return Err(StudyError::Nothing);
-    }
-    Ok(chosen)
-}
-
-fn prepare_pairs<'a>(
-    chosen: &[(&'a Subject, &Pair)],
-    build: &BuildOptions,
-    options: &Options,
-    progress: &dyn Progress,
-    problems: &mut Vec<StudyError>,
-) -> Vec<PreparedPair<'a>> {
-    let mut prepared = Vec::new();
-    let mut seen = BTreeSet::new();
-    for (subject, pair) in chosen {
-        let result = if options.control {
-            if !seen.insert((subject.name.clone(), pair.old.clone())) {
-                continue;
-            }
-            progress.stage(&format!("building {} {}", subject.name, pair.old));
-            let workloads = subject.workloads.study.clone();
-            prepare_control(subject, &pair.old, workloads, build)
-        } else {
-            progress.stage(&format!("building {}", pair.id));
-            prepare(subject, pair, build)
-        };
-        match result {
-            Ok(pair) => prepared.push(pair),
-            Err(error) => problems.push(error),
-        }
-    }
-    prepared
-}
-
-type Ready = (usize, PreparedSession, Vec<Control>);
-
-/// Prepares all sessions, several at a time, and returns them in order.
-fn prepare_sessions(
-    pairs: &[PreparedPair<'_>],
-    options: &Options,
-    progress: &dyn Progress,
-    interrupted: &AtomicBool,
-    problems: &mut Vec<StudyError>,
-) -> Vec<Ready> {
-    let wanted = |name: &str| {
-        options.workloads.is_empty() || options.workloads.iter().any(|wanted| wanted == name)
-    };
-    let tasks: Vec<(usize, &str, Scope)> = pairs
-        .iter()
-        .enumerate()
-        .flat_map(|(index, pair)| {
-            let workloads = pair.workloads.iter().filter(|name| wanted(name));
-            workloads.flat_map(move |workload| {
-                let scopes = options.scopes.iter();
-                scopes.map(move |scope| (index, workload.as_str(), *scope))
-            })
-        })
-        .collect();
-    let results: Vec<Mutex<Option<Result<Ready, StudyError>>>> =
-        tasks.iter().map(|_| Mutex::new(None)).collect();
-    let next = AtomicUsize::new(0);
-    std::thread::scope(|scope| {
-        for processor in processors(options.jobs) {
-            let (next, results, tasks) = (&next, &results, &tasks);
-            scope.spawn(move || {
-                loop {
-                    let at = next.fetch_add(1, Ordering::Relaxed);
-                    let (Some((pair, workload, scope)), Some(slot)) =
-                        (tasks.get(at), results.get(at))
-                    else {
-                        return;
-                    };
-                    if interrupted.load(Ordering::Relaxed) {
-                        return;
-                    }
-                    let prepared = &pairs[*pair];
-                    progress.stage(&format!("tracing {} {workload}", prepared.id));
-                    let result = prepare_session(prepared, workload, *scope, processor, options)
-                        .map(|(session, controls)| (*pair, session, controls));
-                    *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
-                }
-            });
-        }
-    });
-    let mut ready = Vec::new();
-    for slot in results {
-        match slot.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            Some(Ok(session)) => ready.push(session),
-            Some(Err(error)) => problems.push(error),
-            None => {}
-        }
-    }
-    ready
-}
-
-fn prepare_session(
-    pair: &PreparedPair<'_>,
-    workload: &str,
-    scope: Scope,
-    processor: usize,
-    options: &Options,
-) -> Result<(PreparedSession, Vec<Control>), StudyError> {
-    let key = pair.key(workload, scope);
-    let spec = pair.session(&key, options.startup, &pair.patch, processor)?;
-    // A wrong script is the user's: told here, before a worker fails at it.
-    for script in [Some(&spec.workload), spec.probe.as_ref()]
-        .into_iter()
-        .flatten()
-    {
-        Script::read(script, &spec.ports)?;
-    }
-    let mut engine = RemoteEngine::start(&options.executable, &spec)?;
-    let choice = Choice {
-        sample: options.sample,
-        seed: options.seed,
-    };
-    let session = session::prepare(pair, key, &spec, &mut engine, choice)?;
-    drop(engine);
-    let controls = controls::run(
-        pair,
-        &session,
-        &options.executable,
-        processor,
-        options.extent,
-    )?;
-    Ok((session, controls))
-}
-
-/// Processors that this process may use, one for each job.
-fn processors(jobs: usize) -> Vec<usize> {
-    let allowed = nix::sched::sched_getaffinity(nix::unistd::Pid::from_raw(0))
-        .map(|set| {
-            (0..nix::sched::CpuSet::count())
-                .filter(|processor| set.is_set(*processor).unwrap_or(false))
-                .collect::<Vec<_>>()
-        })
-        .unwrap_or_default();
-    let allowed = if allowed.is_empty() { vec![0] } else { allowed };
-    allowed.iter().copied().cycle().take(jobs.max(1)).collect()
-}
-
-struct Tests<'a> {
-    pairs: &'a [PreparedPair<'a>],
-    sessions: &'a [Ready],
-    options: &'a Options,
+struct Study<'a> {
+    /// What was chosen, now or when the run was begun.
+    options: RunOptions,
+    chosen: Vec<ChosenPair<'a>>,
+    recorded: Recorded,
+    /// None for a plan that is only shown.
+    store: Option<RunStore>,
+    /// How to run it now.
+    now: &'a Options,
     progress: &'a dyn Progress,
     interrupted: &'a AtomicBool,
-    store: Mutex<RunStore>,
-    failures: AtomicU64,
-    problems: Mutex<Vec<StudyError>>,
+    problems: Vec<StudyError>,
 }
 
-impl Tests<'_> {
-    fn run(&self) -> Result<(), StoreError> {
-        let chunks: Vec<(usize, &[PlannedTest])> = self
-            .sessions
-            .iter()
-            .enumerate()
-            .flat_map(|(index, (_, session, _))| {
-                session.plan.chunks(CHUNK).map(move |chunk| (index, chunk))
-            })
-            .collect();
-        let next = AtomicUsize::new(0);
-        std::thread::scope(|scope| {
-            let workers: Vec<_> = processors(self.options.jobs)
-                .into_iter()
-                .map(|processor| {
-                    let (chunks, next) = (&chunks, &next);
-                    scope.spawn(move || self.work(processor, chunks, next))
-                })
-                .collect();
-            workers
-                .into_iter()
-                .try_for_each(|worker| match worker.join() {
-                    Ok(result) => result,
-                    Err(panic) => std::panic::resume_unwind(panic),
-                })
+impl<'a> Study<'a> {
+    fn begin(
+        catalogue: &'a Catalogue,
+        build: &BuildOptions,
+        now: &'a Options,
+        progress: &'a dyn Progress,
+        interrupted: &'a AtomicBool,
+    ) -> Result<Self, StudyError> {
+        let Some(dir) = &now.resume else {
+            let mut study = Self::without_store(catalogue, now, progress, interrupted)?;
+            let facts = facts::of_new_run(now, &study.options, build, &study.chosen);
+            study.store = Some(RunStore::create(&now.runs, now.out.as_deref(), facts)?);
+            return Ok(study);
+        };
+        let mut store = RunStore::open(dir)?;
+        let options = resume::options(dir, store.facts())?;
+        let chosen = choice::chosen(catalogue, &options)?;
+        resume::check(dir, store.facts(), &chosen)?;
+        for warning in resume::warnings(store.facts(), build) {
+            progress.problem(&warning);
+        }
+        let recorded = Recorded::read(&mut store, &options)?;
+        if now.shard.is_some() {
+            store.update_facts(|facts| facts.shard = now.shard)?;
+        }
+        Ok(Self {
+            options,
+            chosen,
+            recorded,
+            store: Some(store),
+            now,
+            progress,
+            interrupted,
+            problems: Vec::new(),
         })
     }
 
-    /// One worker's share: chunk after chunk, keeping the engine while the session
-    /// stays the same. The thread lives as long as its engines.
-    fn work(
-        &self,
-        processor: usize,
-        chunks: &[(usize, &[PlannedTest])],
-        next: &AtomicUsize,
-    ) -> Result<(), StoreError> {
-        let mut current: Option<(usize, RemoteEngine)> = None;
-        loop {
-            let at = next.fetch_add(1, Ordering::Relaxed);
-            let Some((session, tests)) = chunks.get(at) else {
-                return Ok(());
-            };
-            if current.as_ref().is_none_or(|(of, _)| of != session) {
-                current = None;
-                match self.engine(*session, processor) {
-                    Ok(engine) => current = Some((*session, engine)),
-                    Err(error) => self.note(error),
-                }
-            }
-            let Some((_, engine)) = &mut current else {
+    fn without_store(
+        catalogue: &'a Catalogue,
+        now: &'a Options,
+        progress: &'a dyn Progress,
+        interrupted: &'a AtomicBool,
+    ) -> Result<Self, StudyError> {
+        let pairs = choice::pairs(catalogue, now)?;
+        let options = now.recorded(pairs.iter().map(|pair| pair.id.clone()).collect());
+        Ok(Self {
+            chosen: choice::chosen(catalogue, &options)?,
+            options,
+            recorded: Recorded::default(),
+            store: None,
+            now,
+            progress,
+            interrupted,
+            problems: Vec::new(),
+        })
+    }
+
+    fn is_interrupted(&self) -> bool {
+        self.interrupted.load(Ordering::Relaxed)
+    }
+
+    /// The part of the tests that this run is for.
+    fn shard(&self) -> Option<shard::Shard> {
+        self.now
+            .shard
+            .or_else(|| self.store.as_ref().and_then(|store| store.facts().shard))
+    }
+
+    /// Controls of a session belong to one part as a whole.
+    fn lacks_controls(&self, session: &SessionKey) -> bool {
+        let id = format!("{}/{}", session.label(), session.workload);
+        !self.recorded.controlled.contains(session) && shard::takes(self.shard(), &id)
+    }
+
+    fn is_left(&self, test: &str) -> bool {
+        shard::takes(self.shard(), test) && !self.recorded.finished.contains(test)
+    }
+
+    /// Whether anything of the session is left to do that needs its builds.
+    fn needs_builds(&self, session: &SessionKey, controls: bool) -> bool {
+        let recorded = self.recorded.sessions.get(session);
+        recorded.is_none_or(|recorded| recorded.plan.iter().any(|test| self.is_left(&test.id)))
+            || (controls && self.lacks_controls(session))
+    }
+
+    fn prepare_pairs(
+        &mut self,
+        build: &BuildOptions,
+        controls: bool,
+    ) -> Result<BTreeMap<String, PreparedPair<'a>>, StudyError> {
+        let mut prepared = BTreeMap::new();
+        for pair in &self.chosen {
+            let sessions = choice::sessions(std::slice::from_ref(pair), &self.options);
+            let needed = |key: &SessionKey| self.needs_builds(key, controls);
+            if !sessions.iter().any(needed) {
                 continue;
-            };
-            if self.interrupted.load(Ordering::Relaxed) {
-                return Ok(());
             }
-            if let Err(error) = self.chunk(&self.sessions[*session].1, engine, tests) {
-                match error {
-                    StudyError::Store(error) => return Err(error),
-                    other => self.note(StudyError::Test {
-                        test: tests[0].id.clone(),
-                        source: Box::new(other),
-                    }),
-                }
-                // The worker may be in any state: start a fresh one.
-                current = None;
-            }
-        }
-    }
-
-    fn engine(&self, session: usize, processor: usize) -> Result<RemoteEngine, StudyError> {
-        let (pair, session, _) = &self.sessions[session];
-        let pair = &self.pairs[*pair];
-        let spec = pair.session(&session.record.session, false, &pair.patch, processor)?;
-        let mut engine = RemoteEngine::start(&self.options.executable, &spec)?;
-        engine.set_limits(session.limits)?;
-        Ok(engine)
-    }
-
-    /// Runs some tests of a session, and repeats those that fail. A test is recorded
-    /// as soon as nothing of it is left to do.
-    fn chunk(
-        &self,
-        session: &PreparedSession,
-        engine: &mut dyn Engine,
-        tests: &[PlannedTest],
-    ) -> Result<(), StudyError> {
-        let requests: Vec<PointRequest> = tests
-            .iter()
-            .map(|test| session.request(&test.point).ok_or(StudyError::Nothing))
-            .collect::<Result<_, _>>()?;
-        let mut failing: Vec<(usize, Vec<Observation>)> = Vec::new();
-        let mut written = Ok(());
-        let name = engine.name();
-        engine.run(&requests, &mut |position, seen| {
-            let test = &tests[position];
-            if self.options.repeat > 0 && session.judge(&test.point, &seen).verdict.is_failure() {
-                failing.push((position, vec![seen]));
-            } else if written.is_ok() {
-                written = self.append(test, name, vec![seen], session);
-            }
-            self.go_on()
-        })?;
-        written?;
-        let again: Vec<PointRequest> = failing
-            .iter()
-            .map(|(position, _)| requests[*position].clone())
-            .collect();
-        for _ in 0..self.options.repeat {
-            if self.go_on().is_break() {
+            if self.is_interrupted() {
                 break;
             }
-            engine.run(&again, &mut |position, seen| {
-                // A repeat that misses the point says nothing about it.
-                if !matches!(seen.update, Update::NotReached { .. }) {
-                    failing[position].1.push(seen);
+            self.progress.stage(&format!("building {}", pair.id));
+            match pair.prepare(build) {
+                Ok(pair) => {
+                    if let Some(store) = &mut self.store {
+                        self.recorded.check_pair(store, &pair)?;
+                    }
+                    prepared.insert(pair.id.clone(), pair);
                 }
-                self.go_on()
-            })?;
+                // An interrupt at the terminal ends a compiler, too.
+                Err(_) if self.is_interrupted() => break,
+                Err(error) => self.problems.push(error),
+            }
         }
-        for (position, observations) in failing {
-            self.append(&tests[position], name, observations, session)?;
-        }
-        Ok(())
+        Ok(prepared)
     }
 
-    /// An interrupt ends a study after the test at hand: a chunk of stalls takes long.
-    fn go_on(&self) -> ControlFlow<()> {
-        if self.interrupted.load(Ordering::Relaxed) {
-            ControlFlow::Break(())
-        } else {
-            ControlFlow::Continue(())
-        }
-    }
-
-    fn append(
-        &self,
-        test: &PlannedTest,
-        engine: &str,
-        observations: Vec<Observation>,
-        session: &PreparedSession,
-    ) -> Result<(), StoreError> {
-        let failed = observations
-            .first()
-            .is_some_and(|seen| session.judge(&test.point, seen).verdict.is_failure());
-        let failures = self
-            .failures
-            .fetch_add(u64::from(failed), Ordering::Relaxed)
-            + u64::from(failed);
-        let record = TestRecord {
-            test: test.id.clone(),
-            wall_us: observations.iter().map(|seen| seen.wall_us).sum(),
-            observations,
-            engine: engine.to_owned(),
+    fn prepare_sessions(
+        &mut self,
+        pairs: &BTreeMap<String, PreparedPair<'a>>,
+        controls: bool,
+        take: &mut (dyn FnMut(PreparedSession) + Send),
+    ) -> Result<(), StudyError> {
+        let keys = choice::sessions(&self.chosen, &self.options);
+        let tasks: Vec<Task> = keys
+            .into_iter()
+            .map(|key| Task {
+                controls: controls && self.lacks_controls(&key),
+                recorded: self.recorded.sessions.remove(&key),
+                key,
+            })
+            .collect();
+        let preparation = Preparation {
+            pairs,
+            options: &self.options,
+            executable: &self.now.executable,
+            jobs: self.now.jobs,
+            progress: self.progress,
+            interrupted: self.interrupted,
         };
-        self.store
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .append_test(&record)?;
-        self.progress.tested(failures);
+        let store = &mut self.store;
+        let problems = preparation.run(tasks, &mut |ready| {
+            if let Some(store) = store {
+                record_session(store, &ready)?;
+            }
+            take(ready.session);
+            Ok(())
+        })?;
+        self.problems.extend(problems);
         Ok(())
     }
 
-    fn note(&self, problem: StudyError) {
-        self.problems
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(problem);
-    }
-}
-
-fn engine_choice(session: &PreparedSession) -> EngineChoice {
-    EngineChoice {
-        session: session.record.session.clone(),
-        engine: "restart".to_owned(),
-        why: "the only engine built so far".to_owned(),
-    }
-}
-
-fn limits(session: &PreparedSession) -> (String, serde_json::Value) {
-    let key = &session.record.session;
-    let limits = serde_json::json!({
-        "waiting_us": session.limits.waiting.as_micros(),
-        "busy_us": session.limits.busy.as_micros(),
-    });
-    (format!("{}/{}", key.pair, key.workload), limits)
-}
-
-fn facts(options: &Options, build: &BuildOptions, chosen: &[(&Subject, &Pair)]) -> RunFacts {
-    RunFacts {
-        arguments: options.arguments.clone(),
-        seed: options.seed,
-        sample: options.sample,
-        kairos: kairos_facts(),
-        machine: MachineFacts::read(&build.compiler.version),
-        hashes: hashes(chosen),
-        definition_of_changed: DEFINITION_OF_CHANGED.to_owned(),
-        ..RunFacts::default()
-    }
-}
-
-fn kairos_facts() -> KairosFacts {
-    let git = |arguments: &[&str]| {
-        let output = std::process::Command::new("git")
-            .args(arguments)
-            .output()
-            .ok()?;
-        let text = String::from_utf8(output.stdout).ok()?;
-        output.status.success().then(|| text.trim().to_owned())
-    };
-    KairosFacts {
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        revision: git(&["rev-parse", "HEAD"]),
-        dirty: git(&["status", "--porcelain"]).map(|text| !text.is_empty()),
-    }
-}
-
-/// SHA-256 of the manifests and of the archives that they name.
-fn hashes(chosen: &[(&Subject, &Pair)]) -> std::collections::BTreeMap<String, String> {
-    use sha2::{Digest, Sha256};
-    let mut hashes = std::collections::BTreeMap::new();
-    for (subject, pair) in chosen {
-        let manifests = [
-            (
-                format!("subjects/{}/subject.toml", subject.name),
-                subject.manifest(),
-            ),
-            (
-                format!("update-pairs/{}/pair.toml", pair.id),
-                pair.manifest(),
-            ),
-        ];
-        for (name, path) in manifests {
-            if let Ok(content) = std::fs::read(path) {
-                let hex = Sha256::digest(&content)
-                    .iter()
-                    .map(|byte| format!("{byte:02x}"))
-                    .collect();
-                hashes.insert(name, hex);
+    fn run_tests(
+        mut self,
+        pairs: &BTreeMap<String, PreparedPair<'a>>,
+        sessions: &[PreparedSession],
+    ) -> Result<Outcome, StudyError> {
+        let Some(store) = self.store.take() else {
+            return Err(StudyError::Nothing);
+        };
+        let shard = self.now.shard.or(store.facts().shard);
+        let is_ours = |test: &&super::plan::PlannedTest| shard::takes(shard, &test.id);
+        let mut planned = 0;
+        let mut todo = Vec::new();
+        let mut time = Duration::ZERO;
+        for session in sessions {
+            let tests: Vec<_> = session.plan.iter().filter(is_ours).collect();
+            planned += count(tests.len());
+            let finished = &self.recorded.finished;
+            let left = tests
+                .into_iter()
+                .filter(|test| !finished.contains(&test.id));
+            let tests: Vec<_> = left.collect();
+            if !tests.is_empty() && pairs.contains_key(&session.record.session.pair) {
+                time += estimate::of_session(&session.record, count(tests.len()));
+                todo.push(Todo { session, tests });
             }
         }
-        let used = |label: &str| label == pair.old || label == pair.new;
-        for version in subject.versions.iter().filter(|v| used(&v.label)) {
-            for archive in version.source.archives() {
-                hashes.insert(archive.file.clone(), archive.sha256.clone());
-            }
+        let tests = todo.iter().map(|todo| count(todo.tests.len())).sum();
+        let dir = store.dir().to_owned();
+        let queue = Queue {
+            pairs,
+            todo: &todo,
+            repeat: self.options.repeat,
+            executable: &self.now.executable,
+            jobs: self.now.jobs,
+            progress: self.progress,
+            interrupted: self.interrupted,
+            store: Mutex::new(store),
+            faults: Faults::default(),
+            failures: AtomicU64::new(0),
+        };
+        if !self.is_interrupted() {
+            self.progress.planned(&Planned {
+                tests,
+                finished: planned - tests,
+                estimate: estimate::shared(time, self.now.jobs),
+                jobs: self.now.jobs,
+            });
+            queue.run()?;
         }
+        let mut store = queue
+            .store
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
+        let (problems, not_run) = queue.faults.into_parts();
+        self.problems.extend(problems);
+        let finished = store.finished()?;
+        store.update_facts(|facts| {
+            facts.not_run = still_not_run(&facts.not_run, not_run, |test| finished.contains(test));
+        })?;
+        store.sync()?;
+        for problem in &self.problems {
+            self.progress.problem(&problem.to_string());
+        }
+        let violations = |control: &super::store::Control| control.violations;
+        Ok(Outcome {
+            dir,
+            violations: store.facts().controls.iter().map(violations).sum(),
+            interrupted: self.is_interrupted(),
+            planned,
+            finished: sessions
+                .iter()
+                .flat_map(|session| &session.plan)
+                .filter(|test| is_ours(test) && finished.contains(&test.id))
+                .fold(0, |count, _| count + 1),
+            problems: self.problems,
+        })
     }
-    hashes
+}
+
+/// The session's line comes first: its plan can be made again from it.
+fn record_session(store: &mut RunStore, ready: &Ready) -> Result<(), StudyError> {
+    if !ready.restored {
+        store.append_session(&ready.session.record)?;
+        store.append_plan(&ready.session.plan)?;
+    }
+    if !ready.restored || !ready.controls.is_empty() {
+        store.update_facts(|facts| {
+            facts.controls.extend(ready.controls.iter().cloned());
+            facts::add_session(facts, &ready.session);
+        })?;
+    }
+    Ok(())
+}
+
+/// Tests that could not be run, now or in an earlier part of the run, without those
+/// that are finished.
+fn still_not_run(
+    before: &[NotRun],
+    now: Vec<NotRun>,
+    is_finished: impl Fn(&str) -> bool,
+) -> Vec<NotRun> {
+    let all = before.iter().cloned().chain(now);
+    let latest: BTreeMap<String, NotRun> = all.map(|one| (one.test.clone(), one)).collect();
+    let left = latest.into_values();
+    left.filter(|one| !is_finished(&one.test)).collect()
+}
+
+fn count(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
 }

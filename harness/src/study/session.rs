@@ -7,11 +7,11 @@ use std::collections::BTreeMap;
 use super::StudyError;
 use super::plan::{PlanInput, PlannedTest, SessionKey, plan_session, populations};
 use super::prepare::PreparedPair;
-use super::store::{AfterUpdate, Arm, SessionRecord};
+use super::store::{AfterUpdate, Arm, PairRecord, SessionRecord};
 use crate::engine::spec::{SessionSpec, Which};
 use crate::engine::{PointRequest, RemoteEngine};
 use crate::policy::Evaluator;
-use crate::trace::{PointId, Trace, fingerprint};
+use crate::trace::{Point, PointId, Timing, Trace, fingerprint};
 use crate::verdict::{Expected, Judgement, Observation, judge};
 use crate::workload::Script;
 use crate::workload::script::Specification;
@@ -19,6 +19,11 @@ use crate::world::Limits;
 
 /// How often each version is run unpatched; all runs must agree.
 const BASELINE_RUNS: usize = 3;
+
+/// Runs without stops until one has stamped every point of the trace.
+const TIMED_RUNS: usize = 3;
+/// Points at which the cost of a test is measured.
+const TIMED_TESTS: usize = 3;
 
 /// A session that is ready to be tested.
 pub struct PreparedSession {
@@ -64,16 +69,21 @@ impl SessionFacts {
         }
     }
 
-    /// Judges an observation of the session.
+    /// What observations of the session are compared with.
     #[must_use]
-    pub fn judge(&self, record: &SessionRecord, point: &PointId, seen: &Observation) -> Judgement {
-        let expected = Expected {
+    pub fn expected<'a>(&'a self, record: &'a SessionRecord) -> Expected<'a> {
+        Expected {
             old: &record.old,
             new: &record.new,
             after_update: &self.after_update,
             writers: &self.writers,
-        };
-        judge(&expected, point, seen)
+        }
+    }
+
+    /// Judges an observation of the session.
+    #[must_use]
+    pub fn judge(&self, record: &SessionRecord, point: &PointId, seen: &Observation) -> Judgement {
+        judge(&self.expected(record), point, seen)
     }
 }
 
@@ -121,7 +131,8 @@ pub fn prepare(
     let limits = Limits::from_longest(old_pauses.longest(new_pauses));
     engine.set_limits(limits)?;
 
-    let trace = traced.trace;
+    let mut trace = traced.trace;
+    take_times(engine, &mut trace)?;
     let manual = pair.manual();
     let except_named = Some(pair.except_named.as_slice());
     let evaluator = Evaluator::new(&pair.patch, &pair.table, &manual, except_named);
@@ -135,6 +146,7 @@ pub fn prepare(
         seed: choice.seed,
     });
     let populations = populations(&key, &trace, &evaluation);
+    let test_us = time_tests(engine, &trace)?;
     let record = SessionRecord {
         session: key,
         specification: specification(script.specification).to_owned(),
@@ -143,6 +155,8 @@ pub fn prepare(
         after_update: after_update(&script, pair.arm),
         trace,
         populations,
+        limits: Some(limits),
+        test_us,
     };
     Ok(PreparedSession {
         facts: SessionFacts::of(&record),
@@ -150,6 +164,70 @@ pub fn prepare(
         limits,
         record,
     })
+}
+
+/// Times the trace. Runs of a server that races with itself drift apart: of some
+/// runs the one that agrees best is taken.
+fn take_times(engine: &mut RemoteEngine, trace: &mut Trace) -> Result<(), StudyError> {
+    let in_session = |point: &&Point| point.id.exchange.is_some();
+    let points = trace.points.iter().filter(in_session).count();
+    let mut best: Option<(usize, Timing)> = None;
+    for _ in 0..TIMED_RUNS {
+        let timing = engine.time()?;
+        let timed = trace.take_times(&timing);
+        if best.as_ref().is_none_or(|(most, _)| timed > *most) {
+            best = Some((timed, timing));
+        }
+        if timed == points {
+            break;
+        }
+    }
+    if let Some((_, timing)) = best {
+        trace.take_times(&timing);
+    }
+    Ok(())
+}
+
+/// Makes a recorded session ready again without running it, so that the tests that
+/// are left are those of an undisturbed run. None if the record lacks the limits
+/// that its tests had.
+#[must_use]
+pub fn restore(
+    pair: &PairRecord,
+    record: SessionRecord,
+    choice: Choice,
+) -> Option<PreparedSession> {
+    let except_named = pair.except_named.as_deref();
+    let evaluator = Evaluator::new(&pair.patch, &pair.functions, &pair.manual, except_named);
+    let evaluation = evaluator.evaluate(&record.trace);
+    let plan = plan_session(&PlanInput {
+        session: &record.session,
+        trace: &record.trace,
+        evaluator: &evaluator,
+        evaluation: &evaluation,
+        sample: choice.sample,
+        seed: choice.seed,
+    });
+    Some(PreparedSession {
+        facts: SessionFacts::of(&record),
+        plan,
+        limits: record.limits?,
+        record,
+    })
+}
+
+/// The median time of an ordinary test: one that stops at its point and applies
+/// nothing, so that it can neither fail nor stall.
+fn time_tests(engine: &mut RemoteEngine, trace: &Trace) -> Result<Option<u64>, StudyError> {
+    let mut times = Vec::new();
+    for number in 0..TIMED_TESTS.min(trace.points.len()) {
+        let place = (2 * number + 1) * trace.points.len() / (2 * TIMED_TESTS);
+        if let Some(request) = request(trace, &trace.points[place].id) {
+            times.push(engine.test(&request, false)?.wall_us);
+        }
+    }
+    times.sort_unstable();
+    Ok(times.get(times.len() / 2).copied())
 }
 
 impl PreparedSession {
@@ -241,6 +319,7 @@ fn baseline(
     let alone = run(false)?;
     pauses = pauses.longest(alone.longest);
     place.agree("a run without ptrace", &first, &alone.observation)?;
+    first.output.clear();
     Ok((first, pauses))
 }
 

@@ -19,6 +19,7 @@ use super::error::{AtFile, BuildError, FailedStep, SubjectError};
 use super::manifest::{Step, Subject, Version, VersionSource};
 use super::source::{self, Sources};
 use super::{flags, program, record, tool, wrapper};
+use crate::sandbox::guard;
 
 pub use super::record::Unit;
 
@@ -103,16 +104,15 @@ impl BuiltVersion {
         for folder in include {
             command.arg("-I").arg(folder);
         }
-        let output = command
+        command
             .arg("-c")
             .arg(source)
             .arg("-o")
             .arg(out)
             // Line numbers are wanted here: nobody compares this object.
             .args(self.flags.iter().filter(|flag| *flag != "-D__LINE__=0"))
-            .env("SOURCE_DATE_EPOCH", flags::SOURCE_DATE_EPOCH)
-            .output()
-            .at("run", &self.compiler)?;
+            .env("SOURCE_DATE_EPOCH", flags::SOURCE_DATE_EPOCH);
+        let output = guard::output(&mut command).at("run", &self.compiler)?;
         if output.status.success() {
             return Ok(());
         }
@@ -328,7 +328,7 @@ fn run_step(
         .current_dir(layout.tree())
         .stdout(Stdio::from(log))
         .stderr(Stdio::from(errors));
-    let status = command.status().at("run", Path::new("sh"))?;
+    let status = guard::status(&mut command).at("run", Path::new("sh"))?;
     if status.success() {
         return Ok(());
     }

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
+
 use super::error::{AtFile, SubjectError};
 use super::manifest::{self, Subject};
 use super::pair::{self, Pair};
@@ -70,8 +72,14 @@ impl Catalogue {
     /// The subject of this name.
     ///
     /// # Errors
-    /// [`SubjectError::Unknown`] naming those that exist.
+    /// [`SubjectError::Unknown`] naming those that exist, or the missing manifest of a
+    /// folder of this name.
     pub fn subject(&self, name: &str) -> Result<&Subject, SubjectError> {
+        let folder = self.root.join("subjects").join(name);
+        let manifest = folder.join(manifest::MANIFEST);
+        if !name.is_empty() && folder.is_dir() && !manifest.is_file() {
+            return Err(Errno::ENOENT).at("read", &manifest);
+        }
         self.subjects
             .iter()
             .find(|subject| subject.name == name)

@@ -82,23 +82,43 @@ impl Pair {
     }
 }
 
+/// The subject that a pair names.
+fn subject<'a>(
+    named: &raw::Text,
+    folder: &Path,
+    place: &Text<'_>,
+    subjects: &'a [Subject],
+) -> Result<&'a Subject, ManifestError> {
+    let name = named.get_ref();
+    if let Some(subject) = subjects.iter().find(|subject| subject.name == *name) {
+        return Ok(subject);
+    }
+    let root = folder.ancestors().nth(2);
+    let unfinished = root.map(|root| root.join("subjects").join(name));
+    let unfinished = unfinished.filter(|folder| !name.is_empty() && folder.is_dir());
+    if let Some(folder) = unfinished {
+        let manifest = folder.join(super::manifest::MANIFEST);
+        return Err(place.error(
+            named.span(),
+            format!("the subject's manifest {} is missing", manifest.display()),
+            "write it as docs/manifests.md says, or put it back",
+        ));
+    }
+    let known: Vec<_> = subjects.iter().map(|s| s.name.as_str()).collect();
+    Err(place.error(
+        named.span(),
+        format!("there is no subject '{name}'"),
+        format!("name a folder of subjects/: {}", known.join(", ")),
+    ))
+}
+
 fn check(raw: Raw, place: &Text<'_>, subjects: &[Subject]) -> Result<Pair, ManifestError> {
     let folder = place
         .path
         .parent()
         .map(Path::to_path_buf)
         .unwrap_or_default();
-    let Some(subject) = subjects
-        .iter()
-        .find(|subject| subject.name == *raw.subject.get_ref())
-    else {
-        let known: Vec<_> = subjects.iter().map(|s| s.name.as_str()).collect();
-        return Err(place.error(
-            raw.subject.span(),
-            format!("there is no subject '{}'", raw.subject.get_ref()),
-            format!("name a folder of subjects/: {}", known.join(", ")),
-        ));
-    };
+    let subject = subject(&raw.subject, &folder, place, subjects)?;
     for label in [&raw.old, &raw.new] {
         if !subject.versions.iter().any(|v| v.label == *label.get_ref()) {
             let known: Vec<_> = subject.versions.iter().map(|v| v.label.as_str()).collect();
@@ -152,25 +172,7 @@ fn check(raw: Raw, place: &Text<'_>, subjects: &[Subject]) -> Result<Pair, Manif
             Some(path)
         }
     };
-    let workloads = match raw.workloads {
-        None => subject.workloads.study.clone(),
-        Some(list) => {
-            if list.get_ref().is_empty() {
-                return Err(place.error(
-                    list.span(),
-                    "the pair has no workload",
-                    "name at least one, or remove the key to run all of the subject's",
-                ));
-            }
-            for name in list.get_ref() {
-                workload_exists(name, &subject.folder, place)?;
-            }
-            list.into_inner()
-                .into_iter()
-                .map(Spanned::into_inner)
-                .collect()
-        }
-    };
+    let workloads = workloads(raw.workloads, subject, place)?;
     let except_named = match raw.except_named {
         None => subject.except_named.clone(),
         Some(names) => function_names(names, place)?,
@@ -187,4 +189,27 @@ fn check(raw: Raw, place: &Text<'_>, subjects: &[Subject]) -> Result<Pair, Manif
         notes: raw.notes,
         folder,
     })
+}
+
+/// The pair's workloads, or all of the subject's study.
+fn workloads(
+    raw: Option<Spanned<Vec<raw::Text>>>,
+    subject: &Subject,
+    place: &Text<'_>,
+) -> Result<Vec<String>, ManifestError> {
+    let Some(list) = raw else {
+        return Ok(subject.workloads.study.clone());
+    };
+    if list.get_ref().is_empty() {
+        return Err(place.error(
+            list.span(),
+            "the pair has no workload",
+            "name at least one, or remove the key to run all of the subject's",
+        ));
+    }
+    for name in list.get_ref() {
+        workload_exists(name, &subject.folder, place)?;
+    }
+    let names = list.into_inner().into_iter();
+    Ok(names.map(Spanned::into_inner).collect())
 }

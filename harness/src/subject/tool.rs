@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use super::error::SourceError;
+use crate::sandbox::guard;
 
 /// A command with a fixed language and no terminal to ask questions on.
 pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
@@ -19,7 +20,7 @@ pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
 /// Runs to the end and keeps the output; `package` is what to install if the
 /// program is missing.
 pub(crate) fn output(command: &mut Command, package: &'static str) -> Result<Output, SourceError> {
-    command.output().map_err(|source| SourceError::NoTool {
+    guard::output(command).map_err(|source| SourceError::NoTool {
         program: command.get_program().to_string_lossy().into_owned(),
         package,
         source,

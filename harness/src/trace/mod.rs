@@ -3,6 +3,7 @@
 
 pub mod point;
 pub mod scope;
+pub mod timing;
 
 use std::collections::BTreeSet;
 
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 pub use point::{PointId, RoleInstance};
 pub use scope::Scope;
+pub use timing::{TimedThread, Timing};
 
 use crate::binary::Address;
 

@@ -8,6 +8,9 @@ use std::time::Duration;
 
 use nix::unistd::Pid;
 
+/// Files of so many ended threads are kept before they are given back.
+const SPARE: usize = 64;
+
 /// What all threads of the server were doing at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activity {
@@ -51,7 +54,9 @@ impl Activities {
             slices: 0,
             used: Duration::ZERO,
         };
+        let mut living = 0;
         for (process, thread) in threads {
+            living += 1;
             let files = self.files.entry(thread).or_insert_with(|| {
                 let open = |name| File::open(format!("/proc/{process}/task/{thread}/{name}"));
                 Some((open("syscall").ok()?, open("schedstat").ok()?))
@@ -66,6 +71,10 @@ impl Activities {
             let (used, slices) = schedule_numbers(&buffer[..length]);
             reading.slices += slices;
             reading.used += used;
+        }
+        if self.files.len() > 2 * living + SPARE {
+            // Mostly of threads that have ended; those of the others are opened anew.
+            self.files.clear();
         }
         reading
     }

@@ -11,14 +11,13 @@ use super::unwind::Walk;
 use super::{Memory, Stopped, TraceeError, counter};
 use crate::binary::Address;
 use crate::patch::{DataAction, ENTRY_PAD, IMAGE_BASE, Patch, REDIRECT_OFFSET};
+use nix::unistd::Pid;
 
 /// How applying went.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// The process runs the new version from now on.
     Applied,
-    /// The mechanism cannot apply the patch here; no new code is reachable.
-    Refused(String),
     /// The code is in place, but the transformer took this signal; the thread
     /// still stands where it did.
     Faulted(i32),
@@ -54,31 +53,72 @@ pub fn coverage(patch: &Patch, counts: &[u8]) -> BTreeMap<String, u64> {
     entries
 }
 
-/// Applies `patch` to the process of `stopped`, whose other threads are `others`,
-/// all stopped. `walk` is the stack of the stopped thread.
+/// A process to be updated, all of its threads being stopped.
+#[derive(Clone, Copy, Debug)]
+pub struct Target<'a> {
+    /// The process.
+    pub process: &'a Process,
+    /// The thread that runs the transformer.
+    pub stopped: &'a Stopped,
+    /// Its other threads.
+    pub others: &'a [&'a Stopped],
+}
+
+/// Why the mechanism cannot apply `patch` to process `pid` now; none if it can.
+/// `walks` are the stacks of its threads.
+#[must_use]
+pub fn refusal(
+    patch: &Patch,
+    pid: Pid,
+    walks: &[&Walk],
+    libraries: &mut Libraries,
+) -> Option<String> {
+    let clash = walks
+        .iter()
+        .find_map(|walk| transformer_would_clash(patch, walk));
+    clash.or_else(|| {
+        let missing = patch
+            .imports
+            .iter()
+            .find(|import| libraries.find(pid, &import.name).is_none())?;
+        Some(format!(
+            "new code uses {}, which no library of the process has",
+            missing.name
+        ))
+    })
+}
+
+/// Whether applying `patch` to process `pid` calls functions inside it.
+#[must_use]
+pub fn calls_functions(patch: &Patch, pid: Pid, libraries: &mut Libraries) -> bool {
+    patch.transformer.is_some()
+        || patch.imports.iter().any(|import| {
+            let found = libraries.find(pid, &import.name);
+            found.is_some_and(|function| function.indirect)
+        })
+}
+
+/// Applies `patch` to a process for which there is no [`refusal`].
 ///
 /// # Errors
 /// When the process is gone or its memory cannot be written.
 pub fn apply(
     patch: &Patch,
-    process: &Process,
-    stopped: &Stopped,
-    others: &[Stopped],
-    walk: &Walk,
+    target: &Target<'_>,
     libraries: &mut Libraries,
 ) -> Result<Outcome, TraceeError> {
-    if let Some(reason) = transformer_would_clash(patch, walk) {
-        return Ok(Outcome::Refused(reason));
-    }
+    let Target {
+        process,
+        stopped,
+        others,
+    } = *target;
     let memory = &process.memory;
     let registers = stopped.registers()?;
     let mask = stopped.signal_mask()?;
     stopped.set_signal_mask(u64::MAX)?;
     let outcome = (|| {
         let mut image = patch.image.clone();
-        if let Err(missing) = fill_imports(patch, &mut image, process, stopped, libraries)? {
-            return Ok(Outcome::Refused(missing));
-        }
+        fill_imports(patch, &mut image, process, stopped, libraries)?;
         count_entries(patch, &mut image);
         memory.write(IMAGE_BASE, &image)?;
         for action in &patch.data {
@@ -118,13 +158,10 @@ fn fill_imports(
     process: &Process,
     stopped: &Stopped,
     libraries: &mut Libraries,
-) -> Result<Result<(), String>, TraceeError> {
+) -> Result<(), TraceeError> {
     for import in &patch.imports {
         let Some(found) = libraries.find(process.pid, &import.name) else {
-            return Ok(Err(format!(
-                "new code uses {}, which no library of the process has",
-                import.name
-            )));
+            continue;
         };
         let address = if found.indirect {
             let state = stopped.extended_state()?;
@@ -139,7 +176,7 @@ fn fill_imports(
             slot.copy_from_slice(&address.to_le_bytes());
         }
     }
-    Ok(Ok(()))
+    Ok(())
 }
 
 /// Makes every function of the image count its entries: `lock inc dword [count]`
@@ -211,6 +248,21 @@ fn redirect(patch: &Patch, memory: &Memory) -> Result<(), TraceeError> {
         memory.write(at, &counter::relative(0xe9, at, function.new))?;
     }
     Ok(())
+}
+
+/// Whether a process, or the one that it was forked from, has received `patch`.
+///
+/// # Errors
+/// When the process is gone.
+pub fn is_applied(patch: &Patch, memory: &Memory) -> Result<bool, TraceeError> {
+    let Some(function) = patch.redirects.first() else {
+        return Ok(true);
+    };
+    let at = function.old.plus(REDIRECT_OFFSET);
+    let jump = counter::relative(0xe9, at, function.new);
+    let mut found = [0; 5];
+    memory.read(at, &mut found)?;
+    Ok(found == jump)
 }
 
 /// A thread that stopped among the pad's NOPs would resume inside the jump: it

@@ -41,6 +41,16 @@ impl Breakpoints {
         }
     }
 
+    /// Takes all breakpoints away.
+    ///
+    /// # Errors
+    /// When the process is gone.
+    pub fn clear_all(&mut self, memory: &Memory) -> Result<(), TraceeError> {
+        self.original
+            .drain()
+            .try_for_each(|(address, byte)| memory.write(address, &[byte]))
+    }
+
     /// Whether one is set there.
     #[must_use]
     pub fn contains(&self, address: Address) -> bool {

@@ -4,7 +4,7 @@
 //! and the return address of the 5-byte call tells which function was entered.
 
 use super::inject::{self, Gadget};
-use super::{Memory, Stopped, TraceeError};
+use super::{Memory, Stopped, TraceeError, stamps};
 use crate::binary::Address;
 use crate::patch::IMAGE_BASE;
 
@@ -14,6 +14,8 @@ pub const STUB: Address = Address(0x3f00_0000);
 /// which user programs on x86-64 Linux leave unused.
 const COUNTERS: Address = Address(0x3f00_1000);
 const COUNTER_STRIDE: u64 = 64;
+/// Where behind its counter a thread's identity is kept; the stamping stub reads it.
+const IDENTITY_OFFSET: u64 = 16;
 /// Most threads of one process that can be counted apart.
 pub const MAX_THREADS: u32 = 1024;
 const PRIVATE_LENGTH: u64 = 0x1000 + COUNTER_STRIDE * MAX_THREADS as u64;
@@ -39,11 +41,21 @@ pub const GADGET: Gadget = Gadget {
     address: STUB.plus(0x100),
 };
 
-/// Prepares a process that stopped at its `execve`: maps stub, counters and the
-/// room for the patch image, and makes every own function call the stub.
+/// What every entry of an own function does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Instrument {
+    /// Counts down to a stop. The shared memory that the process inherited holds the
+    /// entry counts of functions of the patch image.
+    Count,
+    /// Stamps the time into the shared memory that it inherited.
+    Stamp,
+}
+
+/// Prepares a process that stopped at its `execve`: maps stub, counters, the room
+/// for the patch image and the shared memory that it inherited as descriptor
+/// `shared`, and makes every own function call the stub.
 ///
-/// `pads` are the entries of functions that have an entry pad, ascending;
-/// `coverage` is a descriptor of the shared counts that the process inherited.
+/// `pads` are the entries of functions that have an entry pad, ascending.
 ///
 /// # Errors
 /// When the process is gone or a mapping is refused.
@@ -52,7 +64,8 @@ pub fn install(
     memory: &Memory,
     pads: &[Address],
     image_length: u64,
-    coverage: Option<i32>,
+    instrument: Instrument,
+    shared: i32,
 ) -> Result<(), TraceeError> {
     let registers = stopped.registers()?;
     let borrowed = Gadget {
@@ -72,20 +85,23 @@ pub fn install(
     if image_length > 0 {
         map(IMAGE_BASE, image_length, private | libc::MAP_NORESERVE, -1)?;
     }
-    if let Some(descriptor) = coverage {
-        map(COVERAGE, COVERAGE_LENGTH, libc::MAP_SHARED, descriptor)?;
-        inject::close(stopped, borrowed, descriptor)?;
-    }
+    let (address, length, stub) = match instrument {
+        Instrument::Count => (COVERAGE, COVERAGE_LENGTH, STUB),
+        Instrument::Stamp => (stamps::BUFFER, stamps::BUFFER_LENGTH, stamps::STAMP_STUB),
+    };
+    map(address, length, libc::MAP_SHARED, shared)?;
+    inject::close(stopped, borrowed, shared)?;
     memory.write(borrowed.address, &original)?;
     memory.write(STUB, &STUB_CODE)?;
+    memory.write(stamps::STAMP_STUB, &stamps::code())?;
     GADGET.write(memory)?;
     stopped.set_registers(&registers)?;
-    call_stub_from(memory, pads)
+    call_from(memory, pads, stub)
 }
 
 /// Writes the counting call into every pad, in blocks: one read and one write
 /// for all functions that lie near each other.
-fn call_stub_from(memory: &Memory, pads: &[Address]) -> Result<(), TraceeError> {
+fn call_from(memory: &Memory, pads: &[Address], stub: Address) -> Result<(), TraceeError> {
     const NEAR: u64 = 0x4000;
     let mut rest = pads;
     while let Some(first) = rest.first() {
@@ -100,7 +116,7 @@ fn call_stub_from(memory: &Memory, pads: &[Address]) -> Result<(), TraceeError> 
         memory.read(*first, &mut bytes)?;
         for pad in block {
             let at = usize::try_from(pad.since(*first)).unwrap_or(0);
-            bytes[at..at + 5].copy_from_slice(&relative(0xe8, *pad, STUB));
+            bytes[at..at + 5].copy_from_slice(&relative(0xe8, *pad, stub));
         }
         memory.write(*first, &bytes)?;
         rest = after;
@@ -117,7 +133,8 @@ pub fn relative(opcode: u8, from: Address, to: Address) -> [u8; 5] {
     code
 }
 
-/// Gives a thread its own counter and sets it.
+/// Gives a thread its own counter and sets it. `identity` is what stamps of this
+/// thread carry.
 ///
 /// # Errors
 /// When the thread is gone.
@@ -125,11 +142,13 @@ pub fn adopt(
     stopped: &Stopped,
     memory: &Memory,
     thread: u32,
+    identity: u32,
     value: u64,
 ) -> Result<(), TraceeError> {
     let mut registers = stopped.registers()?;
     registers.gs_base = place(thread).0;
     stopped.set_registers(&registers)?;
+    memory.write(place(thread).plus(IDENTITY_OFFSET), &identity.to_le_bytes())?;
     set(memory, thread, value)
 }
 

@@ -15,7 +15,8 @@ use crate::binary::Address;
 #[derive(Debug)]
 pub struct Memory {
     pid: Pid,
-    file: File,
+    /// None once the process has ended.
+    file: Option<File>,
 }
 
 impl Memory {
@@ -28,7 +29,10 @@ impl Memory {
             .read(true)
             .write(true)
             .open(format!("/proc/{pid}/mem"))
-            .map(|file| Self { pid, file })
+            .map(|file| Self {
+                pid,
+                file: Some(file),
+            })
             .map_err(|source| TraceeError::Memory {
                 operation: "opening for",
                 address: 0,
@@ -38,12 +42,25 @@ impl Memory {
             })
     }
 
+    /// Gives the file back: the process has ended, and a server that forks for each
+    /// request would use up all files that may be open.
+    pub fn close(&mut self) {
+        self.file = None;
+    }
+
+    fn file(&self, operation: &'static str) -> Result<&File, TraceeError> {
+        self.file.as_ref().ok_or(TraceeError::Gone {
+            operation,
+            pid: self.pid,
+        })
+    }
+
     /// Fills `buffer` from `address`.
     ///
     /// # Errors
     /// When any of it is not mapped.
     pub fn read(&self, address: Address, buffer: &mut [u8]) -> Result<(), TraceeError> {
-        self.file
+        self.file("reading")?
             .read_exact_at(buffer, address.0)
             .map_err(|source| self.failed("reading", address, buffer.len(), source))
     }
@@ -51,7 +68,9 @@ impl Memory {
     /// Reads as much of `buffer` as is mapped from `address` on; returns the length.
     #[must_use]
     pub fn read_some(&self, address: Address, buffer: &mut [u8]) -> usize {
-        self.file.read_at(buffer, address.0).unwrap_or(0)
+        let file = self.file.as_ref();
+        file.and_then(|file| file.read_at(buffer, address.0).ok())
+            .unwrap_or(0)
     }
 
     /// Reads one eight-byte word.
@@ -69,7 +88,7 @@ impl Memory {
     /// # Errors
     /// When any of it is not mapped.
     pub fn write(&self, address: Address, bytes: &[u8]) -> Result<(), TraceeError> {
-        self.file
+        self.file("writing")?
             .write_all_at(bytes, address.0)
             .map_err(|source| self.failed("writing", address, bytes.len(), source))
     }

@@ -7,14 +7,18 @@ pub mod apply;
 pub mod breakpoint;
 pub mod counter;
 pub mod error;
+pub mod hold;
 pub mod inject;
+mod leave;
 pub mod libraries;
 pub mod maps;
 pub mod memory;
 pub mod spawn;
+pub mod stamps;
 pub mod stopped;
 pub mod tree;
 pub mod unwind;
+pub mod words;
 
 pub use error::TraceeError;
 pub use memory::Memory;

@@ -37,12 +37,12 @@ pub struct Descriptors<'a> {
     pub output: BorrowedFd<'a>,
     /// Standard error.
     pub error: BorrowedFd<'a>,
-    /// Shared entry counts, inherited as [`COVERAGE_DESCRIPTOR`] until they are mapped.
-    pub coverage: Option<BorrowedFd<'a>>,
+    /// Memory shared with Kairos, inherited as [`SHARED_DESCRIPTOR`] until it is mapped.
+    pub shared: Option<BorrowedFd<'a>>,
 }
 
-/// Number under which the subject inherits the shared entry counts.
-pub const COVERAGE_DESCRIPTOR: i32 = 100;
+/// Number under which the subject inherits the shared memory.
+pub const SHARED_DESCRIPTOR: i32 = 100;
 
 /// Largest file a subject may write: output without end must not fill the memory.
 const MOST_FILE_BYTES: u64 = 64 << 20;
@@ -147,11 +147,9 @@ fn become_subject(
     dup2_stdin(descriptors.input)?;
     dup2_stdout(descriptors.output)?;
     dup2_stderr(descriptors.error)?;
-    if let Some(coverage) = descriptors.coverage {
+    if let Some(shared) = descriptors.shared {
         // SAFETY: duplicates a descriptor of ours to a number nothing else uses here.
-        nix::errno::Errno::result(unsafe {
-            libc::dup2(coverage.as_raw_fd(), COVERAGE_DESCRIPTOR)
-        })?;
+        nix::errno::Errno::result(unsafe { libc::dup2(shared.as_raw_fd(), SHARED_DESCRIPTOR) })?;
     }
     execve(&arguments[0], arguments, environment)?;
     Ok(())

@@ -23,9 +23,10 @@ pub struct Running {
 }
 
 /// How far a resumed thread runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Until {
     /// The next event.
+    #[default]
     Event,
     /// The next event, or entry or exit of a system call.
     SystemCall,
@@ -96,6 +97,16 @@ impl Stopped {
     /// When the thread is gone.
     pub fn stay_stopped(self) -> Result<Running, TraceeError> {
         self.request(libc::PTRACE_LISTEN, 0)
+    }
+
+    /// Lets go of the thread for good, delivering `signal` (0: none).
+    ///
+    /// # Errors
+    /// When the thread is gone.
+    pub(super) fn detach(&self, signal: i32) -> Result<(), TraceeError> {
+        let signal = nix::sys::signal::Signal::try_from(signal).ok();
+        ptrace::detach(self.thread, signal)
+            .map_err(TraceeError::from_errno("PTRACE_DETACH", self.thread))
     }
 
     // nix takes only signals that it has a name for; a subject may use any.

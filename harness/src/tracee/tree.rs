@@ -4,7 +4,6 @@
 use std::collections::{HashMap, VecDeque};
 
 use nix::errno::Errno;
-use nix::sys::ptrace;
 use nix::unistd::Pid;
 
 use super::breakpoint::Breakpoints;
@@ -103,8 +102,10 @@ pub struct Tree {
     threads: HashMap<Pid, (ProcessIndex, u32)>,
     /// New threads whose first stop was reported before their parent's event.
     early: HashMap<Pid, i32>,
-    /// Statuses that were taken while one thread was stepped.
+    /// Statuses that were taken while one thread was stepped or held.
     backlog: VecDeque<(Pid, i32)>,
+    /// How far threads run when they are resumed.
+    pub until: Until,
 }
 
 impl Tree {
@@ -113,7 +114,7 @@ impl Tree {
     ///
     /// # Errors
     /// When the program could not be executed.
-    pub fn start(pid: Pid, program: &str) -> Result<(Self, Stopped), TraceeError> {
+    pub fn start(pid: Pid, program: &str, until: Until) -> Result<(Self, Stopped), TraceeError> {
         loop {
             let status = wait_for(pid)?;
             if !libc::WIFSTOPPED(status) {
@@ -128,7 +129,10 @@ impl Tree {
                 // registers of an injected call: go on to its exit.
                 stopped.resume(Until::SystemCall, 0)?;
                 wait_for(pid)?;
-                let mut tree = Self::default();
+                let mut tree = Self {
+                    until,
+                    ..Self::default()
+                };
                 tree.adopt(pid, None)?;
                 return Ok((tree, Stopped::reported(pid)));
             }
@@ -233,7 +237,7 @@ impl Tree {
             }
             libc::PTRACE_EVENT_STOP => {
                 if signal == libc::SIGTRAP {
-                    stopped.resume(Until::Event, 0)?;
+                    stopped.resume(self.until, 0)?;
                 } else {
                     stopped.stay_stopped()?;
                 }
@@ -243,7 +247,7 @@ impl Tree {
             0 if signal == libc::SIGTRAP => self.trap(process, &stopped)?,
             0 => Stop::Signal(signal),
             _ => {
-                stopped.resume(Until::Event, 0)?;
+                stopped.resume(self.until, 0)?;
                 return Ok(None);
             }
         };
@@ -300,7 +304,7 @@ impl Tree {
             process.threads_ever += 1;
             process.threads.push(Thread { id: child, ordinal });
             self.threads.insert(child, (parent, ordinal));
-            stopped.resume(Until::Event, 0)?;
+            stopped.resume(self.until, 0)?;
             return Ok(Event::Stopped {
                 process: parent,
                 thread: ordinal,
@@ -342,6 +346,7 @@ impl Tree {
             return None;
         }
         process.ending = Some(ending(status));
+        process.memory.close();
         Some(Event::Ended(index))
     }
 
@@ -355,9 +360,9 @@ impl Tree {
         process: ProcessIndex,
         stopped: Stopped,
         address: Address,
-        until: Until,
     ) -> Result<(), TraceeError> {
         let thread = stopped.thread();
+        let until = self.until;
         let process = &mut self.processes[process];
         process.breakpoints.clear(&process.memory, address)?;
         stopped.step()?;
@@ -375,53 +380,16 @@ impl Tree {
         Ok(())
     }
 
-    /// Asks every living process's other threads to stop, and waits until they
-    /// have: code is about to change under them.
-    ///
-    /// # Errors
-    /// When a thread cannot be stopped.
-    pub fn stop_others(
-        &mut self,
-        process: ProcessIndex,
-        but: Pid,
-    ) -> Result<Vec<Stopped>, TraceeError> {
-        let others: Vec<Pid> = self.processes[process]
-            .threads
-            .iter()
-            .map(|thread| thread.id)
-            .filter(|id| *id != but)
-            .collect();
-        let mut stopped = Vec::new();
-        for thread in others {
-            match ptrace::interrupt(thread) {
-                Err(Errno::ESRCH) => continue,
-                result => result.map_err(TraceeError::from_errno("PTRACE_INTERRUPT", thread))?,
-            }
-            let status = wait_for(thread)?;
-            if libc::WIFSTOPPED(status) {
-                let handle = Stopped::reported(thread);
-                restart_call(&handle)?;
-                stopped.push(handle);
-            } else {
-                self.ended(thread, status);
-            }
-        }
-        Ok(stopped)
+    /// The status of a thread's last stop, if it waits to be handled.
+    pub(super) fn reported(&self, thread: Pid) -> Option<i32> {
+        let mut backlog = self.backlog.iter();
+        backlog.find_map(|(reported, status)| (*reported == thread).then_some(*status))
     }
-}
 
-/// A wait such as `epoll_wait` answers a stop with EINTR, which the subject would
-/// never see without us: start the call again.
-fn restart_call(stopped: &Stopped) -> Result<(), TraceeError> {
-    let mut registers = stopped.registers()?;
-    let interrupted = i64::from(libc::EINTR).wrapping_neg();
-    let in_call = registers.orig_rax.cast_signed() >= 0;
-    if in_call && registers.rax.cast_signed() == interrupted {
-        registers.rax = registers.orig_rax;
-        registers.rip -= 2;
-        stopped.set_registers(&registers)?;
+    /// Keeps a status for [`Tree::poll`].
+    pub(super) fn report_later(&mut self, thread: Pid, status: i32) {
+        self.backlog.push_back((thread, status));
     }
-    Ok(())
 }
 
 fn ending(status: i32) -> Ending {

@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::Serialize;
+
 use super::observation::{Ending, Observation, SeenExchange, SeenProcess, Update};
 use super::text::{Likeness, likeness, switches_over};
 use super::{Judgement, Verdict};
@@ -21,9 +23,46 @@ pub struct Expected<'a> {
     pub writers: &'a [BTreeSet<RoleInstance>],
 }
 
+impl Expected<'_> {
+    /// The new server's exchange, with the replies that a script states to be right
+    /// after an update.
+    #[must_use]
+    pub fn new_exchange(&self, number: u32) -> SeenExchange {
+        let mut new = usize::try_from(number)
+            .ok()
+            .and_then(|index| self.new.exchanges.get(index))
+            .cloned()
+            .unwrap_or_default();
+        for ((exchange, connection), text) in self.after_update {
+            if *exchange == number {
+                new.replies.insert(connection.clone(), text.clone());
+            }
+        }
+        new
+    }
+}
+
 /// Judges one observation.
 #[must_use]
 pub fn judge(expected: &Expected<'_>, point: &PointId, seen: &Observation) -> Judgement {
+    examine(expected, point, seen).conclude()
+}
+
+/// Everything that is wrong with an observation, in the order in which the session
+/// shows it; what belongs to no exchange comes last. The verdict is the first of
+/// them by precedence.
+#[must_use]
+pub fn findings(expected: &Expected<'_>, point: &PointId, seen: &Observation) -> Vec<Finding> {
+    let mut findings = examine(expected, point, seen).findings;
+    findings.sort_by_key(|finding| finding.exchange.unwrap_or(u32::MAX));
+    findings
+}
+
+fn examine<'a>(
+    expected: &'a Expected<'a>,
+    point: &'a PointId,
+    seen: &'a Observation,
+) -> Judging<'a> {
     let mut judging = Judging {
         expected,
         point,
@@ -50,13 +89,18 @@ pub fn judge(expected: &Expected<'_>, point: &PointId, seen: &Observation) -> Ju
             judging.end_state();
         }
     }
-    judging.conclude()
+    judging
 }
 
-struct Finding {
-    verdict: Verdict,
-    exchange: Option<u32>,
-    cause: String,
+/// One thing that is wrong with an observation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// What it would be judged alone.
+    pub verdict: Verdict,
+    /// Exchange that shows it; none for the end state.
+    pub exchange: Option<u32>,
+    /// What it is, in stable short words.
+    pub cause: String,
 }
 
 struct Judging<'a> {
@@ -159,27 +203,11 @@ impl Judging<'_> {
             }
             let empty = SeenExchange::default();
             let old = self.expected.old.exchanges.get(index).unwrap_or(&empty);
-            let new = self.new_exchange(number);
+            let new = self.expected.new_exchange(number);
             let seen = self.seen.exchanges.get(index).unwrap_or(&empty);
             self.replies(number, number >= session, old, &new, seen);
             self.logs(number, old, &new, seen);
         }
-    }
-
-    /// The new server's exchange, with the replies that a script states to be right
-    /// after an update.
-    fn new_exchange(&self, number: u32) -> SeenExchange {
-        let mut new = usize::try_from(number)
-            .ok()
-            .and_then(|index| self.expected.new.exchanges.get(index))
-            .cloned()
-            .unwrap_or_default();
-        for ((exchange, connection), text) in self.expected.after_update {
-            if *exchange == number {
-                new.replies.insert(connection.clone(), text.clone());
-            }
-        }
-        new
     }
 
     /// Whether a process that carries the update served the exchange. Text may be

@@ -3,13 +3,13 @@
 
 pub mod judge;
 pub mod observation;
-mod text;
+pub mod text;
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-pub use judge::{Expected, judge};
+pub use judge::{Expected, Finding, findings, judge};
 pub use observation::Observation;
 
 /// What an update test showed, in order of precedence.

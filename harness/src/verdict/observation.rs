@@ -120,4 +120,8 @@ pub struct Observation {
     pub old_frame_exchanges: BTreeSet<u32>,
     /// Wall-clock time of the whole test in microseconds.
     pub wall_us: u64,
+    /// The end of what the server printed, `stdout` and `stderr`, as it came; kept
+    /// only for tests that one may want to look into.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub output: BTreeMap<String, String>,
 }

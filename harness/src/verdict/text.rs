@@ -2,12 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::Serialize;
+
 /// Text by connection or by log.
 type Texts = BTreeMap<String, String>;
 
 /// Which version an exchange looks like.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Likeness {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Likeness {
     /// Both: the versions do not differ here.
     Both,
     /// The old version alone.
@@ -20,7 +23,23 @@ pub(super) enum Likeness {
     Neither,
 }
 
-pub(super) fn likeness(old: &Texts, new: &Texts, seen: &Texts) -> Likeness {
+impl Likeness {
+    /// The name in tables.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Both => "both",
+            Self::Old => "old",
+            Self::New => "new",
+            Self::Blend => "blend",
+            Self::Neither => "neither",
+        }
+    }
+}
+
+/// Which version `seen` looks like, all texts together.
+#[must_use]
+pub fn likeness(old: &Texts, new: &Texts, seen: &Texts) -> Likeness {
     match (same(seen, old), same(seen, new)) {
         (true, true) => Likeness::Both,
         (true, false) => Likeness::Old,

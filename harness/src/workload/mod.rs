@@ -10,6 +10,7 @@ mod text;
 pub use client::{Action, Client, Event};
 pub use normalise::Normaliser;
 pub use script::Script;
+pub use text::unescape;
 
 /// Most connections one session may hold.
 pub const MAX_CONNECTIONS: usize = 8;

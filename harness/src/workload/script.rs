@@ -29,6 +29,9 @@ pub struct Script {
     pub about: String,
     /// The claim it makes.
     pub specification: Specification,
+    /// The profile of the subject that the server runs under, and the line that
+    /// names it; none for the usual way to run.
+    pub profile: Option<(String, usize)>,
     /// Labels of the exchanges, in order.
     pub exchanges: Vec<String>,
     /// Connection names, by position.
@@ -144,6 +147,7 @@ impl Script {
                 name: name.to_owned(),
                 about: String::new(),
                 specification: Specification::BackwardCompatible,
+                profile: None,
                 exchanges: Vec::new(),
                 connections: Vec::new(),
                 after_update: BTreeMap::new(),
@@ -154,7 +158,9 @@ impl Script {
             eol: b"\n",
         };
         for (index, line) in text.lines().enumerate() {
-            parser.line(line).map_err(|message| (index + 1, message))?;
+            parser
+                .line(line, index + 1)
+                .map_err(|message| (index + 1, message))?;
         }
         let mut script = parser.script;
         if script.exchanges.is_empty() {
@@ -173,7 +179,7 @@ struct Parser<'a> {
 }
 
 impl Parser<'_> {
-    fn line(&mut self, line: &str) -> Result<(), String> {
+    fn line(&mut self, line: &str, number: usize) -> Result<(), String> {
         let trimmed = line.trim_start();
         if trimmed.is_empty() || trimmed.starts_with('#') {
             return Ok(());
@@ -183,6 +189,7 @@ impl Parser<'_> {
             "about" => uncommented(rest).clone_into(&mut self.script.about),
             "specification" => self.script.specification = specification(uncommented(rest))?,
             "eol" => self.eol = line_end(uncommented(rest))?,
+            "profile" => self.script.profile = Some((profile(uncommented(rest))?, number)),
             "exchange" => {
                 if !self.script.exchanges.is_empty() {
                     self.script.steps.push(Step::EndExchange);
@@ -191,7 +198,7 @@ impl Parser<'_> {
             }
             _ if self.script.exchanges.is_empty() => {
                 return Err(format!(
-                    "`{directive}` before the first `exchange`; the header knows about, specification, eol"
+                    "`{directive}` before the first `exchange`; the header knows about, specification, profile, eol"
                 ));
             }
             _ => self.step(directive, rest)?,
@@ -367,7 +374,11 @@ fn number<T: std::str::FromStr>(text: &str, what: &str) -> Result<T, String> {
         .map_err(|_| format!("{what} must be a number, not `{text}`"))
 }
 
-fn specification(text: &str) -> Result<Specification, String> {
+/// Reads the name of a claim.
+///
+/// # Errors
+/// Which names there are.
+pub fn specification(text: &str) -> Result<Specification, String> {
     match text {
         "backward-compatible" => Ok(Specification::BackwardCompatible),
         "post-update" => Ok(Specification::PostUpdate),
@@ -376,6 +387,16 @@ fn specification(text: &str) -> Result<Specification, String> {
             "specification `{other}`; expected backward-compatible, post-update or conformable"
         )),
     }
+}
+
+fn profile(name: &str) -> Result<String, String> {
+    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    if name.is_empty() || !name.chars().all(is_word) {
+        return Err(format!(
+            "`profile {name}`: expected the name of a [[profile]] of the subject's manifest"
+        ));
+    }
+    Ok(name.to_owned())
 }
 
 fn line_end(text: &str) -> Result<&'static [u8], String> {
@@ -428,6 +449,13 @@ mod tests {
     }
 
     #[test]
+    fn the_header_may_name_a_profile() {
+        let text = "about x\nprofile isolated # why\nexchange a\nopen c control\n";
+        let script = Script::parse("t", text, &ports()).unwrap();
+        assert_eq!(script.profile, Some(("isolated".to_owned(), 2)));
+    }
+
+    #[test]
     fn a_wrong_line_is_named() {
         for (text, line, expected) in [
             ("exchange a\nsend c x", 2, "not opened"),
@@ -437,6 +465,7 @@ mod tests {
             ("exchange a\nfrob c", 2, "unknown directive `frob`"),
             ("exchange a\nwrite /etc/x y", 2, "relative"),
             ("about nothing", 1, "at least one"),
+            ("about x\nprofile a b", 2, "name of a [[profile]]"),
         ] {
             let (at, message) = Script::parse("t", text, &ports()).unwrap_err();
             assert_eq!(at, line, "{text}");

@@ -71,6 +71,9 @@ impl Template {
 }
 
 /// Resolves `\r \n \t \0 \\ \xHH`.
+///
+/// # Errors
+/// Which escape is wrong.
 pub fn unescape(text: &str) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
     let mut rest = text;

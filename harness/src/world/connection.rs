@@ -62,6 +62,20 @@ impl Connection {
         })
     }
 
+    /// Wraps a connection that a client of the user's opened.
+    ///
+    /// # Errors
+    /// When its settings are refused.
+    pub fn accepted(stream: TcpStream) -> io::Result<Self> {
+        stream.set_nonblocking(true)?;
+        stream.set_nodelay(true)?;
+        Ok(Self {
+            stream,
+            pending: Vec::new(),
+            ended: None,
+        })
+    }
+
     /// Bytes received but not consumed.
     #[must_use]
     pub fn pending(&self) -> &[u8] {

@@ -4,6 +4,8 @@
 
 pub mod leftovers;
 pub mod rows;
+pub mod runs;
+pub mod table;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -345,5 +347,29 @@ impl Run {
             assert_eq!(control["violations"], 0, "{control}");
             assert_ne!(control["tests"], 0, "{control}");
         }
+    }
+}
+
+/// What `kairos study --jobs 1 --repeat 2` would be told, for studies that a test
+/// runs through the library.
+pub fn options(project: &Project, executable: &Path) -> kairos::study::Options {
+    kairos::study::Options {
+        subjects: Vec::new(),
+        pairs: Vec::new(),
+        workloads: Vec::new(),
+        sample: None,
+        seed: 1,
+        scopes: vec![kairos::trace::Scope::default()],
+        startup: false,
+        jobs: 1,
+        repeat: 2,
+        control: false,
+        extent: kairos::study::controls::Extent::default(),
+        shard: None,
+        resume: None,
+        out: None,
+        runs: project.root().join("runs"),
+        executable: executable.to_owned(),
+        arguments: Vec::new(),
     }
 }

@@ -16,7 +16,8 @@ pub struct Row {
     pub role: String,
     /// Thread, by order of creation.
     pub thread: u32,
-    /// Exchange of the point.
+    /// Exchange of the point; 0 also for points before readiness.
+    #[serde(deserialize_with = "exchange")]
     pub exchange: u32,
     /// Identifier of the point.
     pub point: String,
@@ -66,4 +67,13 @@ pub fn expect(rows: &[Row], rule: impl Fn(&Row) -> &'static str) {
         );
     }
     assert_eq!(wrong, 0, "rows that break the rule:\n{table}");
+}
+
+/// The exchange's number; start-up, which has none, counts as the first.
+fn exchange<'de, D: serde::Deserializer<'de>>(from: D) -> Result<u32, D::Error> {
+    let text = String::deserialize(from)?;
+    match text.as_str() {
+        "start" => Ok(0),
+        number => number.parse().map_err(serde::de::Error::custom),
+    }
 }

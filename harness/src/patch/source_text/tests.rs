@@ -133,7 +133,7 @@ fn macros_that_make_functions_are_compared_by_their_invocation() {
     );
     assert_eq!(
         invocation("GETTER(two", "two").as_deref(),
-        Some("GETTER(one,1)GETTER(two,2);")
+        Some("GETTER(two,2);")
     );
     assert_eq!(
         invocation("HANDLER", "three").as_deref(),
@@ -144,6 +144,19 @@ fn macros_that_make_functions_are_compared_by_their_invocation() {
         Some("int PREFIX(four)(int a){return a;}")
     );
     assert_eq!(invocation("LAST", "five").as_deref(), Some("LAST(five)"));
+}
+
+#[test]
+fn what_a_macro_makes_before_a_function_is_not_its_text() {
+    let source = "MAKE(one)\nMAKE(two, (2))\nstatic int ATTRIBUTE(1)\nf(void) { }\n__attribute__((cold))\nint g(void) { }";
+    assert_eq!(
+        text(source, "f").as_deref(),
+        Some("static int ATTRIBUTE(1)f(void){}")
+    );
+    assert_eq!(
+        text(source, "g").as_deref(),
+        Some("__attribute__((cold))int g(void){}")
+    );
 }
 
 #[test]

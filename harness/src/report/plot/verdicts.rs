@@ -103,7 +103,7 @@ fn label(policy: &str) -> String {
 }
 
 const MARGIN: i32 = 10;
-const BARS_LEFT: i32 = 370;
+const BARS_LEFT: i32 = 400;
 const BARS_RIGHT: i32 = 1490;
 const RIGHT: i32 = 1690;
 const LABEL_GAP: i32 = 20;

@@ -18,11 +18,11 @@ use sha2::{Digest, Sha256};
 use lines::LineFile;
 pub use lines::Records;
 pub use records::{
-    AfterUpdate, Arm, Control, Division, EngineChoice, KairosFacts, MachineFacts, PairRecord,
-    RunFacts, SessionRecord, TestRecord,
+    AfterUpdate, Arm, Control, Division, EngineChoice, KairosFacts, MachineFacts, NotRun,
+    PairRecord, RunFacts, RunOptions, SessionRecord, TestRecord,
 };
 
-use super::plan::PlannedTest;
+use super::plan::{PlannedTest, SessionKey};
 
 const FACTS: &str = "run.json";
 const PLAN: &str = "plan.jsonl";
@@ -89,6 +89,9 @@ impl StoreError {
                 "make it writable, or choose another folder with --out"
             }
             io::ErrorKind::NotFound => "check the path",
+            io::ErrorKind::FileTooLarge => {
+                "raise the limit on the size of files (ulimit -f) and go on with --resume; everything recorded before is kept"
+            }
             _ => "everything recorded before is kept; go on with --resume once it works again",
         };
         Self::Io {
@@ -128,16 +131,26 @@ impl RunStore {
         facts.id = run_id(&facts);
         let dir = out.map_or_else(|| runs.join(&facts.id), Path::to_owned);
         fs::create_dir_all(&dir).map_err(|source| StoreError::io("create", &dir, source))?;
-        let mut entries =
-            fs::read_dir(&dir).map_err(|source| StoreError::io("list", &dir, source))?;
-        if dir.join(FACTS).exists() {
-            return Err(StoreError::Exists(dir));
-        }
-        if entries.next().is_some() {
-            return Err(StoreError::Foreign(dir));
-        }
+        let free = || {
+            let list = |source| StoreError::io("list", &dir, source);
+            let names = fs::read_dir(&dir).map_err(list)?;
+            let names: Vec<_> = names.flatten().map(|entry| entry.file_name()).collect();
+            if names.iter().any(|name| name == FACTS) {
+                return Err(StoreError::Exists(dir.clone()));
+            }
+            // What serves as lock may be there already, of a Kairos that was killed
+            // at this place.
+            if names.iter().any(|name| name != TESTS) {
+                return Err(StoreError::Foreign(dir.clone()));
+            }
+            Ok(())
+        };
+        free()?;
+        let lock = lock(&dir)?;
+        // Another Kairos may have begun a run here just before the lock was ours.
+        free()?;
         write_facts(&dir, &facts)?;
-        Self::attach(dir, facts)
+        Self::attach(dir, facts, lock)
     }
 
     /// Opens a run to go on with it.
@@ -146,11 +159,18 @@ impl RunStore {
     /// The folder holds no run, another Kairos writes to it, or it cannot be
     /// read or written.
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
-        Self::attach(dir.to_owned(), read_facts(dir)?)
+        read_facts(dir)?;
+        let lock = lock(dir)?;
+        // Only now nobody changes it any more.
+        let facts = read_facts(dir)?;
+        Self::attach(dir.to_owned(), facts, lock)
     }
 
-    fn attach(dir: PathBuf, facts: RunFacts) -> Result<Self, StoreError> {
-        let lock = lock(&dir)?;
+    fn attach(
+        dir: PathBuf,
+        facts: RunFacts,
+        lock: nix::fcntl::Flock<fs::File>,
+    ) -> Result<Self, StoreError> {
         let file = |name: &str| LineFile::open(&dir.join(name));
         Ok(Self {
             plan: file(PLAN)?,
@@ -262,13 +282,33 @@ impl Run {
     /// # Errors
     /// The folder holds no run, or a file of it cannot be read.
     pub fn load(dir: &Path) -> Result<Self, StoreError> {
+        let facts = read_facts(dir)?;
+        let mut pairs = read_latest(&dir.join(PAIRS), |pair: &PairRecord| pair.pair.clone())?;
+        let mut sessions = read_latest(&dir.join(SESSIONS), |session: &SessionRecord| {
+            session.session.clone()
+        })?;
+        let mut plan = read_latest(&dir.join(PLAN), |test: &PlannedTest| test.id.clone())?;
+        // A session that was prepared only when the run was resumed comes where it
+        // would have come in an undisturbed run.
+        let order: HashMap<&SessionKey, usize> = facts
+            .sessions
+            .iter()
+            .enumerate()
+            .map(|(place, key)| (key, place))
+            .collect();
+        let mut of_pair: HashMap<&str, usize> = HashMap::new();
+        for (place, key) in facts.sessions.iter().enumerate() {
+            of_pair.entry(&key.pair).or_insert(place);
+        }
+        let place = |key: &SessionKey| order.get(key).copied().unwrap_or(usize::MAX);
+        pairs.sort_by_key(|pair| of_pair.get(&*pair.pair).copied().unwrap_or(usize::MAX));
+        sessions.sort_by_key(|session| place(&session.session));
+        plan.sort_by_key(|test| place(&test.session));
         Ok(Self {
-            facts: read_facts(dir)?,
-            pairs: read_latest(&dir.join(PAIRS), |pair: &PairRecord| pair.pair.clone())?,
-            sessions: read_latest(&dir.join(SESSIONS), |session: &SessionRecord| {
-                session.session.clone()
-            })?,
-            plan: read_latest(&dir.join(PLAN), |test: &PlannedTest| test.id.clone())?,
+            facts,
+            pairs,
+            sessions,
+            plan,
             dir: dir.to_owned(),
         })
     }
@@ -337,7 +377,11 @@ fn write_facts(dir: &Path, facts: &RunFacts) -> Result<(), StoreError> {
     text.push(b'\n');
     fs::write(&aside, text)
         .and_then(|()| fs::rename(&aside, &path))
-        .map_err(|source| StoreError::io("write", &path, source))
+        .map_err(|source| {
+            // Half of it is of no use to anybody.
+            let _ = fs::remove_file(&aside);
+            StoreError::io("write", &path, source)
+        })
 }
 
 fn lock(dir: &Path) -> Result<nix::fcntl::Flock<fs::File>, StoreError> {

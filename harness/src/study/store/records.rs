@@ -6,9 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::patch::Patch;
 use crate::policy::{FunctionTable, ManualPoint};
+use crate::study::controls::Extent;
 use crate::study::plan::{Population, SessionKey};
-use crate::trace::Trace;
+use crate::study::shard::Shard;
+use crate::trace::{Scope, Trace};
 use crate::verdict::Observation;
+use crate::world::Limits;
 
 /// `run.json`: what makes the run repeatable.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -21,6 +24,16 @@ pub struct RunFacts {
     pub started: String,
     /// Command line after the program's name.
     pub arguments: Vec<String>,
+    /// What was chosen, for going on with the run; none in runs of a Kairos that
+    /// could not.
+    #[serde(default)]
+    pub options: Option<RunOptions>,
+    /// The part of the tests that this folder is for, if not all.
+    #[serde(default)]
+    pub shard: Option<Shard>,
+    /// All sessions of the study in the catalogue's order, which tables follow.
+    #[serde(default)]
+    pub sessions: Vec<SessionKey>,
     /// Seed of samples.
     pub seed: u64,
     /// Points per (pair, workload, role) if the run samples.
@@ -39,9 +52,49 @@ pub struct RunFacts {
     pub limits: BTreeMap<String, serde_json::Value>,
     /// How the controls went.
     pub controls: Vec<Control>,
+    /// Tests that could not be run; going on with the run tries them again.
+    #[serde(default)]
+    pub not_run: Vec<NotRun>,
+    /// Names of the runs that were merged into this one.
+    #[serde(default)]
+    pub merged_from: Vec<String>,
     /// Equivalence classes whose members' observations differ; none where no
     /// classes were computed.
     pub class_disagreements: Option<u64>,
+}
+
+/// What was chosen to be studied: everything of the command line that shapes the
+/// results.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RunOptions {
+    /// Names of the pairs, in order.
+    pub pairs: Vec<String>,
+    /// Only these workloads; all if empty.
+    pub workloads: Vec<String>,
+    /// Points per role; all if none.
+    pub sample: Option<usize>,
+    /// Seed of samples.
+    pub seed: u64,
+    /// Which processes one update reaches.
+    pub scopes: Vec<Scope>,
+    /// Whether points before the server is ready are tested, too.
+    pub startup: bool,
+    /// How often a failing test is repeated.
+    pub repeat: u32,
+    /// Whether the control arm is studied.
+    pub control: bool,
+    /// How far the controls of each session go.
+    pub extent: Extent,
+}
+
+/// A test that could not be run, by a fault of Kairos or of the machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotRun {
+    /// Identifier in the plan.
+    pub test: String,
+    /// What went wrong.
+    pub why: String,
 }
 
 /// The build of Kairos that made a run.
@@ -204,9 +257,19 @@ pub struct PairRecord {
     /// Lines of `transform.c`, 0 without one.
     #[serde(default)]
     pub transformer_lines: u32,
+    /// SHA-256 of the patch's image, which is not stored.
+    #[serde(default)]
+    pub image_sha256: String,
 }
 
 impl PairRecord {
+    /// Whether two records are of the same builds and the same patch.
+    #[must_use]
+    pub fn describes_the_same_as(&self, other: &Self) -> bool {
+        let text = |record| serde_json::to_value(record).ok();
+        self.image_sha256 == other.image_sha256 && text(self) == text(other)
+    }
+
     /// How the pair stands to state transformation.
     #[must_use]
     pub fn division(&self) -> Division {
@@ -249,6 +312,14 @@ pub struct SessionRecord {
     /// All points of each role, and how many each policy allowed when planned.
     #[serde(default)]
     pub populations: Vec<Population>,
+    /// When its tests count as stalled; none in runs of a Kairos that kept them
+    /// elsewhere.
+    #[serde(default)]
+    pub limits: Option<Limits>,
+    /// Wall-clock time in microseconds of an ordinary test, measured by stopping at
+    /// a few points and applying nothing.
+    #[serde(default)]
+    pub test_us: Option<u64>,
 }
 
 /// A line of `tests.jsonl`: what was seen of one planned test.

@@ -6,6 +6,7 @@ use std::path::{Component, Path, PathBuf};
 use regex::Regex;
 use toml::Spanned;
 
+use super::check_profile::profiles;
 use super::check_run::{ports, run};
 use super::raw;
 use super::{
@@ -33,16 +34,24 @@ pub(super) fn subject(raw: raw::Manifest, place: &Text<'_>) -> Checked<Subject> 
     }
     let ports = ports(&raw.run, place)?;
     let roles = roles(raw.role, place)?;
+    let run = run(raw.run, ports, &folder, place)?;
+    let profiles = profiles(raw.profile, &run, &roles, &folder, place)?;
+    let all_roles: Vec<&Role> = profiles
+        .iter()
+        .flat_map(|profile| &profile.roles)
+        .chain(&roles)
+        .collect();
     Ok(Subject {
         about: raw.about,
         versions: versions(raw.version, &folder, place)?,
         build: build(raw.build, place)?,
-        run: run(raw.run, ports, &folder, place)?,
+        run,
         manual: raw
             .manual
             .into_iter()
-            .map(|point| manual(point, &roles, place))
+            .map(|point| manual(point, &all_roles, place))
             .collect::<Checked<_>>()?,
+        profiles,
         roles,
         except_named: function_names(raw.except_named, place)?,
         volatile: raw
@@ -82,7 +91,7 @@ fn name(name: &raw::Text, folder: &Path, place: &Text<'_>) -> Checked<()> {
     }
 }
 
-fn is_word(character: char) -> bool {
+pub(super) fn is_word(character: char) -> bool {
     character.is_ascii_alphanumeric() || character == '_'
 }
 
@@ -218,7 +227,7 @@ fn build(raw: raw::Build, place: &Text<'_>) -> Checked<Build> {
     })
 }
 
-fn roles(raw: Vec<Spanned<raw::Role>>, place: &Text<'_>) -> Checked<Vec<Role>> {
+pub(super) fn roles(raw: Vec<Spanned<raw::Role>>, place: &Text<'_>) -> Checked<Vec<Role>> {
     let names: BTreeSet<String> = raw
         .iter()
         .map(|role| role.get_ref().name.get_ref().clone())
@@ -275,7 +284,7 @@ fn roles(raw: Vec<Spanned<raw::Role>>, place: &Text<'_>) -> Checked<Vec<Role>> {
         .collect()
 }
 
-fn manual(point: raw::Manual, roles: &[Role], place: &Text<'_>) -> Checked<ManualPoint> {
+fn manual(point: raw::Manual, roles: &[&Role], place: &Text<'_>) -> Checked<ManualPoint> {
     if !roles.iter().any(|role| role.name == *point.role.get_ref()) {
         return Err(place.error(
             point.role.span(),

@@ -1,13 +1,16 @@
 //! Checks `[run]`: command, ports, files and their placeholders.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::str::FromStr;
 
 use nix::sys::signal::Signal;
+use toml::Spanned;
 
-use super::check::{Checked, inside, pattern_is_valid};
-use super::{FileContent, Identity, Placeholders, Port, Ready, Run, RunFile, RunFolder};
+use super::check::{Checked, inside, is_word, pattern_is_valid};
+use super::{FileContent, Identity, Placeholders, Port, Ready, Run, RunFile, RunFolder, User};
 use super::{placeholder, raw};
+use crate::sandbox::root::USERS_OF_EVERY_SANDBOX;
 use crate::subject::place::Text;
 
 pub(super) fn ports(run: &raw::Run, place: &Text<'_>) -> Checked<Vec<Port>> {
@@ -38,14 +41,6 @@ pub(super) fn run(
     folder: &Path,
     place: &Text<'_>,
 ) -> Checked<Run> {
-    if raw.command.get_ref().is_empty() {
-        return Err(place.error(
-            raw.command.span(),
-            "the command is empty",
-            "write at least \"{program}\"",
-        ));
-    }
-    let expandable = |text: &raw::Text| placeholders(text, &ports, place);
     let ready = match raw.ready {
         raw::Ready::Listening(port) => {
             if !ports.iter().any(|known| known.name == *port.get_ref()) {
@@ -69,42 +64,116 @@ pub(super) fn run(
             "write a name such as \"SIGTERM\" or \"SIGINT\"",
         )
     })?;
-    let files = raw
-        .file
-        .into_iter()
-        .map(|file| run_file(file, &ports, folder, place))
-        .collect::<Checked<_>>()?;
     Ok(Run {
-        command: raw
-            .command
-            .into_inner()
-            .into_iter()
-            .map(|word| expandable(&word).map(|()| word.into_inner()))
-            .collect::<Checked<_>>()?,
+        command: command(raw.command, &ports, place)?,
         identity: match raw.identity {
             raw::Identity::User => Identity::User,
             raw::Identity::Root => Identity::Root,
         },
         ready,
         stop,
-        environment: raw
-            .environment
-            .into_iter()
-            .map(|(name, value)| expandable(&value).map(|()| (name, value.into_inner())))
-            .collect::<Checked<_>>()?,
-        folders: raw
-            .folder
-            .into_iter()
-            .map(|folder| {
-                Ok(RunFolder {
-                    path: inside(&folder.path, place)?,
-                    mode: mode(folder.mode.as_ref(), place)?,
-                })
-            })
-            .collect::<Checked<_>>()?,
-        files,
+        environment: environment(raw.environment, &ports, place)?,
+        folders: folders(raw.folder, place)?,
+        files: files(raw.file, &ports, folder, place)?,
+        users: users(raw.user, &ports, place)?,
         ports,
     })
+}
+
+pub(super) fn command(
+    raw: Spanned<Vec<raw::Text>>,
+    ports: &[Port],
+    place: &Text<'_>,
+) -> Checked<Vec<String>> {
+    if raw.get_ref().is_empty() {
+        return Err(place.error(
+            raw.span(),
+            "the command is empty",
+            "write at least \"{program}\"",
+        ));
+    }
+    raw.into_inner()
+        .into_iter()
+        .map(|word| placeholders(&word, ports, place).map(|()| word.into_inner()))
+        .collect()
+}
+
+pub(super) fn environment(
+    raw: BTreeMap<String, raw::Text>,
+    ports: &[Port],
+    place: &Text<'_>,
+) -> Checked<BTreeMap<String, String>> {
+    raw.into_iter()
+        .map(|(name, value)| {
+            placeholders(&value, ports, place).map(|()| (name, value.into_inner()))
+        })
+        .collect()
+}
+
+pub(super) fn folders(raw: Vec<raw::Folder>, place: &Text<'_>) -> Checked<Vec<RunFolder>> {
+    raw.into_iter()
+        .map(|folder| {
+            Ok(RunFolder {
+                path: inside(&folder.path, place)?,
+                mode: mode(folder.mode.as_ref(), place)?,
+            })
+        })
+        .collect()
+}
+
+pub(super) fn files(
+    raw: Vec<raw::File>,
+    ports: &[Port],
+    folder: &Path,
+    place: &Text<'_>,
+) -> Checked<Vec<RunFile>> {
+    raw.into_iter()
+        .map(|file| run_file(file, ports, folder, place))
+        .collect()
+}
+
+/// Refuses what would break the line of a user in `/etc/passwd`.
+pub(super) fn users(raw: Vec<raw::User>, ports: &[Port], place: &Text<'_>) -> Checked<Vec<User>> {
+    raw.into_iter()
+        .map(|user| {
+            let name = user.name.get_ref();
+            if name.is_empty() || !name.chars().all(is_word) {
+                return Err(place.error(
+                    user.name.span(),
+                    format!("'{name}' cannot name a user"),
+                    "use letters, digits and underscores",
+                ));
+            }
+            if USERS_OF_EVERY_SANDBOX.contains(&name.as_str()) {
+                return Err(place.error(
+                    user.name.span(),
+                    format!("every sandbox has a user '{name}'"),
+                    "choose another name",
+                ));
+            }
+            for text in [Some(&user.password), user.home.as_ref()].into_iter().flatten() {
+                if text.get_ref().is_empty() || text.get_ref().contains([':', '\n']) {
+                    return Err(place.error(
+                        text.span(),
+                        "this cannot stand in a line of /etc/passwd",
+                        "write text without colons and line ends; a password as `openssl passwd -6` prints it",
+                    ));
+                }
+            }
+            let home = match user.home {
+                Some(home) => {
+                    placeholders(&home, ports, place)?;
+                    home.into_inner()
+                }
+                None => "{run}".to_owned(),
+            };
+            Ok(User {
+                name: user.name.into_inner(),
+                password: user.password.into_inner(),
+                home,
+            })
+        })
+        .collect()
 }
 
 fn run_file(file: raw::File, ports: &[Port], folder: &Path, place: &Text<'_>) -> Checked<RunFile> {

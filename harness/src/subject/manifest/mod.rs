@@ -4,6 +4,7 @@
 //! line and column and says what to do. The format is in `docs/manifests.md`.
 
 pub(in crate::subject) mod check;
+mod check_profile;
 mod check_run;
 mod placeholder;
 pub(in crate::subject) mod raw;
@@ -36,6 +37,8 @@ pub struct Subject {
     pub build: Build,
     /// How to run the program.
     pub run: Run,
+    /// Other ways to run it, for the workloads that name them.
+    pub profiles: Vec<Profile>,
     /// Its processes by what they do; the first matching rule names a child.
     pub roles: Vec<Role>,
     /// Where a developer would put update points.
@@ -143,6 +146,47 @@ pub struct Run {
     pub folders: Vec<RunFolder>,
     /// Files written to the run folder before each start.
     pub files: Vec<RunFile>,
+    /// Users beside those that every sandbox has.
+    pub users: Vec<User>,
+}
+
+/// Another way to run the program, for the workloads that name it: what `[run]`
+/// and the roles say where the profile says nothing else.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Profile {
+    /// The name that workloads use.
+    pub name: String,
+    /// What is different, and why.
+    pub about: String,
+    /// How the program is run under this profile, in full.
+    pub run: Run,
+    /// Its processes under this profile.
+    pub roles: Vec<Role>,
+    /// The session replayed after each workload of this profile, if not the usual.
+    pub probe: Option<String>,
+}
+
+/// How the program runs for one workload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Setting<'a> {
+    /// How it is started.
+    pub run: &'a Run,
+    /// Its processes.
+    pub roles: &'a [Role],
+    /// The session replayed after the workload.
+    pub probe: Option<&'a str>,
+}
+
+/// A user whom the program finds in its `/etc/passwd`. The user namespace holds
+/// one user, so that all names share the number of the program's own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct User {
+    /// The name.
+    pub name: String,
+    /// The password as `crypt(3)` encodes it.
+    pub password: String,
+    /// The home, with placeholders.
+    pub home: String,
 }
 
 /// A named port.
@@ -318,6 +362,28 @@ impl Subject {
             })
     }
 
+    /// How the program runs for a workload that names this profile; `None` if there
+    /// is no such profile.
+    #[must_use]
+    pub fn setting(&self, profile: Option<&str>) -> Option<Setting<'_>> {
+        let usual = self.workloads.probe.as_deref();
+        let Some(name) = profile else {
+            return Some(Setting {
+                run: &self.run,
+                roles: &self.roles,
+                probe: usual,
+            });
+        };
+        self.profiles
+            .iter()
+            .find(|profile| profile.name == name)
+            .map(|profile| Setting {
+                run: &profile.run,
+                roles: &profile.roles,
+                probe: profile.probe.as_deref().or(usual),
+            })
+    }
+
     /// The script of a workload.
     #[must_use]
     pub fn workload(&self, name: &str) -> PathBuf {
@@ -335,6 +401,15 @@ impl Run {
             .iter()
             .find(|port| port.name == name)
             .map(|port| port.number)
+    }
+
+    /// Every port's number by its name.
+    #[must_use]
+    pub fn named_ports(&self) -> BTreeMap<String, u16> {
+        self.ports
+            .iter()
+            .map(|port| (port.name.clone(), port.number))
+            .collect()
     }
 
     /// `text` with its placeholders replaced. Braces that form no placeholder

@@ -19,6 +19,8 @@ pub(in crate::subject) struct Manifest {
     pub build: Build,
     pub run: Run,
     #[serde(default)]
+    pub profile: Vec<Profile>,
+    #[serde(default)]
     pub role: Vec<Spanned<Role>>,
     #[serde(default)]
     pub manual: Vec<Manual>,
@@ -84,6 +86,35 @@ pub(in crate::subject) struct Run {
     pub folder: Vec<Folder>,
     #[serde(default)]
     pub file: Vec<File>,
+    #[serde(default)]
+    pub user: Vec<User>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::subject) struct Profile {
+    pub name: Text,
+    pub about: String,
+    pub command: Option<Spanned<Vec<Text>>>,
+    #[serde(default)]
+    pub environment: BTreeMap<String, Text>,
+    #[serde(default)]
+    pub folder: Vec<Folder>,
+    #[serde(default)]
+    pub file: Vec<File>,
+    #[serde(default)]
+    pub user: Vec<User>,
+    #[serde(default)]
+    pub role: Vec<Spanned<Role>>,
+    pub probe: Option<Text>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::subject) struct User {
+    pub name: Text,
+    pub password: Text,
+    pub home: Option<Text>,
 }
 
 #[derive(Deserialize)]

@@ -315,6 +315,85 @@ fn a_bad_mode_is_refused() {
 }
 
 /// A pair's manifest, read in a folder of this name.
+const PROFILES: &str = r#"
+[[run.user]]
+name = "alice"
+password = "$6$salt$hash"
+
+[[profile]]
+name = "alone"
+about = "without its listener"
+command = ["{program}", "-1"]
+environment = { MORE = "{run}" }
+probe = "basic"
+[[profile.file]]
+path = "tiny.conf"
+text = "port = 1\n"
+[[profile.user]]
+name = "bob"
+password = "*"
+home = "{run}/bob"
+[[profile.role]]
+name = "only"
+first = true
+
+[[profile]]
+name = "as_usual"
+about = "nothing else"
+"#;
+
+fn with_profiles(old: &str, new: &str) -> String {
+    let profiles = PROFILES.replacen(old, new, 1);
+    assert!(old.is_empty() || profiles != PROFILES, "{old}");
+    GOOD.replacen("[workloads]", &format!("{profiles}\n[workloads]"), 1)
+}
+
+#[test]
+fn a_profile_says_only_what_is_different() {
+    let subject = parse(&with_profiles("", "")).unwrap();
+    let Setting { run, roles, probe } = subject.setting(Some("alone")).unwrap();
+    assert_eq!(probe, Some("basic"));
+    assert_eq!(run.command, ["{program}", "-1"]);
+    assert_eq!(run.ports, subject.run.ports);
+    assert_eq!(run.environment["MORE"], "{run}");
+    let conf: Vec<_> = run
+        .files
+        .iter()
+        .filter(|f| f.path.ends_with("tiny.conf"))
+        .collect();
+    assert_eq!(conf.len(), 1);
+    let names: Vec<_> = run.users.iter().map(|user| user.name.as_str()).collect();
+    assert_eq!(names, ["alice", "bob"]);
+    assert_eq!(run.users[0].home, "{run}");
+    assert_eq!(roles.len(), 1);
+    assert_eq!(subject.setting(Some("as_usual")), subject.setting(None));
+    assert!(subject.setting(Some("no_such")).is_none());
+}
+
+#[test]
+fn wrong_profiles_and_users_are_refused() {
+    for (old, new, expected) in [
+        (
+            "\"as_usual\"",
+            "\"alone\"",
+            "two profiles are named 'alone'",
+        ),
+        ("\"as_usual\"", "\"as usual\"", "cannot name a profile"),
+        ("\"-1\"", "\"{nothing}\"", "unknown placeholder {nothing}"),
+        ("[\"{program}\", \"-1\"]", "[]", "the command is empty"),
+        ("first = true", "parent = \"nobody\"", "0 roles are marked"),
+        ("\"basic\"", "\"none\"", "workload 'none' has no script"),
+        ("\"bob\"", "\"root\"", "every sandbox has a user 'root'"),
+        ("\"bob\"", "\"b:b\"", "cannot name a user"),
+        ("\"*\"", "\"a:b\"", "/etc/passwd"),
+        ("about = \"nothing else\"", "", "missing field `about`"),
+    ] {
+        let error = parse(&with_profiles(old, new)).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+        assert!(error.contains("subject.toml:"), "{error}");
+    }
+}
+
 fn pair(folder_name: &str, text: &str) -> Result<Pair, String> {
     let folder = folder();
     let tiny = folder.path().join("tiny");

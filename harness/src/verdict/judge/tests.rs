@@ -28,6 +28,7 @@ fn run(replies: &[&str]) -> Observation {
         new_entries: BTreeMap::from([("f".to_owned(), 3)]),
         old_frame_exchanges: BTreeSet::new(),
         wall_us: 1,
+        output: BTreeMap::new(),
     }
 }
 

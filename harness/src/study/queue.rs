@@ -1,0 +1,357 @@
+//! Hands tests to workers in chunks and records what they observe. A test is
+//! recorded once nothing of it is left to do, and never otherwise: a test that an
+//! interrupt or a fault of ours cuts short is run again as a whole by `--resume`.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use super::StudyError;
+use super::plan::PlannedTest;
+use super::prepare::PreparedPair;
+use super::progress::Progress;
+use super::session::PreparedSession;
+use super::sessions::processors;
+use super::store::{NotRun, RunStore, StoreError, TestRecord};
+use crate::engine::{Engine, PointRequest, RemoteEngine};
+use crate::verdict::Observation;
+use crate::verdict::observation::Update;
+
+/// Tests that a worker takes at a time.
+const CHUNK: usize = 16;
+
+/// Tests in a row that could not be run before a worker leaves the rest of a chunk
+/// for another time: a machine that refuses every test must not take an hour to say
+/// so.
+const MOST_LOST_IN_A_ROW: u32 = 3;
+
+/// A session and its tests that are still to be run.
+pub struct Todo<'a> {
+    /// The session.
+    pub session: &'a PreparedSession,
+    /// The tests, in the order of the trace.
+    pub tests: Vec<&'a PlannedTest>,
+}
+
+/// Everything that running tests needs.
+pub struct Queue<'a> {
+    /// Pairs by their identifier.
+    pub pairs: &'a BTreeMap<String, PreparedPair<'a>>,
+    /// The sessions with their tests.
+    pub todo: &'a [Todo<'a>],
+    /// How often a failing test is repeated.
+    pub repeat: u32,
+    /// The `kairos` binary.
+    pub executable: &'a Path,
+    /// Workers.
+    pub jobs: usize,
+    /// Hears of every test.
+    pub progress: &'a dyn Progress,
+    /// Ends the study after the tests at hand.
+    pub interrupted: &'a AtomicBool,
+    /// Where tests are recorded.
+    pub store: Mutex<RunStore>,
+    /// What went wrong.
+    pub faults: Faults,
+    /// Tests that failed so far.
+    pub failures: AtomicU64,
+}
+
+/// What went wrong while tests were run.
+#[derive(Default)]
+pub struct Faults {
+    problems: Mutex<Vec<StudyError>>,
+    not_run: Mutex<Vec<NotRun>>,
+}
+
+impl Faults {
+    fn note(&self, tests: &[&PlannedTest], source: StudyError) {
+        let why = source.to_string();
+        let tests: Vec<String> = tests.iter().map(|test| test.id.clone()).collect();
+        self.not_run
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .extend(tests.iter().map(|test| NotRun {
+                test: test.clone(),
+                why: why.clone(),
+            }));
+        self.problems
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(StudyError::NotRun {
+                tests,
+                source: Box::new(source),
+            });
+    }
+
+    /// Takes everything out: problems for people, and the tests for `run.json`.
+    #[must_use]
+    pub fn into_parts(self) -> (Vec<StudyError>, Vec<NotRun>) {
+        let inner = PoisonError::into_inner;
+        let mut not_run = self.not_run.into_inner().unwrap_or_else(inner);
+        not_run.sort_by(|one, other| one.test.cmp(&other.test));
+        let problems = self.problems.into_inner();
+        (problems.unwrap_or_else(PoisonError::into_inner), not_run)
+    }
+}
+
+/// Some tests of a session, by its place in the queue.
+type Chunk<'a> = (usize, &'a [&'a PlannedTest]);
+
+impl Queue<'_> {
+    /// Runs all tests, or until an interrupt.
+    ///
+    /// # Errors
+    /// When a result cannot be recorded. Everything recorded before stays.
+    pub fn run(&self) -> Result<(), StoreError> {
+        let chunks: Vec<Chunk<'_>> = self
+            .todo
+            .iter()
+            .enumerate()
+            .flat_map(|(place, todo)| todo.tests.chunks(CHUNK).map(move |chunk| (place, chunk)))
+            .collect();
+        let next = AtomicUsize::new(0);
+        let full = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let workers: Vec<_> = processors(self.jobs)
+                .into_iter()
+                .map(|processor| {
+                    let (chunks, next, full) = (&chunks, &next, &full);
+                    scope.spawn(move || {
+                        let mut worker = Worker {
+                            queue: self,
+                            processor,
+                            engine: None,
+                            lost_in_a_row: 0,
+                        };
+                        let result = worker.work(chunks, next, full);
+                        full.fetch_or(result.is_err(), Ordering::Relaxed);
+                        result
+                    })
+                })
+                .collect();
+            let mut result = Ok(());
+            for worker in workers {
+                match worker.join() {
+                    Ok(ended) => result = result.and(ended),
+                    Err(panic) => std::panic::resume_unwind(panic),
+                }
+            }
+            result
+        })
+    }
+
+    /// An interrupt ends a study after the test at hand: a chunk of stalls takes long.
+    fn go_on(&self) -> ControlFlow<()> {
+        if self.interrupted.load(Ordering::Relaxed) {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    }
+
+    fn append(
+        &self,
+        session: &PreparedSession,
+        test: &PlannedTest,
+        engine: &str,
+        mut observations: Vec<Observation>,
+    ) -> Result<(), StoreError> {
+        let failed = observations
+            .first()
+            .is_some_and(|seen| session.judge(&test.point, seen).verdict.is_failure());
+        if !failed {
+            // Nobody looks into these, and there are many.
+            for seen in &mut observations {
+                seen.output.clear();
+            }
+        }
+        let failed = u64::from(failed);
+        let failures = self.failures.fetch_add(failed, Ordering::Relaxed) + failed;
+        let record = TestRecord {
+            test: test.id.clone(),
+            wall_us: observations.iter().map(|seen| seen.wall_us).sum(),
+            observations,
+            engine: engine.to_owned(),
+        };
+        self.store
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .append_test(&record)?;
+        self.progress.tested(failures);
+        Ok(())
+    }
+}
+
+/// One worker's thread. It lives as long as its engines, which the kernel kills
+/// with it.
+struct Worker<'a> {
+    queue: &'a Queue<'a>,
+    processor: usize,
+    /// The engine at hand and its session's place in the queue.
+    engine: Option<(usize, RemoteEngine)>,
+    /// Tests of its session that could not be run since the last that could.
+    lost_in_a_row: u32,
+}
+
+/// Takes observations of the tests at the given positions.
+type Sink<'a> = dyn FnMut(usize, &'static str, Observation) -> Result<(), StoreError> + 'a;
+
+impl Worker<'_> {
+    /// Chunk after chunk, keeping the engine while the session stays the same.
+    fn work(
+        &mut self,
+        chunks: &[Chunk<'_>],
+        next: &AtomicUsize,
+        full: &AtomicBool,
+    ) -> Result<(), StoreError> {
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let Some((place, tests)) = chunks.get(at) else {
+                return Ok(());
+            };
+            // Where one cannot record, the others need not go on.
+            if self.queue.go_on().is_break() || full.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+            if self.engine.as_ref().is_none_or(|(of, _)| of != place) {
+                self.engine = None;
+                self.lost_in_a_row = 0;
+            }
+            self.chunk(*place, tests)?;
+        }
+    }
+
+    /// Runs some tests of a session, and repeats those that fail.
+    fn chunk(&mut self, place: usize, tests: &[&PlannedTest]) -> Result<(), StoreError> {
+        let queue = self.queue;
+        let session = queue.todo[place].session;
+        let mut failing: BTreeMap<usize, Vec<Observation>> = BTreeMap::new();
+        let mut engine = "";
+        let all: Vec<usize> = (0..tests.len()).collect();
+        self.pass(place, tests, &all, &mut |position, name, seen| {
+            let test = tests[position];
+            let fails = session.judge(&test.point, &seen).verdict.is_failure();
+            if queue.repeat > 0 && fails {
+                engine = name;
+                failing.insert(position, vec![seen]);
+                Ok(())
+            } else {
+                queue.append(session, test, name, vec![seen])
+            }
+        })?;
+        for _ in 0..queue.repeat {
+            let again: Vec<usize> = failing.keys().copied().collect();
+            let lost = self.pass(place, tests, &again, &mut |position, _, seen| {
+                // A repeat that misses the point says nothing about it.
+                if !matches!(seen.update, Update::NotReached { .. })
+                    && let Some(observations) = failing.get_mut(&position)
+                {
+                    observations.push(seen);
+                }
+                Ok(())
+            })?;
+            for position in lost {
+                failing.remove(&position);
+            }
+            if queue.go_on().is_break() {
+                return Ok(());
+            }
+        }
+        for (position, observations) in failing {
+            queue.append(session, tests[position], engine, observations)?;
+        }
+        Ok(())
+    }
+
+    /// Runs the tests at `positions` once, or until an interrupt, and returns those
+    /// that could not be run: each was tried again with a fresh worker.
+    fn pass(
+        &mut self,
+        place: usize,
+        tests: &[&PlannedTest],
+        positions: &[usize],
+        sink: &mut Sink<'_>,
+    ) -> Result<Vec<usize>, StoreError> {
+        let queue = self.queue;
+        let session = queue.todo[place].session;
+        let mut lost = Vec::new();
+        let mut left = positions;
+        let mut tried = None;
+        while !left.is_empty() && queue.go_on().is_continue() {
+            let mut done = 0;
+            let mut written = Ok(());
+            let result = requests(session, tests, left).and_then(|requests| {
+                let engine = self.engine(place)?;
+                let name = engine.name();
+                engine.run(&requests, &mut |at, seen| {
+                    done = at + 1;
+                    written = sink(left[at], name, seen);
+                    match written {
+                        Ok(()) => queue.go_on(),
+                        Err(_) => ControlFlow::Break(()),
+                    }
+                })?;
+                Ok(())
+            });
+            written?;
+            let Err(error) = result else { break };
+            // The worker may be in any state: the next test gets a fresh one.
+            self.engine = None;
+            if done > 0 {
+                self.lost_in_a_row = 0;
+            }
+            left = &left[done..];
+            let Some(culprit) = left.first() else { break };
+            if tried.replace(*culprit) != Some(*culprit) {
+                continue;
+            }
+            queue.faults.note(&[tests[*culprit]], error);
+            lost.push(*culprit);
+            left = &left[1..];
+            self.lost_in_a_row += 1;
+            if self.lost_in_a_row >= MOST_LOST_IN_A_ROW && !left.is_empty() {
+                let rest: Vec<&PlannedTest> = left.iter().map(|at| tests[*at]).collect();
+                let given_up = StudyError::GivenUp(self.lost_in_a_row);
+                queue.faults.note(&rest, given_up);
+                lost.extend(left);
+                break;
+            }
+        }
+        Ok(lost)
+    }
+
+    /// The engine at hand, or a fresh one.
+    fn engine(&mut self, place: usize) -> Result<&mut RemoteEngine, StudyError> {
+        let engine = match self.engine.take() {
+            Some((of, engine)) if of == place => engine,
+            _ => self.start(place)?,
+        };
+        Ok(&mut self.engine.insert((place, engine)).1)
+    }
+
+    fn start(&self, place: usize) -> Result<RemoteEngine, StudyError> {
+        let session = self.queue.todo[place].session;
+        let key = &session.record.session;
+        let pair = self.queue.pairs.get(&key.pair).ok_or(StudyError::Nothing)?;
+        let spec = pair.session(key, false, &pair.patch, self.processor)?;
+        let mut engine = RemoteEngine::start(self.queue.executable, &spec)?;
+        engine.set_limits(session.limits)?;
+        Ok(engine)
+    }
+}
+
+/// How an engine finds the tests at `positions`.
+fn requests(
+    session: &PreparedSession,
+    tests: &[&PlannedTest],
+    positions: &[usize],
+) -> Result<Vec<PointRequest>, StudyError> {
+    positions
+        .iter()
+        .map(|position| session.request(&tests[*position].point))
+        .collect::<Option<_>>()
+        .ok_or(StudyError::Nothing)
+}

@@ -1,0 +1,37 @@
+# Two users and a channel, with ii. Run in an empty folder.
+. "$(dirname "$0")/ii.sh"
+user alice
+user bob
+server alice '/j #c'
+server bob '/j #c'
+server alice '/MODE #c'
+channel alice '#c' 'hello all'
+server bob '/NOTICE #c :hello alice'
+channel alice '#c' '/t a short topic'
+server alice "/TOPIC #c :$(long topic 58)"
+channel alice '#c' '/t short again'
+server bob '/TOPIC #c'
+server alice '/MODE #c +mt'
+server bob '/TOPIC #c :not allowed'
+channel bob '#c' 'not allowed'
+server alice '/MODE #c +v bob'
+channel bob '#c' 'thank you'
+server alice '/WHOIS bob'
+server bob '/LIST'
+server bob '/NAMES #c'
+server bob '/WHO #c'
+server alice '/MODE #c +b *!*@10.0.0.1'
+server alice '/MODE #c b'
+server alice '/MODE #c +o bob'
+server bob '/KICK #c alice :out'
+server alice '/JOIN #c'
+server bob "/KICK #c alice :$(long kick 48)"
+server bob '/MODE #c +k secret'
+server alice '/JOIN #c'
+server bob '/INVITE alice #c'
+server alice '/JOIN #c secret'
+server alice '/JOIN #d,#e'
+channel bob '#c' '/l bye'
+server alice '/n alicia'
+server alice '/q gone'
+server bob '/q gone too'
