@@ -142,6 +142,7 @@ kvd-1-2,basic,process,own+redirect,session,0,1,session#1/0@1:4,reply,session#1/0
 }
 
 #[test]
+#[allow(clippy::too_many_lines)] // one snapshot a policy
 fn refusals_effort_coverage_and_patches_of_the_fixture() {
     let analysis = analysed(None);
     let text: String = [

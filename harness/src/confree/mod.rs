@@ -30,7 +30,7 @@ use crate::patch::{Build, ObjectUnit, PatchError};
 use crate::subject::BuiltVersion;
 
 /// Changes whenever tables made before must not be used any more.
-const REVISION: u32 = 2;
+const REVISION: u32 = 3;
 
 /// What can keep uses from being found.
 #[derive(Debug, thiserror::Error)]
@@ -165,7 +165,7 @@ fn cache_path(built: &BuiltVersion, changes: &Changes) -> Option<PathBuf> {
     hash.update(REVISION.to_le_bytes());
     hash.update(env!("CARGO_PKG_VERSION"));
     hash.update(&built.key);
-    hash.update(syntax::availability());
+    hash.update(syntax::version().unwrap_or_default());
     hash.update(serde_json::to_vec(changes).ok()?);
     let name: String = hash
         .finalize()

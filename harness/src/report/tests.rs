@@ -30,12 +30,12 @@ Unreached, in no total: no workload enters the changed code of kvd-3-4.
     insta::assert_snapshot!(text, @r#"
 Failing and flaky tests by cause, with the first point of each.
 
-| pair         | verdict | cause                     | tests | workload | first point     | function | allowed by                                                                   |
-|--------------|---------|---------------------------|------:|----------|-----------------|----------|------------------------------------------------------------------------------|
-| kvd-1-2      | wrong   |                           |     1 | basic    | session#1/0@1:4 | reply    | activeness activeness_edited activeness_except_named                         |
-| kvd-1-2      | mixed   | in-flight                 |     3 | basic    | session#1/0@1:3 | note     | activeness_except_named                                                      |
-| kvd-2-3      | flaky   | stall, new, new           |     1 | basic    | session#1/0@2:2 | parse    | activeness activeness_conservative activeness_edited activeness_except_named |
-| kvd-2-3-bare | crash   | killed by SIGSEGV in note |     8 | basic    | session#1/0@0:3 | note     | activeness activeness_conservative activeness_edited activeness_except_named |
+| pair         | verdict | cause                     | tests | workload | first point     | function | allowed by                                                                                                           |
+|--------------|---------|---------------------------|------:|----------|-----------------|----------|----------------------------------------------------------------------------------------------------------------------|
+| kvd-1-2      | wrong   |                           |     1 | basic    | session#1/0@1:4 | reply    | activeness activeness_edited activeness_except_named activeness_rest con_free con_free_field                         |
+| kvd-1-2      | mixed   | in-flight                 |     3 | basic    | session#1/0@1:3 | note     | activeness_except_named con_free con_free_field                                                                      |
+| kvd-2-3      | flaky   | stall, new, new           |     1 | basic    | session#1/0@2:2 | parse    | activeness activeness_conservative activeness_edited activeness_except_named activeness_rest con_free con_free_field |
+| kvd-2-3-bare | crash   | killed by SIGSEGV in note |     8 | basic    | session#1/0@0:3 | note     | activeness activeness_conservative activeness_edited activeness_except_named activeness_rest con_free con_free_field |
 "#);
     let text = Markdown.export(&tables::delays(&analysis.summary)).unwrap();
     insta::assert_snapshot!(text, @r#"

@@ -63,7 +63,7 @@ pub enum StudyError {
         /// The pair.
         pair: String,
         /// What is wrong.
-        source: ConFreeError,
+        source: Box<ConFreeError>,
     },
     /// A workload that does not do on an unpatched server.
     #[error("pair {pair}, workload {workload}, on unpatched {version}: {message}")]

@@ -77,7 +77,7 @@ pub fn prepare<'a>(
     });
     let uses = uses_of(&old, &new).map_err(|source| StudyError::ConFree {
         pair: pair.id.clone(),
-        source,
+        source: Box::new(source),
     })?;
     let (old_units, new_units) = (units(&old), units(&new));
     let mut built = patch::build(&Update {

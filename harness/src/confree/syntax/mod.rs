@@ -6,9 +6,10 @@ mod walk;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use clang::diagnostic::Severity;
-use clang::{Clang, EntityKind, Index};
+use clang::{Clang, EntityKind, Index, TranslationUnit};
 
 use super::found::Found;
 use super::preprocess::{Preprocessed, file_of};
@@ -28,6 +29,9 @@ pub const OFF: &str = "KAIROS_NO_LIBCLANG";
 /// What clang lacks of gcc's types.
 const PRELUDE: &str = "typedef float _Float32; typedef double _Float64; typedef double _Float32x; \
                        typedef long double _Float64x; typedef long double _Float128;\n";
+
+/// How many names are changed in one file before it counts as not parsed.
+const MOST_RENAMED: usize = 16;
 
 /// A call in a function's source.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -82,11 +86,8 @@ impl Syntax {
         changes: &Changes,
         folder: &Path,
     ) -> Result<Self, ConFreeError> {
-        if std::env::var_os(OFF).is_some() {
-            return Ok(Self::without(format!("{OFF} is set")));
-        }
-        let clang = match Clang::new() {
-            Ok(clang) => clang,
+        let (_guard, clang) = match load() {
+            Ok(library) => library,
             Err(why) => return Ok(Self::without(why)),
         };
         let wanted = Wanted::of(changes, types);
@@ -187,15 +188,71 @@ fn without_deallocators(text: &str) -> String {
     kept
 }
 
-/// Which libclang there is, for the key of what is cached.
-pub(super) fn availability() -> String {
+/// The library, once per process at a time, and why it could not be loaded
+/// before: it does not take a second try.
+static LIBRARY: Mutex<Option<String>> = Mutex::new(None);
+
+/// Loads libclang; it must be gone before the guard is, so bind the guard first.
+fn load() -> Result<(MutexGuard<'static, Option<String>>, Clang), String> {
     if std::env::var_os(OFF).is_some() {
-        return String::new();
+        return Err(format!("{OFF} is set"));
+    }
+    let mut failure = LIBRARY.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(why) = &*failure {
+        return Err(why.clone());
     }
     match Clang::new() {
-        Ok(_loaded) => clang::get_version(),
-        Err(_) => String::new(),
+        Ok(clang) => Ok((failure, clang)),
+        Err(why) => {
+            *failure = Some(why.clone());
+            Err(why)
+        }
     }
+}
+
+/// Version of the libclang that will be used.
+///
+/// # Errors
+/// Why there is none.
+pub fn version() -> Result<String, String> {
+    // The library goes before the guard.
+    let (_guard, _clang) = load()?;
+    Ok(clang::get_version())
+}
+
+/// Parses a file. Where a header of gcc's defines what is built into clang with
+/// another type, the name is changed in the file.
+fn parse_renaming<'i>(
+    index: &'i Index<'_>,
+    path: &Path,
+    arguments: &[String],
+) -> Result<TranslationUnit<'i>, String> {
+    for _ in 0..MOST_RENAMED {
+        let parsed = index.parser(path).arguments(arguments).parse();
+        let parsed = parsed.map_err(|error| error.to_string())?;
+        let diagnostics = parsed.get_diagnostics();
+        let error = diagnostics
+            .iter()
+            .find(|diagnostic| diagnostic.get_severity() >= Severity::Error);
+        let Some(error) = error else {
+            drop(diagnostics);
+            return Ok(parsed);
+        };
+        let (_, line, _) = error.get_location().get_presumed_location();
+        let text = error.get_text();
+        let name = text
+            .strip_prefix("conflicting types for '")
+            .and_then(|rest| rest.strip_suffix('\''))
+            .filter(|name| name.starts_with('_'));
+        let Some(name) = name else {
+            return Err(format!("line {line}: {text}"));
+        };
+        let renamed = std::fs::read_to_string(path)
+            .map(|text| text.replace(name, &format!("kairos{name}")))
+            .and_then(|text| std::fs::write(path, text));
+        renamed.map_err(|error| error.to_string())?;
+    }
+    Err("too many names of its headers are built into clang".to_owned())
 }
 
 fn parse(
@@ -223,22 +280,13 @@ fn parse(
             .cloned(),
     );
     let mut syntax = UnitSyntax::default();
-    let parsed = match index.parser(path).arguments(&arguments).parse() {
+    let parsed = match parse_renaming(index, path, &arguments) {
         Ok(parsed) => parsed,
-        Err(error) => {
-            syntax.failed = Some(error.to_string());
+        Err(why) => {
+            syntax.failed = Some(why);
             return syntax;
         }
     };
-    let worst = parsed
-        .get_diagnostics()
-        .into_iter()
-        .find(|diagnostic| diagnostic.get_severity() >= Severity::Error);
-    if let Some(error) = worst {
-        let (_, line, _) = error.get_location().get_presumed_location();
-        syntax.failed = Some(format!("line {line}: {}", error.get_text()));
-        return syntax;
-    }
     let file = |marker: &str| file_of(built, &unit.directory, marker);
     for entity in parsed.get_entity().get_children() {
         if entity.get_kind() != EntityKind::FunctionDecl || !entity.is_definition() {
