@@ -48,48 +48,72 @@ Time from a request at a uniformly random moment of the session until a policy a
 | kvd-1-2                   | activeness_edited       |   76 % |     0.000 |   0.389 |      0.500 |   0 % |
 | kvd-1-2                   | activeness_conservative |   24 % |     0.250 |         |      0.500 |  38 % |
 | kvd-1-2                   | activeness_except_named |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
+| kvd-1-2                   | activeness_rest         |   76 % |     0.000 |   0.389 |      0.500 |   0 % |
+| kvd-1-2                   | con_free                |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
+| kvd-1-2                   | con_free_field          |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
 | kvd-1-2                   | manual                  |   29 % |           |         |      1.000 |  61 % |
 | kvd-2-3                   | any                     |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
 | kvd-2-3                   | activeness              |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
 | kvd-2-3                   | activeness_edited       |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
 | kvd-2-3                   | activeness_conservative |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
 | kvd-2-3                   | activeness_except_named |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
+| kvd-2-3                   | activeness_rest         |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
+| kvd-2-3                   | con_free                |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
+| kvd-2-3                   | con_free_field          |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
 | kvd-2-3                   | manual                  |   29 % |           |         |      1.000 |  61 % |
 | kvd-2-3-bare              | any                     |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
 | kvd-2-3-bare              | activeness              |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
 | kvd-2-3-bare              | activeness_edited       |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
 | kvd-2-3-bare              | activeness_conservative |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
 | kvd-2-3-bare              | activeness_except_named |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
+| kvd-2-3-bare              | activeness_rest         |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
+| kvd-2-3-bare              | con_free                |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
+| kvd-2-3-bare              | con_free_field          |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
 | kvd-2-3-bare              | manual                  |   29 % |           |         |      1.000 |  61 % |
 | kvd-3-4                   | any                     |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
 | kvd-3-4                   | activeness              |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
 | kvd-3-4                   | activeness_edited       |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
 | kvd-3-4                   | activeness_conservative |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
 | kvd-3-4                   | activeness_except_named |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
+| kvd-3-4                   | activeness_rest         |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
+| kvd-3-4                   | con_free                |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
+| kvd-3-4                   | con_free_field          |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
 | kvd-3-4                   | manual                  |   29 % |           |         |      1.000 |  61 % |
 | total no-transformer      | any                     |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
 | total no-transformer      | activeness              |   76 % |     0.000 |   0.389 |      0.500 |   0 % |
 | total no-transformer      | activeness_edited       |   76 % |     0.000 |   0.389 |      0.500 |   0 % |
 | total no-transformer      | activeness_conservative |   24 % |     0.250 |         |      0.500 |  38 % |
 | total no-transformer      | activeness_except_named |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
+| total no-transformer      | activeness_rest         |   76 % |     0.000 |   0.389 |      0.500 |   0 % |
+| total no-transformer      | con_free                |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
+| total no-transformer      | con_free_field          |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
 | total no-transformer      | manual                  |   29 % |           |         |      1.000 |  61 % |
 | total with-transformer    | any                     |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
 | total with-transformer    | activeness              |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
 | total with-transformer    | activeness_edited       |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
 | total with-transformer    | activeness_conservative |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
 | total with-transformer    | activeness_except_named |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
+| total with-transformer    | activeness_rest         |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
+| total with-transformer    | con_free                |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
+| total with-transformer    | con_free_field          |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
 | total with-transformer    | manual                  |   29 % |           |         |      1.000 |  61 % |
 | total lacking-transformer | any                     |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
 | total lacking-transformer | activeness              |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
 | total lacking-transformer | activeness_edited       |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
 | total lacking-transformer | activeness_conservative |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
 | total lacking-transformer | activeness_except_named |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
+| total lacking-transformer | activeness_rest         |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
+| total lacking-transformer | con_free                |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
+| total lacking-transformer | con_free_field          |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
 | total lacking-transformer | manual                  |   29 % |           |         |      1.000 |  61 % |
 | total                     | any                     |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
 | total                     | activeness              | 92.2 % |     0.000 |   0.389 |      0.500 |   0 % |
 | total                     | activeness_edited       | 92.2 % |     0.000 |   0.389 |      0.500 |   0 % |
 | total                     | activeness_conservative |   75 % |     0.024 |         |      0.500 |  13 % |
 | total                     | activeness_except_named |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
+| total                     | activeness_rest         | 92.2 % |     0.000 |   0.389 |      0.500 |   0 % |
+| total                     | con_free                |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
+| total                     | con_free_field          |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
 | total                     | manual                  |   29 % |           |         |      1.000 |  61 % |
 
 Empty where the trace has no times for what the policy waits for, and for a quantile that falls among requests never served.

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use clang::diagnostic::Severity;
+use clang::diagnostic::{Diagnostic, Severity};
 use clang::{Clang, EntityKind, Index, TranslationUnit};
 
 use super::found::Found;
@@ -230,29 +230,52 @@ fn parse_renaming<'i>(
     for _ in 0..MOST_RENAMED {
         let parsed = index.parser(path).arguments(arguments).parse();
         let parsed = parsed.map_err(|error| error.to_string())?;
-        let diagnostics = parsed.get_diagnostics();
-        let error = diagnostics
-            .iter()
-            .find(|diagnostic| diagnostic.get_severity() >= Severity::Error);
-        let Some(error) = error else {
-            drop(diagnostics);
+        let clash = errors(&parsed).find_map(|error| {
+            let text = error.get_text();
+            let name = text.strip_prefix("conflicting types for '")?;
+            let name = name.strip_suffix('\'')?;
+            name.starts_with('_').then(|| name.to_owned())
+        });
+        let Some(name) = clash else {
             return Ok(parsed);
         };
-        let (_, line, _) = error.get_location().get_presumed_location();
-        let text = error.get_text();
-        let name = text
-            .strip_prefix("conflicting types for '")
-            .and_then(|rest| rest.strip_suffix('\''))
-            .filter(|name| name.starts_with('_'));
-        let Some(name) = name else {
-            return Err(format!("line {line}: {text}"));
-        };
         let renamed = std::fs::read_to_string(path)
-            .map(|text| text.replace(name, &format!("kairos{name}")))
+            .map(|text| text.replace(&name, &format!("kairos{name}")))
             .and_then(|text| std::fs::write(path, text));
         renamed.map_err(|error| error.to_string())?;
     }
     Err("too many names of its headers are built into clang".to_owned())
+}
+
+fn errors<'t>(unit: &'t TranslationUnit<'t>) -> impl Iterator<Item = Diagnostic<'t>> {
+    let diagnostics = unit.get_diagnostics().into_iter();
+    diagnostics.filter(|diagnostic| diagnostic.get_severity() >= Severity::Error)
+}
+
+/// The first error that matters: one in the body of a function that a header of
+/// the system defines spoils nothing else.
+fn first_error(unit: &TranslationUnit<'_>) -> Option<String> {
+    let mut remaining = errors(unit).peekable();
+    remaining.peek()?;
+    let bodies: Vec<(String, u32, u32)> = unit
+        .get_entity()
+        .get_children()
+        .into_iter()
+        .filter(|entity| entity.get_kind() == EntityKind::FunctionDecl && entity.is_definition())
+        .filter_map(|entity| {
+            let range = entity.get_range()?;
+            let (file, first, _) = range.get_start().get_presumed_location();
+            let (_, last, _) = range.get_end().get_presumed_location();
+            file.starts_with("/usr/").then_some((file, first, last))
+        })
+        .collect();
+    remaining.find_map(|error| {
+        let (at, line, _) = error.get_location().get_presumed_location();
+        let inside = |(file, first, last): &(String, u32, u32)| {
+            *file == at && (*first..=*last).contains(&line)
+        };
+        (!bodies.iter().any(inside)).then(|| format!("line {line}: {}", error.get_text()))
+    })
 }
 
 fn parse(
@@ -287,6 +310,10 @@ fn parse(
             return syntax;
         }
     };
+    if let Some(why) = first_error(&parsed) {
+        syntax.failed = Some(why);
+        return syntax;
+    }
     let file = |marker: &str| file_of(built, &unit.directory, marker);
     for entity in parsed.get_entity().get_children() {
         if entity.get_kind() != EntityKind::FunctionDecl || !entity.is_definition() {
