@@ -62,8 +62,14 @@ pub fn json(built: &Built) -> serde_json::Result<String> {
         patch: &'a Patch,
         statistics: &'a Statistics,
     }
+    // What policies need of each return address is for no reader.
+    let patch = Patch {
+        uses: None,
+        rests: std::collections::BTreeMap::new(),
+        ..built.patch.clone()
+    };
     serde_json::to_string_pretty(&Whole {
-        patch: &built.patch,
+        patch: &patch,
         statistics: &built.statistics,
     })
 }

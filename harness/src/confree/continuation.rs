@@ -9,7 +9,7 @@ use super::code::{self, Code};
 use super::found::{Found, Place};
 use super::padding::Padded;
 use super::syntax::{Syntax, UnitSyntax};
-use super::table::{Finder, FunctionUses, Use, UseTable};
+use super::table::{Finder, FunctionUses, Use, UseKind, UseTable};
 use crate::binary::{Address, Function, FunctionName, Lines};
 use crate::patch::version::Version;
 
@@ -309,6 +309,29 @@ impl Continuation<'_> {
     }
 }
 
+/// The uses of a set that say something: not the layout uses that padding found
+/// where the source names the type on the same line, nor a record's use without a
+/// member where that line has one with a member.
+fn worth_keeping(set: &BTreeSet<Use>) -> Vec<&Use> {
+    let place = |what: &Use| (what.name.clone(), what.file.clone(), what.line);
+    let in_source = |what: &&Use| what.finder == Finder::Syntax;
+    let named: BTreeSet<_> = set.iter().filter(in_source).map(place).collect();
+    let with_member: BTreeSet<_> = set
+        .iter()
+        .filter(in_source)
+        .filter(|what| what.member.is_some())
+        .map(place)
+        .collect();
+    let keeps = |what: &&Use| match what.finder {
+        Finder::Padding => !named.contains(&place(what)),
+        Finder::Syntax if what.kind == UseKind::Member && what.member.is_none() => {
+            what.by_member || !with_member.contains(&place(what))
+        }
+        _ => true,
+    };
+    set.iter().filter(keeps).collect()
+}
+
 /// Numbers uses and sets.
 fn intern(analysed: Vec<Analysed>) -> UseTable {
     let mut table = UseTable::default();
@@ -317,18 +340,9 @@ fn intern(analysed: Vec<Analysed>) -> UseTable {
     let narrow = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
     for function in analysed {
         let mut number = |set: &BTreeSet<Use>| -> Vec<u32> {
-            // The layout uses that padding found say nothing new where the
-            // source names the type on the same line.
-            let explained: BTreeSet<(&str, &str, u32)> = set
-                .iter()
-                .filter(|what| what.finder == Finder::Syntax)
-                .map(|what| (what.name.as_str(), what.file.as_str(), what.line))
-                .collect();
-            set.iter()
-                .filter(|what| {
-                    what.finder != Finder::Padding
-                        || !explained.contains(&(&what.name, &what.file, what.line))
-                })
+            let numbered = worth_keeping(set);
+            numbered
+                .into_iter()
                 .map(|what| {
                     *numbers.entry(what.clone()).or_insert_with(|| {
                         table.uses.push(what.clone());

@@ -30,7 +30,7 @@ use crate::patch::{Build, ObjectUnit, PatchError};
 use crate::subject::BuiltVersion;
 
 /// Changes whenever tables made before must not be used any more.
-const REVISION: u32 = 4;
+const REVISION: u32 = 5;
 
 /// What can keep uses from being found.
 #[derive(Debug, thiserror::Error)]

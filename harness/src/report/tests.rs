@@ -3,6 +3,7 @@ use super::*;
 use crate::analysis::fixture;
 
 #[test]
+#[allow(clippy::too_many_lines)] // one row a policy
 fn the_study_table_for_people() {
     let runs = tempfile::tempdir().unwrap();
     let run = fixture::run(runs.path(), None);
