@@ -9,6 +9,7 @@
 #![deny(unsafe_code)]
 
 pub mod analysis;
+pub mod bench;
 pub mod binary;
 pub mod change;
 pub mod confree;

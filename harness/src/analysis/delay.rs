@@ -1,12 +1,7 @@
-//! How long an update waits: for a request at a uniformly random time of the
-//! session, the time until the next point or wait that a policy allows.
+//! How long requests to update wait, as times: the distribution over a request at
+//! a uniformly random moment of some stretch of time.
 
-use std::collections::BTreeMap;
-
-use super::sessions::StudiedSession;
 use super::statistics::as_float;
-use crate::policy::Policy;
-use crate::trace::{ProcessFacts, RoleInstance, Scope, Trace};
 
 /// Delays of requests over some stretch of time, all in microseconds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -49,7 +44,10 @@ impl Delays {
         self.never += other.never;
     }
 
-    fn total(&self) -> u64 {
+    /// Length of the stretch of time: how many requests there could be, one per
+    /// microsecond.
+    #[must_use]
+    pub fn total(&self) -> u64 {
         self.at_once + self.gaps.iter().sum::<u64>() + self.never
     }
 
@@ -86,117 +84,22 @@ impl Delays {
         Some(delay)
     }
 
+    /// Share of the requests that are served within `limit` microseconds; none
+    /// without any time.
+    #[must_use]
+    pub fn share_within(&self, limit: f64) -> Option<f64> {
+        let total = self.total();
+        let waiting = self.gaps.iter().map(|gap| as_float(*gap).min(limit));
+        let served = as_float(self.at_once) + waiting.sum::<f64>();
+        (total > 0).then(|| served / as_float(total))
+    }
+
     /// The longest delay of a request that is served.
     #[must_use]
     pub fn longest(&self) -> Option<u64> {
         let none_served = self.at_once == 0 && self.gaps.is_empty();
         (!none_served).then(|| self.gaps.iter().copied().max().unwrap_or(0))
     }
-}
-
-/// Delays of one policy in one session.
-#[derive(Clone, Debug, PartialEq)]
-pub struct SessionDelays {
-    /// By role for the scope `process`, where each process waits for itself;
-    /// under the empty name for `tree`, where all wait together.
-    pub by_role: BTreeMap<String, Delays>,
-}
-
-/// Measures a policy's delay in a session. None if the trace has no times for
-/// what the policy waits for: a delay that ignores allowed waits would be wrong
-/// by the client's whole thinking time.
-#[must_use]
-pub fn session_delays(
-    session: &StudiedSession<'_>,
-    policy: &'static dyn Policy,
-) -> Option<SessionDelays> {
-    let trace = &session.record.trace;
-    let span = (
-        trace.exchanges.first()?.span_us.0,
-        trace.exchanges.last()?.span_us.1,
-    );
-    let processes: BTreeMap<&RoleInstance, &ProcessFacts> = trace
-        .processes
-        .iter()
-        .map(|process| (&process.role, process))
-        .collect();
-    let mut served = served_times(session, policy, &processes)?;
-    let end_of_points = trace.points.iter().filter_map(|point| point.time_us).max();
-    let end = span.1.max(end_of_points.unwrap_or(0));
-    let mut by_role: BTreeMap<String, Delays> = BTreeMap::new();
-    match session.record.session.scope {
-        Scope::Tree => {
-            let all = served.into_values().flatten().collect();
-            by_role.insert(String::new(), Delays::over((span.0, end), all));
-        }
-        Scope::Process => {
-            for process in &trace.processes {
-                if let Some(life) = life(process, trace, span.0, end) {
-                    let served = served.remove(&process.role).unwrap_or_default();
-                    by_role
-                        .entry(process.role.role.clone())
-                        .or_default()
-                        .merge(&Delays::over(life, served));
-                }
-            }
-        }
-    }
-    Some(SessionDelays { by_role })
-}
-
-/// Times of allowed points and waits of each process; none if some are untimed.
-fn served_times<'t>(
-    session: &StudiedSession<'t>,
-    policy: &'static dyn Policy,
-    processes: &BTreeMap<&RoleInstance, &ProcessFacts>,
-) -> Option<BTreeMap<&'t RoleInstance, Vec<(u64, u64)>>> {
-    let trace = &session.record.trace;
-    let column = policy.column();
-    let mut served: BTreeMap<&RoleInstance, Vec<(u64, u64)>> = BTreeMap::new();
-    for (index, point) in trace.points.iter().enumerate() {
-        let time = point.time_us?;
-        if session.evaluation.allows_point(index, column) {
-            served.entry(&point.id.role).or_default().push((time, time));
-        }
-    }
-    if !policy.allows_waits() {
-        return Some(served);
-    }
-    // A wait has the stack of its own thread only.
-    let alone = match session.record.session.scope {
-        Scope::Process => true,
-        Scope::Tree => processes.len() <= 1,
-    };
-    let single = processes.values().all(|process| process.threads <= 1);
-    if trace.waits.is_empty() || !alone || !single {
-        return None;
-    }
-    for (index, wait) in trace.waits.iter().enumerate() {
-        if session.evaluation.allows_wait(index, column) {
-            served.entry(&wait.role).or_default().push(wait.span_us?);
-        }
-    }
-    Some(served)
-}
-
-/// When a process could be asked to update; none if it ran nothing of its own
-/// during the session.
-fn life(process: &ProcessFacts, trace: &Trace, begin: u64, end: u64) -> Option<(u64, u64)> {
-    let times = || {
-        trace
-            .points
-            .iter()
-            .filter(|point| point.id.role == process.role)
-            .filter_map(|point| point.time_us)
-    };
-    let last = times().max()?;
-    let from = if process.parent.is_none() || process.born == 0 && process.born_at == 0 {
-        begin
-    } else {
-        times().min()?
-    };
-    let ended = if process.ended.is_some() { last } else { end };
-    (ended > from).then_some((from, ended))
 }
 
 #[cfg(test)]
@@ -223,6 +126,8 @@ mod tests {
         assert!((delays.quantile(0.9).unwrap() - 40.0).abs() < 1e-9);
         assert_eq!(delays.quantile(0.95), None);
         assert_eq!(delays.quantile(0.3), Some(0.0));
+        let within = [0.0, 10.0, 20.0, 40.0, 1e9].map(|limit| delays.share_within(limit));
+        assert_eq!(within, [0.3, 0.6, 0.7, 0.9, 0.9].map(Some));
     }
 
     #[test]

@@ -10,33 +10,43 @@ use crate::study::store::PairRecord;
 /// Effort for one pair under one policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Effort {
-    /// The pair.
+    /// The pair, with scope and mechanism where they are not the usual ones.
     pub pair: String,
     /// The policy's column.
     pub policy: &'static str,
     /// Points named in the subject's manifest, for the manual policy.
     pub points_named: Option<usize>,
+    /// Lines of the manifest that name them, for the manual policy; none where the
+    /// run did not record it.
+    pub annotation_lines: Option<u32>,
     /// Lines of the state transformer.
     pub transformer_lines: u32,
     /// Workloads traced.
     pub workloads: usize,
     /// Workloads in which the policy allows no point.
-    pub workloads_without_point: usize,
+    pub without_point: BTreeSet<String>,
     /// Functions that block the points of those workloads, the most frequent
     /// first: candidates for extraction.
     pub blocking: Vec<String>,
 }
 
-const COLUMNS: [Column<Effort>; 7] = [
+const COLUMNS: [Column<Effort>; 9] = [
     ("pair", |row| Cell::text(&row.pair)),
     ("policy", |row| Cell::text(row.policy)),
     ("points_named", |row| Cell::optional(row.points_named)),
+    ("annotation_lines", |row| {
+        Cell::optional(row.annotation_lines)
+    }),
     ("transformer_lines", |row| {
         Cell::number(row.transformer_lines)
     }),
     ("workloads", |row| Cell::number(row.workloads)),
     ("workloads_without_point", |row| {
-        Cell::number(row.workloads_without_point)
+        Cell::number(row.without_point.len())
+    }),
+    ("names_of_those", |row| {
+        let names: Vec<&str> = row.without_point.iter().map(String::as_str).collect();
+        Cell::text(names.join(" "))
     }),
     ("blocking_functions", |row| {
         Cell::text(row.blocking.join(" "))
@@ -47,7 +57,11 @@ const COLUMNS: [Column<Effort>; 7] = [
 #[must_use]
 pub fn table(rows: &[Effort]) -> Table {
     let title = "What each policy asks of a developer.";
-    Table::of("effort", title, &COLUMNS, rows)
+    let mut table = Table::of("effort", title, &COLUMNS, rows);
+    table.notes.push(
+        "Points named and lines of annotation are those of `[[manual]]` in the subject's manifest, for all its pairs together. Where a policy allows no point of a workload, the functions that block it, the most frequent first, are candidates for extraction.".to_owned(),
+    );
+    table
 }
 
 /// Effort per pair and policy.
@@ -55,44 +69,61 @@ pub fn table(rows: &[Effort]) -> Table {
 pub fn effort(pairs: &[PairRecord], sessions: &[StudiedSession<'_>]) -> Vec<Effort> {
     let mut rows = Vec::new();
     for pair in pairs {
-        let of_pair: Vec<&StudiedSession<'_>> = sessions
-            .iter()
-            .filter(|session| session.pair.pair == pair.pair)
-            .collect();
-        for policy in REGISTRY {
-            let column = policy.column();
-            let without: Vec<&&StudiedSession<'_>> = of_pair
-                .iter()
-                .filter(|session| {
-                    let points = session.record.trace.points.len();
-                    !(0..points).any(|index| session.evaluation.allows_point(index, column))
-                })
-                .collect();
-            let names = |sessions: &mut dyn Iterator<Item = &StudiedSession<'_>>| {
-                sessions
-                    .map(|session| session.record.session.workload.clone())
-                    .collect::<BTreeSet<_>>()
-                    .len()
-            };
-            rows.push(Effort {
-                pair: pair.pair.clone(),
-                policy: column,
-                points_named: (column == "manual").then_some(pair.manual.len()),
-                transformer_lines: pair.transformer_lines,
-                workloads: names(&mut of_pair.iter().copied()),
-                workloads_without_point: names(&mut without.iter().map(|session| **session)),
-                blocking: if column == "manual" {
-                    Vec::new()
-                } else {
-                    blocking(&without, column)
-                },
-            });
+        let mut by_label: BTreeMap<String, Vec<&StudiedSession<'_>>> = BTreeMap::new();
+        for session in sessions.iter().filter(|of| of.pair.pair == pair.pair) {
+            let label = session.record.session.label();
+            by_label.entry(label).or_default().push(session);
+        }
+        if by_label.is_empty() {
+            by_label.insert(pair.pair.clone(), Vec::new());
+        }
+        for (label, sessions) in by_label {
+            for policy in REGISTRY {
+                rows.push(of_policy(&label, policy.column(), pair, &sessions));
+            }
         }
     }
     rows
 }
 
-fn blocking(sessions: &[&&StudiedSession<'_>], column: &str) -> Vec<String> {
+fn of_policy(
+    label: &str,
+    column: &'static str,
+    pair: &PairRecord,
+    sessions: &[&StudiedSession<'_>],
+) -> Effort {
+    let manual = column == "manual";
+    let without: Vec<&StudiedSession<'_>> = sessions
+        .iter()
+        .filter(|session| {
+            let points = session.record.trace.points.len();
+            !(0..points).any(|index| session.evaluation.allows_point(index, column))
+        })
+        .copied()
+        .collect();
+    let names = |sessions: &[&StudiedSession<'_>]| -> BTreeSet<String> {
+        sessions
+            .iter()
+            .map(|session| session.record.session.workload.clone())
+            .collect()
+    };
+    Effort {
+        pair: label.to_owned(),
+        policy: column,
+        points_named: manual.then_some(pair.manual.len()),
+        annotation_lines: pair.annotation_lines.filter(|_| manual),
+        transformer_lines: pair.transformer_lines,
+        workloads: names(sessions).len(),
+        without_point: names(&without),
+        blocking: if manual {
+            Vec::new()
+        } else {
+            blocking(&without, column)
+        },
+    }
+}
+
+fn blocking(sessions: &[&StudiedSession<'_>], column: &str) -> Vec<String> {
     let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
     for session in sessions {
         for index in 0..session.record.trace.points.len() {

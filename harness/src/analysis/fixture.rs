@@ -131,6 +131,7 @@ fn pairs() -> Vec<PairRecord> {
             })
             .to_vec(),
         except_named: Some(vec!["main".to_owned(), "parse".to_owned()]),
+        annotation_lines: Some(10),
         transformer_lines: if transformer { 12 } else { 0 },
         image_sha256: String::new(),
     })

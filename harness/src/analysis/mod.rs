@@ -2,18 +2,23 @@
 //! numbers, and nothing here formats them for a reader.
 
 pub mod cells;
+pub mod course;
 pub mod coverage;
 pub mod delay;
+pub mod delay_rows;
 pub mod effort;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod patches;
 pub mod refusals;
 pub mod rows;
+pub mod session_delay;
 pub mod sessions;
 pub mod statistics;
+pub mod steps;
 pub mod summary;
 pub mod table;
+pub mod timeline;
 
 pub use rows::{Outcome, TestRow};
 pub use sessions::StudiedSession;
@@ -51,6 +56,10 @@ pub struct Analysis {
     pub rows: Vec<TestRow>,
     /// Measures per pair, per role and in total.
     pub summary: Summary,
+    /// How long requests to update wait.
+    pub delays: Vec<delay_rows::DelayRow>,
+    /// Every session from its first point to its last.
+    pub timelines: Vec<timeline::Timeline>,
     /// Reasons of refusal.
     pub refusals: Vec<refusals::Refusal>,
     /// Which changed functions ran.
@@ -75,8 +84,11 @@ where
     let mut ran = coverage::NewCode::default();
     let rows = rows::rows(&run.plan, &sessions, run.tests()?, &mut ran, judge)?;
     let coverage = coverage::coverage(&sessions, &ran);
-    let summary = summary::summarise(&sessions, &rows, &coverage);
+    let (by_policy, delays) = delay_rows::measure(&sessions);
+    let summary = summary::summarise(&sessions, &rows, &by_policy, &coverage);
     Ok(Analysis {
+        delays,
+        timelines: timeline::timelines(&sessions, &rows),
         refusals: refusals::refusals(&sessions),
         patches: patches::patches(&run.pairs),
         effort: effort::effort(&run.pairs, &sessions),

@@ -4,10 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::cells::Tally;
 use super::counts;
+use super::course::{AtPoint, AtTime};
 use super::coverage::{Coverage, unreached};
-use super::delay::{Delays, SessionDelays, session_delays};
+use super::delay::Delays;
 use super::rows::TestRow;
+use super::session_delay::SessionDelays;
 use super::sessions::StudiedSession;
+use super::steps::Steps;
 use super::table::{Cell, Column, Table};
 use crate::policy::with_any;
 use crate::study::plan::SessionKey;
@@ -21,6 +24,8 @@ pub enum GroupKind {
     Pair,
     /// One role of one pair.
     Role(String),
+    /// All pairs of one subject.
+    Subject,
     /// All pairs of one division.
     Division(Division),
     /// All pairs.
@@ -36,8 +41,11 @@ pub struct PolicyMeasures {
     pub allowed: u64,
     /// Tested points that it allows.
     pub tally: Tally,
-    /// Delays; none where the traces have no times for them.
-    pub delays: Option<Delays>,
+    /// Delays of requests at a random time; none where the traces have no times
+    /// for them.
+    pub at_time: Option<AtTime>,
+    /// Delays of requests at a random point.
+    pub at_point: AtPoint,
 }
 
 /// Measures over a group of points.
@@ -61,6 +69,14 @@ pub struct Group {
     pub policies: Vec<PolicyMeasures>,
 }
 
+impl PolicyMeasures {
+    /// How long requests at a random time wait, in microseconds.
+    #[must_use]
+    pub fn times(&self) -> Option<&Delays> {
+        self.at_time.as_ref().map(|at_time| &at_time.time)
+    }
+}
+
 /// Measures of a run.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Summary {
@@ -68,6 +84,8 @@ pub struct Summary {
     pub pairs: Vec<Group>,
     /// One group per role of each pair.
     pub roles: Vec<Group>,
+    /// One group per subject, without controls and unreached pairs.
+    pub subjects: Vec<Group>,
     /// One group per division that occurs, then all pairs. Controls and pairs
     /// whose changed code no workload enters are in none of them.
     pub totals: Vec<Group>,
@@ -133,7 +151,7 @@ const COLUMNS: [Column<SummaryRow>; 13] = [
 
 impl SummaryRow {
     fn of(group: &Group, measures: &PolicyMeasures) -> Self {
-        let delays = measures.delays.as_ref();
+        let delays = measures.times();
         Self {
             pair: group.name.clone(),
             policy: measures.policy,
@@ -178,9 +196,10 @@ pub fn table(summary: &Summary) -> Table {
 pub fn summarise(
     sessions: &[StudiedSession<'_>],
     rows: &[TestRow],
+    delays: &DelaysByPolicy<'_>,
     coverage: &[Coverage],
 ) -> Summary {
-    let gatherer = Gatherer::new(sessions, rows, unreached(coverage));
+    let gatherer = Gatherer::new(sessions, rows, delays, unreached(coverage));
     let mut labels: Vec<String> = Vec::new();
     for session in sessions {
         let label = session.record.session.label();
@@ -200,15 +219,18 @@ pub fn summarise(
                 .push(gatherer.group(label, GroupKind::Role(role), &in_pair));
         }
     }
-    summary.totals = gatherer.totals();
+    (summary.subjects, summary.totals) = gatherer.totals();
     summary
 }
+
+/// Delays of every session by every policy, by its column.
+pub type DelaysByPolicy<'a> = BTreeMap<(&'a SessionKey, &'static str), SessionDelays>;
 
 /// Everything to gather groups from.
 struct Gatherer<'a> {
     sessions: &'a [StudiedSession<'a>],
     rows: BTreeMap<&'a SessionKey, Vec<&'a TestRow>>,
-    delays: BTreeMap<(&'a SessionKey, &'static str), Option<SessionDelays>>,
+    delays: &'a DelaysByPolicy<'a>,
     unreached: BTreeSet<&'a str>,
 }
 
@@ -216,18 +238,12 @@ impl<'a> Gatherer<'a> {
     fn new(
         sessions: &'a [StudiedSession<'a>],
         all_rows: &'a [TestRow],
+        delays: &'a DelaysByPolicy<'a>,
         unreached: BTreeSet<&'a str>,
     ) -> Self {
         let mut rows: BTreeMap<&SessionKey, Vec<&TestRow>> = BTreeMap::new();
         for row in all_rows {
             rows.entry(&row.session).or_default().push(row);
-        }
-        let mut delays = BTreeMap::new();
-        for session in sessions {
-            for policy in with_any() {
-                let key = (&session.record.session, policy.column());
-                delays.insert(key, session_delays(session, policy));
-            }
         }
         Self {
             sessions,
@@ -241,9 +257,9 @@ impl<'a> Gatherer<'a> {
         counts(session.pair.arm) && !self.unreached.contains(session.pair.pair.as_str())
     }
 
-    /// Totals of each combination of scope and mechanism by itself: a point tried
-    /// in two ways is two tests, not two points.
-    fn totals(&self) -> Vec<Group> {
+    /// Subjects, and totals, of each combination of scope and mechanism by itself: a
+    /// point tried in two ways is two tests, not two points.
+    fn totals(&self) -> (Vec<Group>, Vec<Group>) {
         let mut combinations: BTreeMap<(Scope, &str), &SessionKey> = BTreeMap::new();
         for session in self.sessions {
             let key = &session.record.session;
@@ -251,12 +267,25 @@ impl<'a> Gatherer<'a> {
                 .entry((key.scope, &key.mechanism))
                 .or_insert(key);
         }
-        let mut totals = Vec::new();
+        let names: BTreeSet<&str> = self
+            .sessions
+            .iter()
+            .map(|session| session.pair.subject.as_str())
+            .collect();
+        let (mut subjects, mut totals) = (Vec::new(), Vec::new());
         for ((scope, mechanism), key) in combinations {
             let counted = |session: &StudiedSession<'_>| {
                 let of = &session.record.session;
                 (of.scope, of.mechanism.as_str()) == (scope, mechanism) && self.is_counted(session)
             };
+            for subject in &names {
+                let group = self.group(&key.labelled(subject), GroupKind::Subject, &|session| {
+                    counted(session) && session.pair.subject == **subject
+                });
+                if group.pairs > 0 {
+                    subjects.push(group);
+                }
+            }
             for division in Division::ALL {
                 let name = key.labelled(&format!("total {}", division.name()));
                 let group = self.group(&name, GroupKind::Division(division), &|session| {
@@ -268,7 +297,7 @@ impl<'a> Gatherer<'a> {
             }
             totals.push(self.group(&key.labelled("total"), GroupKind::Total, &counted));
         }
-        totals
+        (subjects, totals)
     }
 
     fn roles(&self, wanted: &dyn Fn(&StudiedSession<'_>) -> bool) -> BTreeSet<String> {
@@ -307,7 +336,11 @@ impl<'a> Gatherer<'a> {
                 policy: policy.column(),
                 allowed: 0,
                 tally: Tally::default(),
-                delays: (!sessions.is_empty()).then(Delays::default),
+                at_time: (!sessions.is_empty()).then(AtTime::default),
+                at_point: AtPoint {
+                    time: Some(Steps::default()),
+                    ..AtPoint::default()
+                },
             })
             .collect();
         for session in &sessions {
@@ -330,12 +363,9 @@ impl<'a> Gatherer<'a> {
                 }
             }
             for measures in &mut policies {
-                let of_session = self.delays.get(&(key, measures.policy));
-                add_delays(
-                    &mut measures.delays,
-                    of_session.and_then(Option::as_ref),
-                    role,
-                );
+                if let Some(delays) = self.delays.get(&(key, measures.policy)) {
+                    add_delays(measures, delays, role);
+                }
             }
         }
         Group {
@@ -359,17 +389,17 @@ const fn kind_is_of_one_pair(kind: &GroupKind) -> bool {
     matches!(kind, GroupKind::Pair | GroupKind::Role(_))
 }
 
-/// Adds a session's delays; one session without them makes the group's unknown,
+/// Adds a session's delays; one session without times makes the group's unknown,
 /// because the others alone would pass for all.
-fn add_delays(sum: &mut Option<Delays>, session: Option<&SessionDelays>, role: Option<&str>) {
-    let Some(session) = session else {
-        *sum = None;
-        return;
-    };
-    let Some(delays) = sum else { return };
+fn add_delays(measures: &mut PolicyMeasures, session: &SessionDelays, role: Option<&str>) {
     for (name, of_role) in &session.by_role {
-        if role.is_none_or(|role| role == name) {
-            delays.merge(of_role);
+        if role.is_some_and(|role| role != name) {
+            continue;
+        }
+        measures.at_point.merge(&of_role.at_point);
+        match (&mut measures.at_time, &of_role.at_time) {
+            (Some(sum), Some(at_time)) => sum.merge(at_time),
+            _ => measures.at_time = None,
         }
     }
 }

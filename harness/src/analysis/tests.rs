@@ -74,7 +74,7 @@ kvd-3-4,activeness_rest,17,17,17,0,0,0,0,0,389,500,0.0000
 kvd-3-4,con_free,17,17,17,0,0,0,0,0,389,500,0.0000
 kvd-3-4,con_free_field,17,17,17,0,0,0,0,0,389,500,0.0000
 kvd-3-4,manual,17,17,5,0,0,0,12,,,1000,0.6139
-kvd-1-1-control,any,17,17,17,0,0,0,0,0,389,500,0.0000
+kvd-1-1-control,any,17,17,17,0,0,0,0,0,98,450,0.0000
 kvd-1-1-control,activeness,17,17,0,0,0,0,17,,,,1.0000
 kvd-1-1-control,activeness_edited,17,17,17,0,0,0,0,0,389,500,0.0000
 kvd-1-1-control,activeness_conservative,17,17,0,0,0,0,17,,,,1.0000

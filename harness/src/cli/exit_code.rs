@@ -9,6 +9,7 @@ use kairos::report::ReportError;
 use kairos::study::StudyError;
 use kairos::study::store::StoreError;
 use kairos::subject::SubjectError;
+use kairos::subject::scaffold::ScaffoldError;
 
 /// The exit status of every subcommand. The numbers are documented and stable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,19 +40,25 @@ impl ExitCode {
         error
             .chain()
             .find_map(|cause| {
+                if let Some(scaffold) = cause.downcast_ref::<ScaffoldError>()
+                    && !matches!(scaffold, ScaffoldError::Subject(_))
+                {
+                    return Some(Self::Usage);
+                }
                 let subject = cause.downcast_ref().map(Self::of_subject);
                 let study = || cause.downcast_ref().map(Self::of_study);
                 let report = || cause.downcast_ref().map(Self::of_report);
-                let record = || cause.downcast_ref().map(Self::of_record);
                 let select = || cause.downcast_ref().map(|_: &SelectError| Self::Usage);
                 let store = || cause.downcast_ref().map(Self::of_store);
                 let analysis = || match cause.downcast_ref() {
                     Some(AnalysisError::Store(error)) => Some(Self::of_store(error)),
                     _ => None,
                 };
+                let record = || cause.downcast_ref().map(Self::of_record);
                 subject
                     .or_else(study)
                     .or_else(report)
+                    .or_else(record)
                     .or_else(record)
                     .or_else(select)
                     .or_else(store)

@@ -2,6 +2,7 @@
 //! the library, prints, and says how it ended.
 
 mod attempt;
+mod bench;
 mod cc;
 mod debugger;
 mod diff;
@@ -90,6 +91,8 @@ enum Command {
     Trace(trace::Arguments),
     /// What differs between two runs
     Diff(diff::Arguments),
+    /// What one update test costs, beside an untraced run and a gdb script
+    Bench(bench::Arguments),
     /// Make a run's tables and plots again from its records
     Report(report::ReportArgs),
     /// Check whether this machine can run studies, and how to mend it if not
@@ -150,6 +153,7 @@ fn run_command(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Plan(arguments) => plan::run(&arguments, &cli.project),
         Command::Merge(arguments) => merge::run(&arguments),
         Command::Patch(arguments) => patch::run(&arguments, &cli.project),
+        Command::Bench(arguments) => bench::run(&arguments, &cli.project),
         Command::Record(arguments) => record::run(&arguments, &cli.project),
         Command::Try(arguments) => attempt::run(&arguments, &cli.project),
         Command::Explain(arguments) => explain::run(&arguments),

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 
-use kairos::report::{self, export::Exporter as _, export::Terminal, tables};
+use kairos::report::plot::timeline::Timelines;
+use kairos::report::{self, ReportOptions, export::Exporter as _, export::Terminal, tables};
 use kairos::study::session::judge_record;
 
 use super::exit_code::ExitCode;
@@ -14,6 +15,10 @@ use super::exit_code::ExitCode;
 pub struct ReportArgs {
     /// Folder of the run, such as results/runs/20260131T120000Z-1a2b3c4d
     pub run: PathBuf,
+    /// How many sessions to draw as time lines, those with most failures first, or
+    /// `all`
+    #[arg(long, default_value_t, value_name = "N")]
+    pub timelines: Timelines,
     /// Print the summary as JSON instead of the study's table
     #[arg(long)]
     pub json: bool,
@@ -25,7 +30,10 @@ pub struct ReportArgs {
 /// Judges the run again, writes its report, and prints the study's table.
 pub fn run(arguments: &ReportArgs) -> anyhow::Result<ExitCode> {
     let dir = &arguments.run;
-    let (_, analysis) = report::regenerate(dir, judge_record)
+    let options = ReportOptions {
+        timelines: arguments.timelines,
+    };
+    let (_, analysis) = report::regenerate_with(dir, options, judge_record)
         .with_context(|| format!("cannot report on `{}`", dir.display()))?;
     if arguments.quiet {
         return Ok(ExitCode::Success);

@@ -1,12 +1,15 @@
 //! `kairos subjects`: list the programs under study, fetch and build them.
 
-use std::path::PathBuf;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use comfy_table::{Table, presets};
 use kairos::subject::cache::Cache;
+use kairos::subject::catalogue;
+use kairos::subject::scaffold::{self, Scaffold};
 use kairos::subject::source::Sources;
 use kairos::subject::{BuildOptions, Catalogue, Subject, Version, build};
 
@@ -27,6 +30,18 @@ enum Action {
         /// As JSON
         #[arg(long)]
         json: bool,
+    },
+    /// Begin a subject: write what can be guessed from its sources
+    New {
+        /// Its name: letters, digits and underscores
+        #[arg(value_name = "NAME")]
+        name: String,
+        /// Source tree (copied beside the manifest) or archive of the first version
+        #[arg(value_name = "SOURCE")]
+        source: PathBuf,
+        /// The same of a second version: begins an update pair, too
+        #[arg(long, value_name = "SOURCE2")]
+        second: Option<PathBuf>,
     },
     /// Get the source archives and verify them
     Fetch {
@@ -67,20 +82,69 @@ struct Archives {
 
 /// Runs `kairos subjects`.
 pub fn run(arguments: &Arguments, project: &Project) -> anyhow::Result<ExitCode> {
-    let catalogue = project.open()?;
     match &arguments.action {
-        Action::List { json } => list(&catalogue, *json)?,
+        Action::New {
+            name,
+            source,
+            second,
+        } => {
+            // Other manifests may be unfinished: they are not read.
+            let root = catalogue::find_root(project.root.as_deref())?;
+            let request = scaffold::Request {
+                name: name.clone(),
+                source: source.clone(),
+                second: second.clone(),
+            };
+            let text = begun(&root, name, &scaffold::create(&root, &request)?);
+            std::io::stdout().lock().write_all(text.as_bytes())?;
+        }
+        Action::List { json } => list(&project.open()?, *json)?,
         Action::Fetch {
             selection,
             archives,
-        } => fetch(&catalogue, selection, archives)?,
+        } => fetch(&project.open()?, selection, archives)?,
         Action::Build {
             selection,
             archives,
             json,
-        } => build_all(&catalogue, selection, archives, *json)?,
+        } => build_all(&project.open()?, selection, archives, *json)?,
     }
     Ok(ExitCode::Success)
+}
+
+/// Says what was written and what to do next.
+fn begun(root: &Path, name: &str, scaffold: &Scaffold) -> String {
+    use std::fmt::Write as _;
+    let short = |path: &Path| {
+        path.strip_prefix(root)
+            .unwrap_or(path)
+            .display()
+            .to_string()
+    };
+    let mut text = format!(
+        "{}: begun; its recipe is guessed from {}\n",
+        short(&scaffold.subject),
+        scaffold.recipe.found
+    );
+    if let Some(pair) = &scaffold.pair {
+        let _ = writeln!(text, "{}: begun", short(pair));
+    }
+    text.push_str("Fill in:\n");
+    for (path, line, wanted) in &scaffold.open {
+        let _ = writeln!(text, "  {}:{line}: {wanted}", short(path));
+    }
+    let _ = writeln!(text, "Then:\n  kairos subjects build --subject {name}");
+    let _ = match scaffold.pair.as_ref().and_then(|pair| pair.file_name()) {
+        Some(pair) => {
+            let pair = pair.to_string_lossy();
+            writeln!(text, "  kairos patch {pair}\n  kairos study --pair {pair}")
+        }
+        None => writeln!(
+            text,
+            "  add a second [[version]] and update-pairs/{name}-OLD-NEW/pair.toml (docs/manifests.md)"
+        ),
+    };
+    text
 }
 
 fn list(catalogue: &Catalogue, json: bool) -> anyhow::Result<()> {

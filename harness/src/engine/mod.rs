@@ -3,6 +3,7 @@
 
 pub mod baseline;
 pub mod drive;
+pub mod gdb;
 pub mod handover;
 pub mod kept;
 pub mod lifecycle;

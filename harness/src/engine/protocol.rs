@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::PointRequest;
 use super::baseline::{Baseline, Traced};
+use super::gdb::GdbPoint;
 use super::handover::Held;
 use super::kept::Kept;
 use super::spec::Which;
@@ -49,6 +50,8 @@ pub enum Request {
         /// Whether to apply the patch, or to stop only.
         apply: bool,
     },
+    /// Run one update test by gdb.
+    Gdb(GdbPoint),
 }
 
 /// From the worker.

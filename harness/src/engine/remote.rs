@@ -7,6 +7,7 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use super::baseline::{Baseline, Traced};
+use super::gdb::GdbPoint;
 use super::handover::Held;
 use super::kept::Kept;
 use super::protocol::{Reply, Request};
@@ -141,6 +142,17 @@ impl RemoteEngine {
             apply,
         };
         match self.ask(&request)? {
+            Reply::Observed(observation) => Ok(*observation),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// Runs one test by gdb.
+    ///
+    /// # Errors
+    /// When the worker or gdb fails.
+    pub fn gdb(&mut self, point: &GdbPoint) -> Result<Observation, EngineError> {
+        match self.ask(&Request::Gdb(point.clone()))? {
             Reply::Observed(observation) => Ok(*observation),
             other => Err(unexpected(other)),
         }

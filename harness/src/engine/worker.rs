@@ -4,6 +4,7 @@ use std::io::{BufRead, Write};
 
 use super::PointRequest;
 use super::baseline::{baseline, time, trace};
+use super::gdb;
 use super::handover::{Held, PATIENCE};
 use super::kept::{self, Kept};
 use super::protocol::{Reply, Request};
@@ -52,6 +53,9 @@ pub fn serve(input: &mut dyn BufRead, output: &mut dyn Write) -> std::io::Result
             }
             Ok(Request::Baseline { version, followed }) => {
                 reply(baseline(&mut engine, version, followed), Reply::Baseline)
+            }
+            Ok(Request::Gdb(point)) => {
+                reply(gdb::test(&mut engine, limits, &point), Reply::Observed)
             }
             Ok(Request::Time) => reply(time(&mut engine), Reply::Timed),
             Ok(Request::Trace) => reply(trace(&mut engine), Reply::Traced),

@@ -2,7 +2,9 @@
 //! from the run's records by `kairos report DIR`.
 
 pub mod export;
+pub mod latex;
 pub mod logs;
+pub mod pairs_table;
 pub mod plot;
 pub mod tables;
 
@@ -15,6 +17,8 @@ use crate::trace::PointId;
 use crate::verdict::{Judgement, Observation};
 
 use export::{Csv, Exporter, Markdown};
+use latex::Latex;
+use plot::timeline::Timelines;
 
 /// Why a report cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +47,13 @@ pub enum ReportError {
     },
 }
 
+/// What a report may have more or less of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReportOptions {
+    /// Which sessions are drawn as time lines.
+    pub timelines: Timelines,
+}
+
 /// Reads, judges and measures the run in `dir` and writes its report there.
 ///
 /// # Errors
@@ -51,29 +62,47 @@ pub fn regenerate<J>(dir: &Path, judge: J) -> Result<(Run, Analysis), ReportErro
 where
     J: Fn(&SessionRecord, &PointId, &Observation) -> Judgement,
 {
+    regenerate_with(dir, ReportOptions::default(), judge)
+}
+
+/// The same with other options than the usual ones.
+///
+/// # Errors
+/// As [`regenerate`].
+pub fn regenerate_with<J>(
+    dir: &Path,
+    options: ReportOptions,
+    judge: J,
+) -> Result<(Run, Analysis), ReportError>
+where
+    J: Fn(&SessionRecord, &PointId, &Observation) -> Judgement,
+{
     let run = Run::load(dir).map_err(AnalysisError::from)?;
     let analysis = analysis::analyse(&run, judge)?;
-    write(&run, &analysis)?;
+    write(&run, &analysis, options)?;
     Ok((run, analysis))
 }
 
-/// Writes every file of the report: `*.csv`, `tables/*.md`, `plots/*.svg|png`,
-/// `logs/`.
+/// Writes every file of the report: `*.csv`, `tables/*.md|tex|csv`,
+/// `plots/*.svg|png`, `logs/`.
 ///
 /// # Errors
 /// A file cannot be formatted or written.
-pub fn write(run: &Run, analysis: &Analysis) -> Result<(), ReportError> {
+pub fn write(run: &Run, analysis: &Analysis, options: ReportOptions) -> Result<(), ReportError> {
     let dir = run.dir();
     for table in tables::data(analysis) {
         export(&table, &Csv, &dir.join(format!("{}.csv", table.name)))?;
     }
     let folder = fresh_folder(dir, "tables")?;
+    let formats: [(&str, &dyn Exporter); 3] = [("md", &Markdown), ("tex", &Latex), ("csv", &Csv)];
     for table in tables::for_people(run, analysis) {
-        let path = folder.join(format!("{}.md", table.name));
-        export(&table, &Markdown, &path)?;
+        for (ending, exporter) in formats {
+            let path = folder.join(format!("{}.{ending}", table.name));
+            export(&table, exporter, &path)?;
+        }
     }
     let folder = fresh_folder(dir, "plots")?;
-    for plot in plot::plots(&analysis.summary)? {
+    for plot in plot::plots(analysis, options.timelines)? {
         write_file(
             &folder.join(format!("{}.svg", plot.name)),
             plot.svg.as_bytes(),

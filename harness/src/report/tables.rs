@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use super::pairs_table::pairs;
 use crate::analysis::delay::Delays;
 use crate::analysis::rows::Outcome;
 use crate::analysis::statistics::{Share, as_float};
 use crate::analysis::summary::{Group, GroupKind, PolicyMeasures};
 use crate::analysis::table::{Cell, estimate, percent};
 use crate::analysis::{Analysis, Summary, Table};
-use crate::analysis::{coverage, effort, patches, refusals, rows, summary};
+use crate::analysis::{coverage, delay_rows, effort, patches, refusals, rows, summary};
 use crate::policy::{ANY, REGISTRY};
 use crate::study::store::{Arm, Run};
 
@@ -22,14 +23,16 @@ pub fn data(analysis: &Analysis) -> Vec<Table> {
         effort::table(&analysis.effort),
         patches::table(&analysis.patches),
         coverage::table(&analysis.coverage),
+        delay_rows::table(&analysis.delays),
     ]
 }
 
-/// The files `tables/*.md`.
+/// The files of `tables/`.
 #[must_use]
 pub fn for_people(run: &Run, analysis: &Analysis) -> Vec<Table> {
     vec![
         study(&analysis.summary),
+        pairs(run, analysis),
         roles(&analysis.summary),
         delays(&analysis.summary),
         controls(run, &analysis.summary),
@@ -186,11 +189,11 @@ fn policy_cells(group: &Group, measures: Option<&PolicyMeasures>) -> [Cell; 2] {
     [allowed, failing]
 }
 
-fn fraction(part: u64, whole: u64) -> Option<f64> {
+pub(super) fn fraction(part: u64, whole: u64) -> Option<f64> {
     (whole > 0).then(|| as_float(part) / as_float(whole))
 }
 
-fn share(share: Option<Share>) -> Cell {
+pub(super) fn share(share: Option<Share>) -> Cell {
     share.map_or(Cell::Empty, |share| {
         let value = percent(share.value);
         Cell::number(match share.interval {
@@ -213,9 +216,11 @@ pub fn delays(summary: &Summary) -> Table {
         "95 % ms",
         "longest ms",
         "never",
+        "median points",
+        "95 % points",
+        "longest points",
+        "never from a point",
     ];
-    let milliseconds =
-        |time: Option<f64>| Cell::optional(time.map(|time| format!("{:.3}", time / 1000.0)));
     let rows = summary
         .pairs
         .iter()
@@ -223,29 +228,43 @@ pub fn delays(summary: &Summary) -> Table {
         .chain(&summary.totals)
         .flat_map(|group| group.policies.iter().map(move |measures| (group, measures)))
         .map(|(group, measures)| {
-            let delays = measures.delays.as_ref();
             let allowed = fraction(measures.allowed, group.population);
-            let longest = delays.and_then(Delays::longest);
-            vec![
+            let mut cells = vec![
                 Cell::text(&group.name),
                 Cell::text(measures.policy),
                 allowed.map_or(Cell::Empty, |share| Cell::number(percent(share))),
-                milliseconds(delays.and_then(|delays| delays.quantile(0.5))),
-                milliseconds(delays.and_then(|delays| delays.quantile(0.95))),
-                milliseconds(longest.map(as_float)),
-                Cell::optional(delays.and_then(Delays::share_never).map(percent)),
-            ]
+            ];
+            cells.extend(delay_cells(measures));
+            cells
         })
         .collect();
     Table {
         name: "delays".to_owned(),
-        title: "Time from a request at a uniformly random moment of the session until a policy allows the update.".to_owned(),
+        title: "Time until a policy allows an update that is asked for at a uniformly random moment of the session, and points that pass if it is asked for at a uniformly random point.".to_owned(),
         header: header.map(str::to_owned).to_vec(),
         rows,
         notes: vec![
-            "Empty where the trace has no times for what the policy waits for, and for a quantile that falls among requests never served.".to_owned(),
+            "Empty where the traces have no times for what the policy waits for, and for a quantile that falls among requests never served. A wait of the server serves a request like a point if the policy allows the stack that it waits with. `delays.csv` has every session and role.".to_owned(),
         ],
     }
+}
+
+fn delay_cells(measures: &PolicyMeasures) -> [Cell; 8] {
+    let milliseconds =
+        |time: Option<f64>| Cell::optional(time.map(|time| format!("{:.3}", time / 1000.0)));
+    let times = measures.times();
+    let longest = times.and_then(Delays::longest).map(as_float);
+    let points = &measures.at_point.points;
+    [
+        milliseconds(times.and_then(|times| times.quantile(0.5))),
+        milliseconds(times.and_then(|times| times.quantile(0.95))),
+        milliseconds(longest),
+        Cell::optional(times.and_then(Delays::share_never).map(percent)),
+        Cell::optional(points.quantile(0.5)),
+        Cell::optional(points.quantile(0.95)),
+        Cell::optional(points.longest()),
+        Cell::optional(points.share_never().map(percent)),
+    ]
 }
 
 /// How the controls went: as `run.json` records them, and as the control arms'

@@ -40,7 +40,7 @@ Failing and flaky tests by cause, with the first point of each.
 "#);
     let text = Markdown.export(&tables::delays(&analysis.summary)).unwrap();
     insta::assert_snapshot!(text, @r#"
-Time from a request at a uniformly random moment of the session until a policy allows the update.
+Time until a policy allows an update that is asked for at a uniformly random moment of the session, and points that pass if it is asked for at a uniformly random point.
 
 | pair                      | policy                  | allows | median ms | 95 % ms | longest ms | never |
 |---------------------------|-------------------------|-------:|----------:|--------:|-----------:|------:|
@@ -117,7 +117,7 @@ Time from a request at a uniformly random moment of the session until a policy a
 | total                     | con_free_field          |  100 % |     0.000 |   0.389 |      0.500 |   0 % |
 | total                     | manual                  |   29 % |           |         |      1.000 |  61 % |
 
-Empty where the trace has no times for what the policy waits for, and for a quantile that falls among requests never served.
+Empty where the traces have no times for what the policy waits for, and for a quantile that falls among requests never served. A wait of the server serves a request like a point if the policy allows the stack that it waits with. `delays.csv` has every session and role.
 "#);
     assert!(
         Terminal

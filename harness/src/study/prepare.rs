@@ -318,6 +318,7 @@ impl PreparedPair<'_> {
             functions: self.table.clone(),
             manual: self.manual(),
             except_named: Some(self.except_named.clone()),
+            annotation_lines: Some(self.subject.manual_lines),
             transformer_lines: self.transformer_lines,
             image_sha256: hexadecimal(&Sha256::digest(&self.patch.image)),
         }

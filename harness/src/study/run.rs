@@ -37,8 +37,12 @@ pub fn run(
     let mut study = Study::begin(catalogue, build, options, progress, interrupted)?;
     let controls = wants_controls(study.options.extent);
     let pairs = study.prepare_pairs(build, controls)?;
+    // All sessions are recorded before the first control runs: they cost the most.
     let mut sessions = Vec::new();
-    study.prepare_sessions(&pairs, controls, &mut |ready| sessions.push(ready))?;
+    study.prepare_sessions(&pairs, &mut |ready| sessions.push(ready))?;
+    if controls {
+        sessions = study.run_controls(&pairs, sessions)?;
+    }
     study.run_tests(&pairs, &sessions)
 }
 
@@ -76,7 +80,7 @@ pub fn plan(
     };
     let pairs = study.prepare_pairs(build, false)?;
     let mut sessions = Vec::new();
-    study.prepare_sessions(&pairs, false, &mut |ready| sessions.push(ready))?;
+    study.prepare_sessions(&pairs, &mut |ready| sessions.push(ready))?;
     Ok(Plan {
         dir: study.store.map(|store| store.dir().to_owned()),
         pairs: pairs.values().map(PreparedPair::record).collect(),
@@ -219,18 +223,44 @@ impl<'a> Study<'a> {
     fn prepare_sessions(
         &mut self,
         pairs: &BTreeMap<String, PreparedPair<'a>>,
-        controls: bool,
         take: &mut (dyn FnMut(PreparedSession) + Send),
     ) -> Result<(), StudyError> {
         let keys = choice::sessions(&self.chosen, &self.options);
-        let tasks: Vec<Task> = keys
+        let tasks = keys
             .into_iter()
             .map(|key| Task {
-                controls: controls && self.lacks_controls(&key),
+                controls: false,
                 recorded: self.recorded.sessions.remove(&key),
                 key,
             })
             .collect();
+        self.work_on(pairs, tasks, take)
+    }
+
+    fn run_controls(
+        &mut self,
+        pairs: &BTreeMap<String, PreparedPair<'a>>,
+        sessions: Vec<PreparedSession>,
+    ) -> Result<Vec<PreparedSession>, StudyError> {
+        let tasks = sessions
+            .into_iter()
+            .map(|session| Task {
+                key: session.record.session.clone(),
+                controls: self.lacks_controls(&session.record.session),
+                recorded: Some(session),
+            })
+            .collect();
+        let mut controlled = Vec::new();
+        self.work_on(pairs, tasks, &mut |session| controlled.push(session))?;
+        Ok(controlled)
+    }
+
+    fn work_on(
+        &mut self,
+        pairs: &BTreeMap<String, PreparedPair<'a>>,
+        tasks: Vec<Task>,
+        take: &mut (dyn FnMut(PreparedSession) + Send),
+    ) -> Result<(), StudyError> {
         let preparation = Preparation {
             pairs,
             options: &self.options,

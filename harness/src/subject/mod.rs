@@ -26,6 +26,7 @@ pub mod pair;
 mod place;
 pub mod program;
 pub mod record;
+pub mod scaffold;
 pub mod source;
 pub(crate) mod tool;
 pub mod unpack;

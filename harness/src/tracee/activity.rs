@@ -2,6 +2,7 @@
 //! nothing run in between, so that an entry belongs to exactly one exchange.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::time::Duration;
@@ -25,7 +26,7 @@ pub enum Activity {
 /// Reads the state of threads from `/proc`, without stopping them.
 #[derive(Debug, Default)]
 pub struct Activities {
-    files: HashMap<Pid, Option<(File, File)>>,
+    files: HashMap<Pid, (File, File)>,
 }
 
 /// A reading: what the threads do, how often any was put on a processor, and the
@@ -57,16 +58,29 @@ impl Activities {
         let mut living = 0;
         for (process, thread) in threads {
             living += 1;
-            let files = self.files.entry(thread).or_insert_with(|| {
-                let open = |name| File::open(format!("/proc/{process}/task/{thread}/{name}"));
-                Some((open("syscall").ok()?, open("schedstat").ok()?))
-            });
-            let Some((call, schedule)) = files else {
-                continue;
+            let (call, schedule) = match self.files.entry(thread) {
+                Entry::Occupied(open) => open.into_mut(),
+                Entry::Vacant(vacant) => {
+                    let open = |name| File::open(format!("/proc/{process}/task/{thread}/{name}"));
+                    let (Ok(call), Ok(schedule)) = (open("syscall"), open("schedstat")) else {
+                        continue;
+                    };
+                    vacant.insert((call, schedule))
+                }
             };
             let mut buffer = [0; 128];
             let length = call.read_at(&mut buffer, 0).unwrap_or(0);
-            reading.activity = join(reading.activity, activity(&buffer[..length]));
+            if length == 0 && has_ended(process, thread) {
+                // Its number may come again.
+                self.files.remove(&thread);
+                continue;
+            }
+            let seen = if length == 0 {
+                Activity::Running
+            } else {
+                activity(&buffer[..length])
+            };
+            reading.activity = join(reading.activity, seen);
             let length = schedule.read_at(&mut buffer, 0).unwrap_or(0);
             let (used, slices) = schedule_numbers(&buffer[..length]);
             reading.slices += slices;
@@ -78,6 +92,22 @@ impl Activities {
         }
         reading
     }
+}
+
+/// Whether a thread whose call cannot be read is gone or a zombie. One that is only
+/// on its way there has given up its memory and shows no call, but its end, and what
+/// its parent does then, is still to come.
+fn has_ended(process: Pid, thread: Pid) -> bool {
+    std::fs::read_to_string(format!("/proc/{process}/task/{thread}/stat"))
+        .ok()
+        .and_then(|stat| state(&stat))
+        .is_none_or(|state| matches!(state, 'Z' | 'X'))
+}
+
+/// The state in a line of `/proc/PID/stat`, whose second field, the program's name,
+/// may hold anything.
+fn state(stat: &str) -> Option<char> {
+    stat.rsplit(')').next()?.trim_start().chars().next()
 }
 
 const fn join(one: Activity, other: Activity) -> Activity {
@@ -98,6 +128,11 @@ fn activity(text: &[u8]) -> Activity {
         .unwrap_or_default();
     match word.parse::<i64>() {
         Ok(libc::SYS_nanosleep | libc::SYS_clock_nanosleep) => Activity::Sleeping,
+        // The kernel is at work: a new network namespace waits for locks and for the
+        // removal of older ones.
+        Ok(libc::SYS_clone | libc::SYS_clone3 | libc::SYS_unshare | libc::SYS_setns) => {
+            Activity::Running
+        }
         Ok(0..) => Activity::Blocked,
         // In a page fault, or stopped by a signal: it goes on by itself or never.
         Ok(_) => Activity::Sleeping,
@@ -149,8 +184,25 @@ mod tests {
         assert_eq!(activity(b"running\n"), Activity::Running);
         assert_eq!(activity(b"232 0x5 0x7f\n"), Activity::Blocked);
         assert_eq!(activity(b"230 0x0\n"), Activity::Sleeping);
+        assert_eq!(activity(b"56 0x40000011\n"), Activity::Running);
         assert_eq!(activity(b"-1 0x7ffd 0x40\n"), Activity::Sleeping);
         assert_eq!(activity(b""), Activity::Blocked);
+    }
+
+    #[test]
+    fn a_thread_without_a_call_has_ended_only_as_a_zombie() {
+        assert_eq!(state("7 (a b) (c) Z 1 7"), Some('Z'));
+        let own = Pid::this();
+        assert!(!has_ended(own, own));
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
+        let zombie = nix::sys::wait::waitid(
+            nix::sys::wait::Id::Pid(pid),
+            nix::sys::wait::WaitPidFlag::WEXITED | nix::sys::wait::WaitPidFlag::WNOWAIT,
+        );
+        assert!(zombie.is_ok() && has_ended(pid, pid));
+        child.wait().unwrap();
+        assert!(has_ended(pid, pid));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use nix::sys::personality::{self, Persona};
 use nix::sys::ptrace;
-use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::unistd::{
     ForkResult, Pid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, execve, fork, pipe, read, setsid,
@@ -46,6 +46,10 @@ pub const SHARED_DESCRIPTOR: i32 = 100;
 
 /// Largest file a subject may write: output without end must not fill the memory.
 const MOST_FILE_BYTES: u64 = 64 << 20;
+
+/// Most files a subject may have open, fewer only where Kairos itself may not have as
+/// many.
+const MOST_FILES: u64 = 1024;
 
 /// Whether ptrace follows the subject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,7 +146,9 @@ fn become_subject(
     setrlimit(Resource::RLIMIT_FSIZE, MOST_FILE_BYTES, MOST_FILE_BYTES)?;
     setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
     // Equal for root and others, and small: servers loop over all of them.
-    setrlimit(Resource::RLIMIT_NOFILE, 1024, 1024)?;
+    let files = getrlimit(Resource::RLIMIT_NOFILE).map_or(MOST_FILES, |(_, hard)| hard);
+    let files = files.min(MOST_FILES);
+    setrlimit(Resource::RLIMIT_NOFILE, files, files)?;
     chdir(directory.as_c_str())?;
     dup2_stdin(descriptors.input)?;
     dup2_stdout(descriptors.output)?;

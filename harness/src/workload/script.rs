@@ -7,6 +7,7 @@ use std::path::Path;
 use super::pattern::{Pattern, Variables};
 use super::text::{Template, unescape};
 use super::{MAX_CONNECTIONS, MAX_VARIABLES};
+use crate::subject::scaffold::FILL_IN;
 
 /// Which claim a workload makes about the versions (Hayden et al., VSTTE 2012).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -185,6 +186,9 @@ impl Parser<'_> {
             return Ok(());
         }
         let (directive, rest) = word(trimmed);
+        if rest.starts_with(FILL_IN) || word(rest).1.starts_with(FILL_IN) {
+            return Err("this is still to be filled in".to_owned());
+        }
         match directive {
             "about" => uncommented(rest).clone_into(&mut self.script.about),
             "specification" => self.script.specification = specification(uncommented(rest))?,

@@ -1,11 +1,19 @@
 //! Figures, as SVG and as PNG that needs no installed font.
 
+pub mod allowed;
+pub mod canvas;
+pub mod delays;
+pub mod legend;
 pub mod raster;
 pub mod style;
+pub mod timeline;
 pub mod verdicts;
 
+use rayon::prelude::*;
+
 use super::ReportError;
-use crate::analysis::Summary;
+use crate::analysis::Analysis;
+use timeline::Timelines;
 
 /// A finished figure.
 #[derive(Debug)]
@@ -22,21 +30,31 @@ pub struct Plot {
 ///
 /// # Errors
 /// A figure cannot be drawn or rasterised.
-pub fn plots(summary: &Summary) -> Result<Vec<Plot>, ReportError> {
-    verdicts::figures(summary)
-        .into_iter()
-        .map(|figure| {
+pub fn plots(analysis: &Analysis, timelines: Timelines) -> Result<Vec<Plot>, ReportError> {
+    let summary = &analysis.summary;
+    let mut drawings: Vec<(String, Result<String, String>)> = Vec::new();
+    for figure in verdicts::figures(summary) {
+        drawings.push((figure.name.clone(), verdicts::draw(&figure)));
+    }
+    if let Some(figure) = allowed::figure(summary) {
+        drawings.push(("allowed".to_owned(), allowed::draw(&figure)));
+    }
+    for figure in delays::figures(summary) {
+        drawings.push((figure.name.to_owned(), delays::draw(&figure)));
+    }
+    for line in timeline::chosen(&analysis.timelines, timelines) {
+        drawings.push((timeline::file_name(line), timeline::draw(line)));
+    }
+    drawings
+        .into_par_iter()
+        .map(|(name, svg)| {
             let failed = |reason: String| ReportError::Plot {
-                plot: figure.name.clone(),
+                plot: name.clone(),
                 reason,
             };
-            let svg = verdicts::draw(&figure).map_err(failed)?;
+            let svg = svg.map_err(failed)?;
             let png = raster::png(&svg).map_err(failed)?;
-            Ok(Plot {
-                name: figure.name.clone(),
-                svg,
-                png,
-            })
+            Ok(Plot { name, svg, png })
         })
         .collect()
 }

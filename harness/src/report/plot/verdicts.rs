@@ -3,18 +3,18 @@
 
 use std::collections::BTreeMap;
 
-use plotters::prelude::*;
-use plotters::style::text_anchor::{HPos, Pos, VPos};
-
+use super::canvas::{
+    self, Canvas, HEADING, NUMBER, REMARK, ROW_LABEL, TICK, label_width, thousands, whole,
+};
+use super::legend::{self, Legend};
 use super::style;
 use crate::analysis::Summary;
 use crate::analysis::rows::Outcome;
 use crate::analysis::summary::{Group, GroupKind};
-use crate::policy::columns;
 use crate::study::store::Arm;
 
-/// Pairs on one figure, so that it fits a page.
-const PAIRS_PER_FIGURE: usize = 14;
+/// Height of the bars of one figure, so that it fits a page with its caption.
+const TALLEST_MM: f64 = 205.0;
 
 /// One bar.
 #[derive(Clone, Debug, PartialEq)]
@@ -58,8 +58,8 @@ pub fn figures(summary: &Summary) -> Vec<Figure> {
         .iter()
         .filter(|group| group.kind == GroupKind::Total && group.pairs > 1);
     let groups: Vec<BarGroup> = total.chain(pairs).map(bar_group).collect();
-    groups
-        .chunks(PAIRS_PER_FIGURE)
+    pages(&groups)
+        .into_iter()
         .enumerate()
         .map(|(place, groups)| Figure {
             name: if place == 0 {
@@ -70,6 +70,15 @@ pub fn figures(summary: &Summary) -> Vec<Figure> {
             groups: groups.to_vec(),
         })
         .collect()
+}
+
+/// Groups by page: as many as fit, and no page much emptier than the others.
+fn pages(groups: &[BarGroup]) -> Vec<&[BarGroup]> {
+    let height: i32 = groups.iter().map(group_height).max().unwrap_or(1);
+    let per_page = whole(TALLEST_MM * style::UNITS_PER_MM) / height;
+    let per_page = usize::try_from(per_page).unwrap_or(1).max(1);
+    let pages = groups.len().div_ceil(per_page).max(1);
+    groups.chunks(groups.len().div_ceil(pages).max(1)).collect()
 }
 
 fn bar_group(group: &Group) -> BarGroup {
@@ -83,7 +92,7 @@ fn bar_group(group: &Group) -> BarGroup {
             .policies
             .iter()
             .map(|measures| Bar {
-                label: label(measures.policy),
+                label: style::policy_label(measures.policy),
                 allowed: measures.allowed,
                 outcomes: measures.tally.outcomes.clone(),
             })
@@ -91,265 +100,138 @@ fn bar_group(group: &Group) -> BarGroup {
     }
 }
 
-/// A form of another policy is told by what its name adds, below that one's bar.
-fn label(policy: &str) -> String {
-    columns()
-        .filter_map(|base| policy.strip_prefix(base)?.strip_prefix('_'))
-        .min_by_key(|form| form.len())
-        .map_or_else(
-            || policy.to_owned(),
-            |form| format!("– {}", form.replace('_', " ")),
-        )
-}
-
 const MARGIN: i32 = 10;
-const BARS_LEFT: i32 = 400;
-const BARS_RIGHT: i32 = 1490;
 const RIGHT: i32 = 1690;
+const BARS_RIGHT: i32 = 1490;
 const LABEL_GAP: i32 = 20;
-const BAR_HEIGHT: i32 = 54;
-const BAR_STEP: i32 = 62;
-const HEADING_HEIGHT: i32 = 68;
+const HEADING_HEIGHT: i32 = 64;
 const GROUP_GAP: i32 = 22;
-const LEGEND_ROW: i32 = 66;
-const SWATCH: i32 = 38;
 const AXIS_HEIGHT: i32 = 70;
+/// Height of a bar and of its row: bars are thinner where there are many.
+const BARS: (i32, i32) = (54, 62);
+const THIN_BARS: (i32, i32) = (44, 53);
 /// A failure that is rarer than this would vanish; it is drawn this wide.
 const NARROWEST: f64 = 7.0;
+
+fn bar_heights(group: &BarGroup) -> (i32, i32) {
+    if group.bars.len() > 4 {
+        THIN_BARS
+    } else {
+        BARS
+    }
+}
+
+fn group_height(group: &BarGroup) -> i32 {
+    let bars = i32::try_from(group.bars.len()).unwrap_or(0);
+    HEADING_HEIGHT + bar_heights(group).1 * bars + GROUP_GAP
+}
 
 /// Draws a figure as SVG, one column wide.
 ///
 /// # Errors
 /// The drawing library's, as text.
 pub fn draw(figure: &Figure) -> Result<String, String> {
-    let legend = legend(figure);
-    let legend_height = legend.iter().map(|entry| entry.row + 1).max().unwrap_or(0) * LEGEND_ROW;
+    let labels = figure.groups.iter().flat_map(|group| &group.bars);
+    let widest = labels.map(|bar| label_width(&bar.label)).max();
+    let drawing = Drawing {
+        bars_left: MARGIN + widest.unwrap_or(0) + LABEL_GAP,
+        legend: legend::outcomes(occurring(figure)),
+    };
     let bars: i32 = figure.groups.iter().map(group_height).sum();
-    let height = MARGIN + legend_height + GROUP_GAP + bars + AXIS_HEIGHT;
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "a small positive constant"
-    )]
-    let width = (style::WIDTH_MM * style::UNITS_PER_MM) as u32;
-    let mut svg = String::new();
-    {
-        let size = (width, u32::try_from(height).unwrap_or(1));
-        let area = SVGBackend::with_string(&mut svg, size).into_drawing_area();
-        let canvas = Canvas { area: &area };
-        canvas
-            .all(figure, &legend, legend_height)
-            .and_then(|()| area.present().map_err(|error| error.to_string()))?;
-    }
-    Ok(on_paper(&svg, width, height))
+    let height = MARGIN + drawing.legend.height() + GROUP_GAP + bars + AXIS_HEIGHT;
+    canvas::draw(style::WIDTH_MM, height, |canvas| {
+        drawing.all(canvas, figure)
+    })
 }
 
-/// Gives the SVG its size on paper; the drawing library knows pixels only.
-fn on_paper(svg: &str, width: u32, height: i32) -> String {
-    let pixels = format!("width=\"{width}\" height=\"{height}\"");
-    let millimetres = format!(
-        "width=\"{}mm\" height=\"{}mm\"",
-        style::WIDTH_MM,
-        f64::from(height) / style::UNITS_PER_MM
-    );
-    svg.replacen(&pixels, &millimetres, 1)
-}
-
-fn group_height(group: &BarGroup) -> i32 {
-    HEADING_HEIGHT + BAR_STEP * i32::try_from(group.bars.len()).unwrap_or(0) + GROUP_GAP
-}
-
-struct LegendEntry {
-    outcome: Outcome,
-    x: i32,
-    row: i32,
-}
-
-/// Entries for the outcomes that occur: a row for those that pass, one for those
-/// counted apart, one for failures.
-fn legend(figure: &Figure) -> Vec<LegendEntry> {
-    let occurs = |outcome: &Outcome| {
+fn occurring(figure: &Figure) -> impl Fn(Outcome) -> bool {
+    move |outcome| {
         figure
             .groups
             .iter()
             .flat_map(|group| &group.bars)
-            .any(|bar| bar.outcomes.contains_key(outcome))
-    };
-    let (mut x, mut row, mut kind) = (BARS_LEFT, 0, None);
-    let mut entries = Vec::new();
-    for outcome in style::ORDER.into_iter().filter(occurs) {
-        if kind.is_some_and(|kind| kind != legend_label(outcome)) {
-            (x, row) = (BARS_LEFT, row + 1);
-        }
-        kind = Some(legend_label(outcome));
-        entries.push(LegendEntry { outcome, x, row });
-        let text = whole(style::text_width(outcome.name(), style::LABEL_POINTS));
-        x += SWATCH + 12 + text + 36;
-    }
-    entries
-}
-
-const fn legend_label(outcome: Outcome) -> &'static str {
-    if outcome.is_pass() {
-        "passes"
-    } else if outcome.is_failure() {
-        "fails"
-    } else {
-        "apart"
+            .any(|bar| bar.outcomes.contains_key(&outcome))
     }
 }
 
-struct Canvas<'a, 'b> {
-    area: &'a DrawingArea<SVGBackend<'b>, plotters::coord::Shift>,
+struct Drawing {
+    bars_left: i32,
+    legend: Legend,
 }
 
-/// How a text looks and which of its sides is at its place.
-#[derive(Clone, Copy)]
-struct Lettering {
-    side: HPos,
-    colour: RGBColor,
-    bold: bool,
-}
-
-const LABEL: Lettering = Lettering {
-    side: HPos::Left,
-    colour: style::INK,
-    bold: false,
-};
-const ROW_LABEL: Lettering = Lettering {
-    side: HPos::Right,
-    ..LABEL
-};
-const HEADING: Lettering = Lettering {
-    bold: true,
-    ..LABEL
-};
-const REMARK: Lettering = Lettering {
-    colour: style::FAINT_INK,
-    ..LABEL
-};
-const NUMBER: Lettering = Lettering {
-    side: HPos::Right,
-    ..REMARK
-};
-const TICK: Lettering = Lettering {
-    side: HPos::Center,
-    ..REMARK
-};
-
-impl Canvas<'_, '_> {
-    fn all(
-        &self,
-        figure: &Figure,
-        legend: &[LegendEntry],
-        legend_height: i32,
-    ) -> Result<(), String> {
-        self.area
-            .fill(&style::PAPER)
-            .map_err(|error| error.to_string())?;
-        for entry in legend {
-            self.legend_entry(entry)?;
-        }
-        let mut y = MARGIN + legend_height + GROUP_GAP;
-        self.text("points", (RIGHT, y + HEADING_HEIGHT / 2), NUMBER)?;
+impl Drawing {
+    fn all(&self, canvas: &Canvas<'_, '_>, figure: &Figure) -> Result<(), String> {
+        self.legend.draw(canvas, (MARGIN, MARGIN))?;
+        let mut y = MARGIN + self.legend.height() + GROUP_GAP;
+        canvas.text("points", (RIGHT, y + HEADING_HEIGHT / 2), NUMBER)?;
         for group in &figure.groups {
-            self.group(group, y)?;
+            self.group(canvas, group, y)?;
             y += group_height(group);
         }
-        for (quarter, x) in quarters() {
+        for (quarter, x) in self.quarters() {
             let label = format!("{} %", quarter * 25);
-            self.text(&label, (x, y - GROUP_GAP + AXIS_HEIGHT / 2 + 8), TICK)?;
+            canvas.text(&label, (x, y - GROUP_GAP + AXIS_HEIGHT / 2 + 8), TICK)?;
         }
         Ok(())
     }
 
-    fn legend_entry(&self, entry: &LegendEntry) -> Result<(), String> {
-        let middle = MARGIN + entry.row * LEGEND_ROW + LEGEND_ROW / 2;
-        if entry.x == BARS_LEFT {
-            let label = legend_label(entry.outcome);
-            self.text(label, (BARS_LEFT - LABEL_GAP, middle), ROW_LABEL)?;
-        }
-        self.box_filled(
-            (entry.x, middle - SWATCH / 2),
-            (entry.x + SWATCH, middle + SWATCH / 2),
-            style::colour(entry.outcome),
-        )?;
-        self.text(entry.outcome.name(), (entry.x + SWATCH + 12, middle), LABEL)
-    }
-
-    fn group(&self, group: &BarGroup, top: i32) -> Result<(), String> {
+    fn group(&self, canvas: &Canvas<'_, '_>, group: &BarGroup, top: i32) -> Result<(), String> {
+        let (height, step) = bar_heights(group);
         let heading = (MARGIN, top + HEADING_HEIGHT / 2);
-        self.text(&group.name, heading, HEADING)?;
-        for (_, x) in quarters() {
+        canvas.text(&group.name, heading, HEADING)?;
+        for (_, x) in self.quarters() {
             let bottom = top + group_height(group) - GROUP_GAP;
-            let line = vec![(x, top + HEADING_HEIGHT - 6), (x, bottom)];
-            self.draw(&PathElement::new(line, style::GRID.stroke_width(2)))?;
+            canvas.line(
+                &[(x, top + HEADING_HEIGHT - 6), (x, bottom)],
+                2,
+                style::GRID,
+            )?;
         }
         let mut y = top + HEADING_HEIGHT;
         for bar in &group.bars {
-            let middle = y + BAR_HEIGHT / 2;
-            self.text(&bar.label, (BARS_LEFT - LABEL_GAP, middle), ROW_LABEL)?;
-            self.bar(bar, y)?;
-            self.text(&thousands(bar.allowed), (RIGHT, middle), NUMBER)?;
-            y += BAR_STEP;
+            let middle = y + height / 2;
+            canvas.text(&bar.label, (self.bars_left - LABEL_GAP, middle), ROW_LABEL)?;
+            self.bar(canvas, bar, (y, y + height))?;
+            canvas.text(&thousands(bar.allowed), (RIGHT, middle), NUMBER)?;
+            y += step;
         }
         Ok(())
     }
 
-    fn bar(&self, bar: &Bar, top: i32) -> Result<(), String> {
-        let bottom = top + BAR_HEIGHT;
-        let segments = segments(bar, f64::from(BARS_RIGHT - BARS_LEFT));
+    fn bar(
+        &self,
+        canvas: &Canvas<'_, '_>,
+        bar: &Bar,
+        (top, bottom): (i32, i32),
+    ) -> Result<(), String> {
+        let left = self.bars_left;
+        let segments = segments(bar, f64::from(BARS_RIGHT - left));
         if segments.is_empty() {
-            self.box_filled((BARS_LEFT, top), (BARS_RIGHT, bottom), style::TROUGH)?;
+            canvas.fill((left, top), (BARS_RIGHT, bottom), style::TROUGH)?;
             let text = if bar.allowed == 0 {
                 "no point"
             } else {
                 "not tested"
             };
-            return self.text(text, (BARS_LEFT + LABEL_GAP, top + BAR_HEIGHT / 2), REMARK);
+            return canvas.text(text, (left + LABEL_GAP, i32::midpoint(top, bottom)), REMARK);
         }
-        let mut left = f64::from(BARS_LEFT);
+        let mut left = f64::from(left);
         for (outcome, width) in segments {
             let right = left + width;
             let last = right > f64::from(BARS_RIGHT) - 1.0;
             // A hairline of paper sets neighbours apart.
             let edge = if last { BARS_RIGHT } else { whole(right) - 2 };
-            self.box_filled((whole(left), top), (edge, bottom), style::colour(outcome))?;
+            canvas.fill((whole(left), top), (edge, bottom), style::colour(outcome))?;
             left = right;
         }
         Ok(())
     }
 
-    fn box_filled(&self, from: (i32, i32), to: (i32, i32), colour: RGBColor) -> Result<(), String> {
-        self.draw(&Rectangle::new([from, to], colour.filled()))
+    /// Places of the axis' labels: 0, 25, … 100 %.
+    fn quarters(&self) -> impl Iterator<Item = (i32, i32)> {
+        let (left, width) = (self.bars_left, BARS_RIGHT - self.bars_left);
+        (0..=4).map(move |quarter| (quarter, left + width * quarter / 4))
     }
-
-    fn text(&self, text: &str, place: (i32, i32), look: Lettering) -> Result<(), String> {
-        let (points, weight) = if look.bold {
-            (style::HEADING_POINTS, FontStyle::Bold)
-        } else {
-            (style::LABEL_POINTS, FontStyle::Normal)
-        };
-        let family = FontFamily::Name(style::FONT);
-        let font = FontDesc::new(family, style::font_size(points), weight);
-        let style = TextStyle::from(font)
-            .color(&look.colour)
-            .pos(Pos::new(look.side, VPos::Center));
-        self.draw(&Text::new(text.to_owned(), place, style))
-    }
-
-    fn draw<E>(&self, element: &E) -> Result<(), String>
-    where
-        for<'e> &'e E: plotters::element::PointCollection<'e, (i32, i32)>,
-        E: for<'d> plotters::element::Drawable<SVGBackend<'d>>,
-    {
-        self.area.draw(element).map_err(|error| error.to_string())
-    }
-}
-
-/// Places of the axis' labels: 0, 25, … 100 %.
-fn quarters() -> impl Iterator<Item = (i32, i32)> {
-    (0..=4).map(|quarter| (quarter, BARS_LEFT + (BARS_RIGHT - BARS_LEFT) * quarter / 4))
 }
 
 /// Outcomes of a bar from left to right with their widths, which add up to
@@ -369,23 +251,77 @@ fn segments(bar: &Bar, width: f64) -> Vec<(Outcome, f64)> {
     segments
 }
 
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "a coordinate on the figure"
-)]
-fn whole(coordinate: f64) -> i32 {
-    coordinate.round() as i32
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verdict::Verdict;
 
-/// A count with commas between thousands.
-fn thousands(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
+    fn groups(pairs: usize, policies: &[&str]) -> Vec<BarGroup> {
+        let bar = |policy: &&str| Bar {
+            label: style::policy_label(policy),
+            allowed: 1234,
+            outcomes: Outcome::TABLE_ORDER
+                .into_iter()
+                .map(|outcome| (outcome, 10.0))
+                .collect(),
+        };
+        let bars: Vec<Bar> = policies.iter().map(bar).collect();
+        (0..pairs)
+            .map(|pair| BarGroup {
+                name: format!("vsftpd-q{pair:04}-q{:04}", pair + 1),
+                bars: bars.clone(),
+            })
+            .collect()
     }
-    text
+
+    const POLICIES: [&str; 9] = [
+        "any",
+        "activeness",
+        "activeness_edited",
+        "activeness_conservative",
+        "activeness_except_named",
+        "activeness_rest",
+        "con_free",
+        "con_free_field",
+        "manual",
+    ];
+
+    #[test]
+    fn many_pairs_and_policies_fill_pages_evenly() {
+        let all = groups(26, &POLICIES);
+        let pages = pages(&all);
+        let sizes: Vec<usize> = pages.iter().map(|page| page.len()).collect();
+        assert_eq!(sizes.iter().sum::<usize>(), 26);
+        assert!(
+            sizes
+                .windows(2)
+                .all(|of| of[0].abs_diff(of[1]) <= sizes[0] / 2),
+            "{sizes:?}"
+        );
+        for page in pages {
+            let figure = Figure {
+                name: "verdicts".to_owned(),
+                groups: page.to_vec(),
+            };
+            let svg = draw(&figure).unwrap();
+            let height = svg.split("height=\"").nth(1).unwrap();
+            let height: f64 = height.split("mm").next().unwrap().parse().unwrap();
+            assert!(height < 230.0, "{height} mm");
+        }
+        assert_eq!(super::pages(&groups(3, &POLICIES[..3])).len(), 1);
+    }
+
+    #[test]
+    fn what_is_rare_is_still_seen() {
+        let rare = Outcome::Verdict(Verdict::Crash);
+        let bar = Bar {
+            label: "any".to_owned(),
+            allowed: 100_000,
+            outcomes: [(rare, 1.0), (Outcome::Verdict(Verdict::New), 99_999.0)].into(),
+        };
+        let segments = segments(&bar, 1000.0);
+        let sum: f64 = segments.iter().map(|(_, width)| width).sum();
+        assert!((sum - 1000.0).abs() < 1e-9);
+        assert_eq!(segments.last(), Some(&(rare, NARROWEST)));
+    }
 }

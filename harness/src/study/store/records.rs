@@ -254,6 +254,9 @@ pub struct PairRecord {
     /// record them.
     #[serde(default)]
     pub except_named: Option<Vec<String>>,
+    /// Lines of the manifest that name them; none in runs that did not count them.
+    #[serde(default)]
+    pub annotation_lines: Option<u32>,
     /// Lines of `transform.c`, 0 without one.
     #[serde(default)]
     pub transformer_lines: u32,

@@ -8,6 +8,7 @@ mod check_profile;
 mod check_run;
 mod placeholder;
 pub(in crate::subject) mod raw;
+mod unfinished;
 
 #[cfg(test)]
 mod tests;
@@ -45,6 +46,8 @@ pub struct Subject {
     pub manual: Vec<ManualPoint>,
     /// Functions that `activeness_except_named` lets be active.
     pub except_named: Vec<String>,
+    /// Lines of the manifest that say so, without comments and blank lines.
+    pub manual_lines: u32,
     /// Text that differs between equal runs.
     pub volatile: Vec<Volatile>,
     /// Logs that are compared line by line: paths in the run folder, or
@@ -333,6 +336,7 @@ impl Subject {
     pub fn parse(text: &str, path: &Path) -> Result<Self, SubjectError> {
         let place = Text { path, text };
         let raw: raw::Manifest = toml::from_str(text).map_err(|error| place.syntax(&error))?;
+        unfinished::refuse(&place)?;
         Ok(check::subject(raw, &place)?)
     }
 

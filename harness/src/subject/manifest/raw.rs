@@ -23,7 +23,7 @@ pub(in crate::subject) struct Manifest {
     #[serde(default)]
     pub role: Vec<Spanned<Role>>,
     #[serde(default)]
-    pub manual: Vec<Manual>,
+    pub manual: Vec<Spanned<Manual>>,
     #[serde(default)]
     pub volatile: Vec<Volatile>,
     #[serde(default)]

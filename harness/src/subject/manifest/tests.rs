@@ -108,6 +108,13 @@ fn a_good_manifest_is_read() {
 }
 
 #[test]
+fn annotations_are_counted_in_lines_without_comments() {
+    assert_eq!(parse(GOOD).unwrap().manual_lines, 5);
+    let commented = GOOD.replace("why = \"idle\"", "# the first call\n\nwhy = \"idle\" # so");
+    assert_eq!(parse(&commented).unwrap().manual_lines, 5);
+}
+
+#[test]
 fn placeholders_are_replaced_and_other_braces_stay() {
     let subject = parse(GOOD).unwrap();
     let FileContent::Text(text) = &subject.run.files[0].content else {

@@ -1,0 +1,126 @@
+//! `kairos bench`: what one update test costs.
+
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+
+use anyhow::Context as _;
+use clap::Args;
+use kairos::bench::{Bench, Options, Report};
+use kairos::report::export::{Exporter as _, Markdown, Terminal};
+use kairos::study::progress::{Planned, Progress};
+use kairos::subject::BuildOptions;
+
+use super::Project;
+use super::exit_code::ExitCode;
+
+/// Arguments of `kairos bench`.
+#[derive(Args)]
+pub struct Arguments {
+    /// The subject [default: that of the pair, or kvd]
+    #[arg(long, value_name = "NAME")]
+    subject: Option<String>,
+    /// The update pair [default: the subject's first]
+    #[arg(long, value_name = "PAIR")]
+    pair: Option<String>,
+    /// The workload [default: the pair's first]
+    #[arg(long, value_name = "NAME")]
+    workload: Option<String>,
+    /// Replace every function of the pair's old version by a copy of itself
+    /// instead of applying the pair's update
+    #[arg(long)]
+    control: bool,
+    /// Tests of each way, at points spread evenly over the session
+    #[arg(long, default_value_t = 30, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    tests: u32,
+    /// Leave out gdb, which takes hundreds of times longer
+    #[arg(long)]
+    no_gdb: bool,
+    /// Print the gdb batch file of the first measured point instead of measuring
+    #[arg(long)]
+    print_gdb_script: bool,
+    /// Print JSON instead of a table
+    #[arg(long)]
+    json: bool,
+    /// Also write bench.json and bench.md into this folder
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// A folder of source archives, used before the network (may be repeated)
+    /// [default: `KAIROS_ARCHIVES`]
+    #[arg(long, value_name = "DIR")]
+    archives: Vec<PathBuf>,
+}
+
+/// Set by SIGINT and SIGTERM: the bench ends with what it has.
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// Runs `kairos bench`.
+pub fn run(arguments: &Arguments, project: &Project) -> anyhow::Result<ExitCode> {
+    let catalogue = project.open()?;
+    let build = BuildOptions::from_environment(arguments.archives.clone())?;
+    let options = Options {
+        subject: arguments.subject.clone(),
+        pair: arguments.pair.clone(),
+        workload: arguments.workload.clone(),
+        control: arguments.control,
+        tests: usize::try_from(arguments.tests)?,
+        gdb: !arguments.no_gdb,
+        executable: std::env::current_exe()?,
+    };
+    kairos::sandbox::interrupt::note_in(&INTERRUPTED)?;
+    let bench = Bench::prepare(&catalogue, &build, &options, &Lines)?;
+    if arguments.print_gdb_script {
+        let script = bench
+            .gdb_script(0)
+            .context("the point is not in the trace")?;
+        print!("{script}");
+        return Ok(ExitCode::Success);
+    }
+    let report = bench.run(&options, &Lines, &INTERRUPTED)?;
+    let json = serde_json::to_string_pretty(&report)?;
+    if let Some(out) = &arguments.out {
+        keep(out, &report, &json)?;
+    }
+    if arguments.json {
+        println!("{json}");
+    } else {
+        print!("{}", Terminal.export(&report.table())?);
+    }
+    let disagree = report
+        .agreement
+        .as_ref()
+        .is_some_and(|agreement| !agreement.differences.is_empty());
+    Ok(if INTERRUPTED.load(std::sync::atomic::Ordering::Relaxed) {
+        ExitCode::Interrupted
+    } else if disagree {
+        ExitCode::Findings
+    } else {
+        ExitCode::Success
+    })
+}
+
+fn keep(out: &std::path::Path, report: &Report, json: &str) -> anyhow::Result<()> {
+    let refused = || format!("cannot write into {}", out.display());
+    std::fs::create_dir_all(out).with_context(refused)?;
+    std::fs::write(out.join("bench.json"), format!("{json}\n")).with_context(refused)?;
+    let markdown = Markdown.export(&report.table())?;
+    std::fs::write(out.join("bench.md"), markdown).with_context(refused)
+}
+
+/// Says on standard error what takes long.
+struct Lines;
+
+impl Progress for Lines {
+    fn stage(&self, what: &str) {
+        eprintln!("{what}");
+    }
+
+    fn planned(&self, planned: &Planned) {
+        eprintln!("{} runs", planned.tests);
+    }
+
+    fn tested(&self, _failures: u64) {}
+
+    fn problem(&self, what: &str) {
+        eprintln!("kairos: {what}");
+    }
+}
