@@ -38,86 +38,86 @@ fn the_summary_of_the_fixture() {
         .unwrap();
     insta::assert_snapshot!(text, @r#"
 pair,policy,population,tested,allowed,failures,failures_without_mixed,failures_allowed,passes_refused,delay_median_us,delay_p95_us,delay_max_us,never
-kvd-1-2,any,17,17,17,4,1,4,0,0,389,500,0.0000
-kvd-1-2,activeness,17,17,13,4,1,1,1,0,389,500,0.0000
-kvd-1-2,activeness_edited,17,17,13,4,1,1,1,0,389,500,0.0000
-kvd-1-2,activeness_conservative,17,17,4,4,1,0,9,250,,500,0.3797
-kvd-1-2,activeness_except_named,17,17,17,4,1,4,0,0,389,500,0.0000
-kvd-1-2,activeness_rest,17,17,13,4,1,1,1,0,389,500,0.0000
-kvd-1-2,con_free,17,17,17,4,1,4,0,0,389,500,0.0000
-kvd-1-2,con_free_field,17,17,17,4,1,4,0,0,389,500,0.0000
+kvd-1-2,any,17,17,17,4,1,4,0,0,98,450,0.0000
+kvd-1-2,activeness,17,17,13,4,1,1,1,0,171,450,0.0000
+kvd-1-2,activeness_edited,17,17,13,4,1,1,1,0,171,450,0.0000
+kvd-1-2,activeness_conservative,17,17,4,4,1,0,9,0,,450,0.3797
+kvd-1-2,activeness_except_named,17,17,17,4,1,4,0,0,98,450,0.0000
+kvd-1-2,activeness_rest,17,17,13,4,1,1,1,0,171,450,0.0000
+kvd-1-2,con_free,17,17,17,4,1,4,0,0,98,450,0.0000
+kvd-1-2,con_free_field,17,17,17,4,1,4,0,0,98,450,0.0000
 kvd-1-2,manual,17,17,5,4,1,0,8,,,1000,0.6139
-kvd-2-3,any,17,17,17,0,0,0,0,0,389,500,0.0000
-kvd-2-3,activeness,17,17,17,0,0,0,0,0,389,500,0.0000
-kvd-2-3,activeness_edited,17,17,17,0,0,0,0,0,389,500,0.0000
-kvd-2-3,activeness_conservative,17,17,17,0,0,0,0,0,389,500,0.0000
-kvd-2-3,activeness_except_named,17,17,17,0,0,0,0,0,389,500,0.0000
-kvd-2-3,activeness_rest,17,17,17,0,0,0,0,0,389,500,0.0000
-kvd-2-3,con_free,17,17,17,0,0,0,0,0,389,500,0.0000
-kvd-2-3,con_free_field,17,17,17,0,0,0,0,0,389,500,0.0000
+kvd-2-3,any,17,17,17,0,0,0,0,0,98,450,0.0000
+kvd-2-3,activeness,17,17,17,0,0,0,0,0,98,450,0.0000
+kvd-2-3,activeness_edited,17,17,17,0,0,0,0,0,98,450,0.0000
+kvd-2-3,activeness_conservative,17,17,17,0,0,0,0,0,98,450,0.0000
+kvd-2-3,activeness_except_named,17,17,17,0,0,0,0,0,98,450,0.0000
+kvd-2-3,activeness_rest,17,17,17,0,0,0,0,0,98,450,0.0000
+kvd-2-3,con_free,17,17,17,0,0,0,0,0,98,450,0.0000
+kvd-2-3,con_free_field,17,17,17,0,0,0,0,0,98,450,0.0000
 kvd-2-3,manual,17,17,5,0,0,0,11,,,1000,0.6139
-kvd-2-3-bare,any,17,17,17,8,8,8,0,0,389,500,0.0000
-kvd-2-3-bare,activeness,17,17,17,8,8,8,0,0,389,500,0.0000
-kvd-2-3-bare,activeness_edited,17,17,17,8,8,8,0,0,389,500,0.0000
-kvd-2-3-bare,activeness_conservative,17,17,17,8,8,8,0,0,389,500,0.0000
-kvd-2-3-bare,activeness_except_named,17,17,17,8,8,8,0,0,389,500,0.0000
-kvd-2-3-bare,activeness_rest,17,17,17,8,8,8,0,0,389,500,0.0000
-kvd-2-3-bare,con_free,17,17,17,8,8,8,0,0,389,500,0.0000
-kvd-2-3-bare,con_free_field,17,17,17,8,8,8,0,0,389,500,0.0000
+kvd-2-3-bare,any,17,17,17,8,8,8,0,0,98,450,0.0000
+kvd-2-3-bare,activeness,17,17,17,8,8,8,0,0,98,450,0.0000
+kvd-2-3-bare,activeness_edited,17,17,17,8,8,8,0,0,98,450,0.0000
+kvd-2-3-bare,activeness_conservative,17,17,17,8,8,8,0,0,98,450,0.0000
+kvd-2-3-bare,activeness_except_named,17,17,17,8,8,8,0,0,98,450,0.0000
+kvd-2-3-bare,activeness_rest,17,17,17,8,8,8,0,0,98,450,0.0000
+kvd-2-3-bare,con_free,17,17,17,8,8,8,0,0,98,450,0.0000
+kvd-2-3-bare,con_free_field,17,17,17,8,8,8,0,0,98,450,0.0000
 kvd-2-3-bare,manual,17,17,5,8,8,0,0,,,1000,0.6139
-kvd-3-4,any,17,17,17,0,0,0,0,0,389,500,0.0000
-kvd-3-4,activeness,17,17,17,0,0,0,0,0,389,500,0.0000
-kvd-3-4,activeness_edited,17,17,17,0,0,0,0,0,389,500,0.0000
-kvd-3-4,activeness_conservative,17,17,17,0,0,0,0,0,389,500,0.0000
-kvd-3-4,activeness_except_named,17,17,17,0,0,0,0,0,389,500,0.0000
-kvd-3-4,activeness_rest,17,17,17,0,0,0,0,0,389,500,0.0000
-kvd-3-4,con_free,17,17,17,0,0,0,0,0,389,500,0.0000
-kvd-3-4,con_free_field,17,17,17,0,0,0,0,0,389,500,0.0000
+kvd-3-4,any,17,17,17,0,0,0,0,0,98,450,0.0000
+kvd-3-4,activeness,17,17,17,0,0,0,0,0,98,450,0.0000
+kvd-3-4,activeness_edited,17,17,17,0,0,0,0,0,98,450,0.0000
+kvd-3-4,activeness_conservative,17,17,17,0,0,0,0,0,98,450,0.0000
+kvd-3-4,activeness_except_named,17,17,17,0,0,0,0,0,98,450,0.0000
+kvd-3-4,activeness_rest,17,17,17,0,0,0,0,0,98,450,0.0000
+kvd-3-4,con_free,17,17,17,0,0,0,0,0,98,450,0.0000
+kvd-3-4,con_free_field,17,17,17,0,0,0,0,0,98,450,0.0000
 kvd-3-4,manual,17,17,5,0,0,0,12,,,1000,0.6139
 kvd-1-1-control,any,17,17,17,0,0,0,0,0,98,450,0.0000
 kvd-1-1-control,activeness,17,17,0,0,0,0,17,,,,1.0000
-kvd-1-1-control,activeness_edited,17,17,17,0,0,0,0,0,389,500,0.0000
+kvd-1-1-control,activeness_edited,17,17,17,0,0,0,0,0,98,450,0.0000
 kvd-1-1-control,activeness_conservative,17,17,0,0,0,0,17,,,,1.0000
-kvd-1-1-control,activeness_except_named,17,17,5,0,0,0,12,0,394,500,0.0000
+kvd-1-1-control,activeness_except_named,17,17,5,0,0,0,12,0,331,450,0.0000
 kvd-1-1-control,activeness_rest,17,17,0,0,0,0,17,,,,1.0000
-kvd-1-1-control,con_free,17,17,17,0,0,0,0,0,389,500,0.0000
-kvd-1-1-control,con_free_field,17,17,17,0,0,0,0,0,389,500,0.0000
+kvd-1-1-control,con_free,17,17,17,0,0,0,0,0,98,450,0.0000
+kvd-1-1-control,con_free_field,17,17,17,0,0,0,0,0,98,450,0.0000
 kvd-1-1-control,manual,17,17,5,0,0,0,12,,,1000,0.6139
-total no-transformer,any,17,17,17,4,1,4,0,0,389,500,0.0000
-total no-transformer,activeness,17,17,13,4,1,1,1,0,389,500,0.0000
-total no-transformer,activeness_edited,17,17,13,4,1,1,1,0,389,500,0.0000
-total no-transformer,activeness_conservative,17,17,4,4,1,0,9,250,,500,0.3797
-total no-transformer,activeness_except_named,17,17,17,4,1,4,0,0,389,500,0.0000
-total no-transformer,activeness_rest,17,17,13,4,1,1,1,0,389,500,0.0000
-total no-transformer,con_free,17,17,17,4,1,4,0,0,389,500,0.0000
-total no-transformer,con_free_field,17,17,17,4,1,4,0,0,389,500,0.0000
+total no-transformer,any,17,17,17,4,1,4,0,0,98,450,0.0000
+total no-transformer,activeness,17,17,13,4,1,1,1,0,171,450,0.0000
+total no-transformer,activeness_edited,17,17,13,4,1,1,1,0,171,450,0.0000
+total no-transformer,activeness_conservative,17,17,4,4,1,0,9,0,,450,0.3797
+total no-transformer,activeness_except_named,17,17,17,4,1,4,0,0,98,450,0.0000
+total no-transformer,activeness_rest,17,17,13,4,1,1,1,0,171,450,0.0000
+total no-transformer,con_free,17,17,17,4,1,4,0,0,98,450,0.0000
+total no-transformer,con_free_field,17,17,17,4,1,4,0,0,98,450,0.0000
 total no-transformer,manual,17,17,5,4,1,0,8,,,1000,0.6139
-total with-transformer,any,17,17,17,0,0,0,0,0,389,500,0.0000
-total with-transformer,activeness,17,17,17,0,0,0,0,0,389,500,0.0000
-total with-transformer,activeness_edited,17,17,17,0,0,0,0,0,389,500,0.0000
-total with-transformer,activeness_conservative,17,17,17,0,0,0,0,0,389,500,0.0000
-total with-transformer,activeness_except_named,17,17,17,0,0,0,0,0,389,500,0.0000
-total with-transformer,activeness_rest,17,17,17,0,0,0,0,0,389,500,0.0000
-total with-transformer,con_free,17,17,17,0,0,0,0,0,389,500,0.0000
-total with-transformer,con_free_field,17,17,17,0,0,0,0,0,389,500,0.0000
+total with-transformer,any,17,17,17,0,0,0,0,0,98,450,0.0000
+total with-transformer,activeness,17,17,17,0,0,0,0,0,98,450,0.0000
+total with-transformer,activeness_edited,17,17,17,0,0,0,0,0,98,450,0.0000
+total with-transformer,activeness_conservative,17,17,17,0,0,0,0,0,98,450,0.0000
+total with-transformer,activeness_except_named,17,17,17,0,0,0,0,0,98,450,0.0000
+total with-transformer,activeness_rest,17,17,17,0,0,0,0,0,98,450,0.0000
+total with-transformer,con_free,17,17,17,0,0,0,0,0,98,450,0.0000
+total with-transformer,con_free_field,17,17,17,0,0,0,0,0,98,450,0.0000
 total with-transformer,manual,17,17,5,0,0,0,11,,,1000,0.6139
-total lacking-transformer,any,17,17,17,8,8,8,0,0,389,500,0.0000
-total lacking-transformer,activeness,17,17,17,8,8,8,0,0,389,500,0.0000
-total lacking-transformer,activeness_edited,17,17,17,8,8,8,0,0,389,500,0.0000
-total lacking-transformer,activeness_conservative,17,17,17,8,8,8,0,0,389,500,0.0000
-total lacking-transformer,activeness_except_named,17,17,17,8,8,8,0,0,389,500,0.0000
-total lacking-transformer,activeness_rest,17,17,17,8,8,8,0,0,389,500,0.0000
-total lacking-transformer,con_free,17,17,17,8,8,8,0,0,389,500,0.0000
-total lacking-transformer,con_free_field,17,17,17,8,8,8,0,0,389,500,0.0000
+total lacking-transformer,any,17,17,17,8,8,8,0,0,98,450,0.0000
+total lacking-transformer,activeness,17,17,17,8,8,8,0,0,98,450,0.0000
+total lacking-transformer,activeness_edited,17,17,17,8,8,8,0,0,98,450,0.0000
+total lacking-transformer,activeness_conservative,17,17,17,8,8,8,0,0,98,450,0.0000
+total lacking-transformer,activeness_except_named,17,17,17,8,8,8,0,0,98,450,0.0000
+total lacking-transformer,activeness_rest,17,17,17,8,8,8,0,0,98,450,0.0000
+total lacking-transformer,con_free,17,17,17,8,8,8,0,0,98,450,0.0000
+total lacking-transformer,con_free_field,17,17,17,8,8,8,0,0,98,450,0.0000
 total lacking-transformer,manual,17,17,5,8,8,0,0,,,1000,0.6139
-total,any,51,51,51,12,9,12,0,0,389,500,0.0000
-total,activeness,51,51,47,12,9,9,1,0,389,500,0.0000
-total,activeness_edited,51,51,47,12,9,9,1,0,389,500,0.0000
-total,activeness_conservative,51,51,38,12,9,8,9,24,,500,0.1266
-total,activeness_except_named,51,51,51,12,9,12,0,0,389,500,0.0000
-total,activeness_rest,51,51,47,12,9,9,1,0,389,500,0.0000
-total,con_free,51,51,51,12,9,12,0,0,389,500,0.0000
-total,con_free_field,51,51,51,12,9,12,0,0,389,500,0.0000
+total,any,51,51,51,12,9,12,0,0,98,450,0.0000
+total,activeness,51,51,47,12,9,9,1,0,138,450,0.0000
+total,activeness_edited,51,51,47,12,9,9,1,0,138,450,0.0000
+total,activeness_conservative,51,51,38,12,9,8,9,0,,450,0.1266
+total,activeness_except_named,51,51,51,12,9,12,0,0,98,450,0.0000
+total,activeness_rest,51,51,47,12,9,9,1,0,138,450,0.0000
+total,con_free,51,51,51,12,9,12,0,0,98,450,0.0000
+total,con_free_field,51,51,51,12,9,12,0,0,98,450,0.0000
 total,manual,51,51,15,12,9,0,19,,,1000,0.6139
 "#);
 }
@@ -187,47 +187,47 @@ kvd-3-4,manual,not-manual-entry,note,4
 kvd-3-4,manual,not-manual-entry,parse,4
 kvd-3-4,manual,not-manual-entry,reply,4
 
-pair,policy,points_named,transformer_lines,workloads,workloads_without_point,blocking_functions
-kvd-1-2,activeness,,0,1,0,
-kvd-1-2,activeness_edited,,0,1,0,
-kvd-1-2,activeness_conservative,,0,1,0,
-kvd-1-2,activeness_except_named,,0,1,0,
-kvd-1-2,activeness_rest,,0,1,0,
-kvd-1-2,con_free,,0,1,0,
-kvd-1-2,con_free_field,,0,1,0,
-kvd-1-2,manual,2,0,1,0,
-kvd-2-3,activeness,,12,1,0,
-kvd-2-3,activeness_edited,,12,1,0,
-kvd-2-3,activeness_conservative,,12,1,0,
-kvd-2-3,activeness_except_named,,12,1,0,
-kvd-2-3,activeness_rest,,12,1,0,
-kvd-2-3,con_free,,12,1,0,
-kvd-2-3,con_free_field,,12,1,0,
-kvd-2-3,manual,2,12,1,0,
-kvd-2-3-bare,activeness,,0,1,0,
-kvd-2-3-bare,activeness_edited,,0,1,0,
-kvd-2-3-bare,activeness_conservative,,0,1,0,
-kvd-2-3-bare,activeness_except_named,,0,1,0,
-kvd-2-3-bare,activeness_rest,,0,1,0,
-kvd-2-3-bare,con_free,,0,1,0,
-kvd-2-3-bare,con_free_field,,0,1,0,
-kvd-2-3-bare,manual,2,0,1,0,
-kvd-3-4,activeness,,0,1,0,
-kvd-3-4,activeness_edited,,0,1,0,
-kvd-3-4,activeness_conservative,,0,1,0,
-kvd-3-4,activeness_except_named,,0,1,0,
-kvd-3-4,activeness_rest,,0,1,0,
-kvd-3-4,con_free,,0,1,0,
-kvd-3-4,con_free_field,,0,1,0,
-kvd-3-4,manual,2,0,1,0,
-kvd-1-1-control,activeness,,0,1,1,serve main parse
-kvd-1-1-control,activeness_edited,,0,1,0,
-kvd-1-1-control,activeness_conservative,,0,1,1,serve main parse
-kvd-1-1-control,activeness_except_named,,0,1,0,
-kvd-1-1-control,activeness_rest,,0,1,1,serve main parse
-kvd-1-1-control,con_free,,0,1,0,
-kvd-1-1-control,con_free_field,,0,1,0,
-kvd-1-1-control,manual,2,0,1,0,
+pair,policy,points_named,annotation_lines,transformer_lines,workloads,workloads_without_point,names_of_those,blocking_functions
+kvd-1-2,activeness,,,0,1,0,,
+kvd-1-2,activeness_edited,,,0,1,0,,
+kvd-1-2,activeness_conservative,,,0,1,0,,
+kvd-1-2,activeness_except_named,,,0,1,0,,
+kvd-1-2,activeness_rest,,,0,1,0,,
+kvd-1-2,con_free,,,0,1,0,,
+kvd-1-2,con_free_field,,,0,1,0,,
+kvd-1-2,manual,2,10,0,1,0,,
+kvd-2-3,activeness,,,12,1,0,,
+kvd-2-3,activeness_edited,,,12,1,0,,
+kvd-2-3,activeness_conservative,,,12,1,0,,
+kvd-2-3,activeness_except_named,,,12,1,0,,
+kvd-2-3,activeness_rest,,,12,1,0,,
+kvd-2-3,con_free,,,12,1,0,,
+kvd-2-3,con_free_field,,,12,1,0,,
+kvd-2-3,manual,2,10,12,1,0,,
+kvd-2-3-bare,activeness,,,0,1,0,,
+kvd-2-3-bare,activeness_edited,,,0,1,0,,
+kvd-2-3-bare,activeness_conservative,,,0,1,0,,
+kvd-2-3-bare,activeness_except_named,,,0,1,0,,
+kvd-2-3-bare,activeness_rest,,,0,1,0,,
+kvd-2-3-bare,con_free,,,0,1,0,,
+kvd-2-3-bare,con_free_field,,,0,1,0,,
+kvd-2-3-bare,manual,2,10,0,1,0,,
+kvd-3-4,activeness,,,0,1,0,,
+kvd-3-4,activeness_edited,,,0,1,0,,
+kvd-3-4,activeness_conservative,,,0,1,0,,
+kvd-3-4,activeness_except_named,,,0,1,0,,
+kvd-3-4,activeness_rest,,,0,1,0,,
+kvd-3-4,con_free,,,0,1,0,,
+kvd-3-4,con_free_field,,,0,1,0,,
+kvd-3-4,manual,2,10,0,1,0,,
+kvd-1-1-control,activeness,,,0,1,1,basic,serve main parse
+kvd-1-1-control,activeness_edited,,,0,1,0,,
+kvd-1-1-control,activeness_conservative,,,0,1,1,basic,serve main parse
+kvd-1-1-control,activeness_except_named,,,0,1,0,,
+kvd-1-1-control,activeness_rest,,,0,1,1,basic,serve main parse
+kvd-1-1-control,con_free,,,0,1,0,,
+kvd-1-1-control,con_free_field,,,0,1,0,,
+kvd-1-1-control,manual,2,10,0,1,0,,
 
 pair,workload,function,change,entries,tests
 kvd-1-2,basic,parse,changed,4,17
