@@ -130,8 +130,8 @@ fn pairs() -> Vec<PairRecord> {
                 entry: entry.to_owned(),
             })
             .to_vec(),
-        except_named: Some(vec!["main".to_owned(), "parse".to_owned()]),
         annotation_lines: Some(10),
+        except_named: Some(vec!["main".to_owned(), "parse".to_owned()]),
         transformer_lines: if transformer { 12 } else { 0 },
         image_sha256: String::new(),
     })

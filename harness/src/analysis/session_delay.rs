@@ -39,8 +39,7 @@ struct Unit<'t> {
     role: &'t str,
     /// Its points: places in the trace, in order of execution, and their times.
     points: Vec<(usize, u64)>,
-    /// Its timed waits: places in the trace, and when nothing else has happened in
-    /// the unit since.
+    /// Its timed waits: places in the trace, and while what was seen of them holds.
     waits: Vec<(usize, (u64, u64))>,
     /// When it can be asked to update; none without times.
     life: Option<(u64, u64)>,
@@ -160,7 +159,12 @@ fn waits_are_known(trace: &Trace, scope: Scope) -> bool {
         Scope::Tree => trace.processes.len(),
     };
     let alone = processes <= 1 && trace.processes.iter().all(|process| process.threads <= 1);
-    let has_others = trace.waits.iter().any(|wait| !wait.other_stacks.is_empty());
+    // Other stacks were first recorded together with the words of all stacks; with
+    // either, a wait without others is one while no other thread is alive.
+    let has_others = trace
+        .waits
+        .iter()
+        .any(|wait| !wait.other_stacks.is_empty() || wait.words.is_some());
     let in_session = trace
         .waits
         .iter()
@@ -205,7 +209,7 @@ fn units<'t>(trace: &'t Trace, scope: Scope, span: Option<(u64, u64)>) -> Vec<Un
             let ended = ended.is_some_and(|exchange| is_in(trace, exchange));
             unit.life = life(unit, process, ended, span);
         }
-        cut_waits(trace, unit);
+        bound_waits(unit);
     }
     units.into_values().collect()
 }
@@ -252,28 +256,19 @@ fn life(
     (to > from).then_some((from, to.min(span.1)))
 }
 
-/// A wait's stacks are those at its beginning. Another thread in scope may change
-/// the state meanwhile, and then its own point or wait says what is allowed: so a
-/// wait counts until the next thing happens in the unit. A thread that is seen
-/// waiting again with the same stack, and nothing happened between, never left.
-fn cut_waits(trace: &Trace, unit: &mut Unit<'_>) {
-    let who = |index: usize| {
-        let wait = &trace.waits[index];
-        (&wait.role, wait.thread, wait.stack)
-    };
-    let points = unit.points.iter().map(|(_, time)| (*time, None));
-    let waits = unit.waits.iter();
-    let mut events: Vec<(u64, Option<_>)> = points
-        .chain(waits.map(|(index, wait)| (wait.0, Some(who(*index)))))
-        .collect();
-    events.sort_unstable();
-    for (index, wait) in &mut unit.waits {
-        let next = events.partition_point(|(time, _)| *time <= wait.0);
-        match events.get(next) {
-            Some((time, Some(next))) if *next == who(*index) => wait.1 = *time,
-            Some((time, _)) => wait.1 = wait.1.min(*time),
-            None => {}
-        }
+/// Waits are seen at the end of an exchange, when every thread waits, and their
+/// stacks are those of that moment. They hold while no thread of the unit enters a
+/// function: from the unit's last point before to its next one. What little runs
+/// before and after without entering any counts as waiting, too.
+fn bound_waits(unit: &mut Unit<'_>) {
+    for (_, wait) in &mut unit.waits {
+        let before = unit.points.partition_point(|(_, time)| *time < wait.1);
+        let last = before.checked_sub(1).and_then(|last| unit.points.get(last));
+        let next = unit.points.get(before);
+        *wait = (
+            last.map_or(wait.0, |(_, time)| *time),
+            next.map_or(u64::MAX, |(_, time)| *time),
+        );
     }
 }
 
@@ -361,8 +356,8 @@ mod tests {
             .as_ref()
             .unwrap()
             .time;
-        // Alive to the session's end, and waiting from 500 µs of the first exchange on.
-        assert_eq!((whole.total(), whole.at_once), (4000, 3500));
+        // Alive to the session's end.
+        assert_eq!((whole.total(), whole.at_once), (4000, 3950));
     }
 
     #[test]
@@ -380,18 +375,18 @@ mod tests {
         let together = &known["any"].by_role;
         assert_eq!(together.keys().collect::<Vec<_>>(), [""]);
         let time = &together[""].at_time.as_ref().unwrap().time;
-        assert_eq!((time.total(), time.at_once), (4000, 2000));
+        assert_eq!((time.total(), time.at_once), (4000, 2700));
         let (unknown, _) = delays(|run| {
             tree(run);
             let waits = run.sessions[0].trace.waits.iter_mut();
-            waits.for_each(|wait| wait.other_stacks.clear());
+            waits.for_each(|wait| (wait.other_stacks, wait.words) = (Vec::new(), None));
         });
         assert_eq!(unknown["any"].by_role[""].at_time, None);
         assert!(unknown["manual"].by_role[""].at_time.is_some());
     }
 
     #[test]
-    fn another_threads_point_ends_what_a_wait_says() {
+    fn a_wait_counts_between_the_points_of_all_threads() {
         // A second thread of the session enters functions while the first one waits.
         let (delays, _) = delays(|run| {
             let trace = &mut run.sessions[0].trace;
@@ -410,8 +405,8 @@ mod tests {
             .as_ref()
             .unwrap()
             .time;
-        // Of the last wait, 3500 to 4000, only the part before 3700 is known.
-        assert_eq!(time.at_once, 3 * 500 + 200);
+        // In the last exchange nothing happens from 3700 on.
+        assert_eq!(time.at_once, 3 * 700 + 300);
     }
 
     #[test]

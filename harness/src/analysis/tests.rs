@@ -38,86 +38,86 @@ fn the_summary_of_the_fixture() {
         .unwrap();
     insta::assert_snapshot!(text, @r#"
 pair,policy,population,tested,allowed,failures,failures_without_mixed,failures_allowed,passes_refused,delay_median_us,delay_p95_us,delay_max_us,never
-kvd-1-2,any,17,17,17,4,1,4,0,0,98,450,0.0000
-kvd-1-2,activeness,17,17,13,4,1,1,1,0,171,450,0.0000
-kvd-1-2,activeness_edited,17,17,13,4,1,1,1,0,171,450,0.0000
-kvd-1-2,activeness_conservative,17,17,4,4,1,0,9,0,,450,0.3797
-kvd-1-2,activeness_except_named,17,17,17,4,1,4,0,0,98,450,0.0000
-kvd-1-2,activeness_rest,17,17,13,4,1,1,1,0,171,450,0.0000
-kvd-1-2,con_free,17,17,17,4,1,4,0,0,98,450,0.0000
-kvd-1-2,con_free_field,17,17,17,4,1,4,0,0,98,450,0.0000
+kvd-1-2,any,17,17,17,4,1,4,0,0,67,100,0.0000
+kvd-1-2,activeness,17,17,13,4,1,1,1,0,101,200,0.0000
+kvd-1-2,activeness_edited,17,17,13,4,1,1,1,0,101,200,0.0000
+kvd-1-2,activeness_conservative,17,17,4,4,1,0,9,0,,200,0.3671
+kvd-1-2,activeness_except_named,17,17,17,4,1,4,0,0,67,100,0.0000
+kvd-1-2,activeness_rest,17,17,13,4,1,1,1,0,101,200,0.0000
+kvd-1-2,con_free,17,17,17,4,1,4,0,0,67,100,0.0000
+kvd-1-2,con_free_field,17,17,17,4,1,4,0,0,67,100,0.0000
 kvd-1-2,manual,17,17,5,4,1,0,8,,,1000,0.6139
-kvd-2-3,any,17,17,17,0,0,0,0,0,98,450,0.0000
-kvd-2-3,activeness,17,17,17,0,0,0,0,0,98,450,0.0000
-kvd-2-3,activeness_edited,17,17,17,0,0,0,0,0,98,450,0.0000
-kvd-2-3,activeness_conservative,17,17,17,0,0,0,0,0,98,450,0.0000
-kvd-2-3,activeness_except_named,17,17,17,0,0,0,0,0,98,450,0.0000
-kvd-2-3,activeness_rest,17,17,17,0,0,0,0,0,98,450,0.0000
-kvd-2-3,con_free,17,17,17,0,0,0,0,0,98,450,0.0000
-kvd-2-3,con_free_field,17,17,17,0,0,0,0,0,98,450,0.0000
+kvd-2-3,any,17,17,17,0,0,0,0,0,67,100,0.0000
+kvd-2-3,activeness,17,17,17,0,0,0,0,0,67,100,0.0000
+kvd-2-3,activeness_edited,17,17,17,0,0,0,0,0,67,100,0.0000
+kvd-2-3,activeness_conservative,17,17,17,0,0,0,0,0,67,100,0.0000
+kvd-2-3,activeness_except_named,17,17,17,0,0,0,0,0,67,100,0.0000
+kvd-2-3,activeness_rest,17,17,17,0,0,0,0,0,67,100,0.0000
+kvd-2-3,con_free,17,17,17,0,0,0,0,0,67,100,0.0000
+kvd-2-3,con_free_field,17,17,17,0,0,0,0,0,67,100,0.0000
 kvd-2-3,manual,17,17,5,0,0,0,11,,,1000,0.6139
-kvd-2-3-bare,any,17,17,17,8,8,8,0,0,98,450,0.0000
-kvd-2-3-bare,activeness,17,17,17,8,8,8,0,0,98,450,0.0000
-kvd-2-3-bare,activeness_edited,17,17,17,8,8,8,0,0,98,450,0.0000
-kvd-2-3-bare,activeness_conservative,17,17,17,8,8,8,0,0,98,450,0.0000
-kvd-2-3-bare,activeness_except_named,17,17,17,8,8,8,0,0,98,450,0.0000
-kvd-2-3-bare,activeness_rest,17,17,17,8,8,8,0,0,98,450,0.0000
-kvd-2-3-bare,con_free,17,17,17,8,8,8,0,0,98,450,0.0000
-kvd-2-3-bare,con_free_field,17,17,17,8,8,8,0,0,98,450,0.0000
+kvd-2-3-bare,any,17,17,17,8,8,8,0,0,67,100,0.0000
+kvd-2-3-bare,activeness,17,17,17,8,8,8,0,0,67,100,0.0000
+kvd-2-3-bare,activeness_edited,17,17,17,8,8,8,0,0,67,100,0.0000
+kvd-2-3-bare,activeness_conservative,17,17,17,8,8,8,0,0,67,100,0.0000
+kvd-2-3-bare,activeness_except_named,17,17,17,8,8,8,0,0,67,100,0.0000
+kvd-2-3-bare,activeness_rest,17,17,17,8,8,8,0,0,67,100,0.0000
+kvd-2-3-bare,con_free,17,17,17,8,8,8,0,0,67,100,0.0000
+kvd-2-3-bare,con_free_field,17,17,17,8,8,8,0,0,67,100,0.0000
 kvd-2-3-bare,manual,17,17,5,8,8,0,0,,,1000,0.6139
-kvd-3-4,any,17,17,17,0,0,0,0,0,98,450,0.0000
-kvd-3-4,activeness,17,17,17,0,0,0,0,0,98,450,0.0000
-kvd-3-4,activeness_edited,17,17,17,0,0,0,0,0,98,450,0.0000
-kvd-3-4,activeness_conservative,17,17,17,0,0,0,0,0,98,450,0.0000
-kvd-3-4,activeness_except_named,17,17,17,0,0,0,0,0,98,450,0.0000
-kvd-3-4,activeness_rest,17,17,17,0,0,0,0,0,98,450,0.0000
-kvd-3-4,con_free,17,17,17,0,0,0,0,0,98,450,0.0000
-kvd-3-4,con_free_field,17,17,17,0,0,0,0,0,98,450,0.0000
+kvd-3-4,any,17,17,17,0,0,0,0,0,67,100,0.0000
+kvd-3-4,activeness,17,17,17,0,0,0,0,0,67,100,0.0000
+kvd-3-4,activeness_edited,17,17,17,0,0,0,0,0,67,100,0.0000
+kvd-3-4,activeness_conservative,17,17,17,0,0,0,0,0,67,100,0.0000
+kvd-3-4,activeness_except_named,17,17,17,0,0,0,0,0,67,100,0.0000
+kvd-3-4,activeness_rest,17,17,17,0,0,0,0,0,67,100,0.0000
+kvd-3-4,con_free,17,17,17,0,0,0,0,0,67,100,0.0000
+kvd-3-4,con_free_field,17,17,17,0,0,0,0,0,67,100,0.0000
 kvd-3-4,manual,17,17,5,0,0,0,12,,,1000,0.6139
-kvd-1-1-control,any,17,17,17,0,0,0,0,0,98,450,0.0000
+kvd-1-1-control,any,17,17,17,0,0,0,0,0,67,100,0.0000
 kvd-1-1-control,activeness,17,17,0,0,0,0,17,,,,1.0000
-kvd-1-1-control,activeness_edited,17,17,17,0,0,0,0,0,98,450,0.0000
+kvd-1-1-control,activeness_edited,17,17,17,0,0,0,0,0,67,100,0.0000
 kvd-1-1-control,activeness_conservative,17,17,0,0,0,0,17,,,,1.0000
-kvd-1-1-control,activeness_except_named,17,17,5,0,0,0,12,0,331,450,0.0000
+kvd-1-1-control,activeness_except_named,17,17,5,0,0,0,12,0,201,300,0.0000
 kvd-1-1-control,activeness_rest,17,17,0,0,0,0,17,,,,1.0000
-kvd-1-1-control,con_free,17,17,17,0,0,0,0,0,98,450,0.0000
-kvd-1-1-control,con_free_field,17,17,17,0,0,0,0,0,98,450,0.0000
+kvd-1-1-control,con_free,17,17,17,0,0,0,0,0,67,100,0.0000
+kvd-1-1-control,con_free_field,17,17,17,0,0,0,0,0,67,100,0.0000
 kvd-1-1-control,manual,17,17,5,0,0,0,12,,,1000,0.6139
-total no-transformer,any,17,17,17,4,1,4,0,0,98,450,0.0000
-total no-transformer,activeness,17,17,13,4,1,1,1,0,171,450,0.0000
-total no-transformer,activeness_edited,17,17,13,4,1,1,1,0,171,450,0.0000
-total no-transformer,activeness_conservative,17,17,4,4,1,0,9,0,,450,0.3797
-total no-transformer,activeness_except_named,17,17,17,4,1,4,0,0,98,450,0.0000
-total no-transformer,activeness_rest,17,17,13,4,1,1,1,0,171,450,0.0000
-total no-transformer,con_free,17,17,17,4,1,4,0,0,98,450,0.0000
-total no-transformer,con_free_field,17,17,17,4,1,4,0,0,98,450,0.0000
+total no-transformer,any,17,17,17,4,1,4,0,0,67,100,0.0000
+total no-transformer,activeness,17,17,13,4,1,1,1,0,101,200,0.0000
+total no-transformer,activeness_edited,17,17,13,4,1,1,1,0,101,200,0.0000
+total no-transformer,activeness_conservative,17,17,4,4,1,0,9,0,,200,0.3671
+total no-transformer,activeness_except_named,17,17,17,4,1,4,0,0,67,100,0.0000
+total no-transformer,activeness_rest,17,17,13,4,1,1,1,0,101,200,0.0000
+total no-transformer,con_free,17,17,17,4,1,4,0,0,67,100,0.0000
+total no-transformer,con_free_field,17,17,17,4,1,4,0,0,67,100,0.0000
 total no-transformer,manual,17,17,5,4,1,0,8,,,1000,0.6139
-total with-transformer,any,17,17,17,0,0,0,0,0,98,450,0.0000
-total with-transformer,activeness,17,17,17,0,0,0,0,0,98,450,0.0000
-total with-transformer,activeness_edited,17,17,17,0,0,0,0,0,98,450,0.0000
-total with-transformer,activeness_conservative,17,17,17,0,0,0,0,0,98,450,0.0000
-total with-transformer,activeness_except_named,17,17,17,0,0,0,0,0,98,450,0.0000
-total with-transformer,activeness_rest,17,17,17,0,0,0,0,0,98,450,0.0000
-total with-transformer,con_free,17,17,17,0,0,0,0,0,98,450,0.0000
-total with-transformer,con_free_field,17,17,17,0,0,0,0,0,98,450,0.0000
+total with-transformer,any,17,17,17,0,0,0,0,0,67,100,0.0000
+total with-transformer,activeness,17,17,17,0,0,0,0,0,67,100,0.0000
+total with-transformer,activeness_edited,17,17,17,0,0,0,0,0,67,100,0.0000
+total with-transformer,activeness_conservative,17,17,17,0,0,0,0,0,67,100,0.0000
+total with-transformer,activeness_except_named,17,17,17,0,0,0,0,0,67,100,0.0000
+total with-transformer,activeness_rest,17,17,17,0,0,0,0,0,67,100,0.0000
+total with-transformer,con_free,17,17,17,0,0,0,0,0,67,100,0.0000
+total with-transformer,con_free_field,17,17,17,0,0,0,0,0,67,100,0.0000
 total with-transformer,manual,17,17,5,0,0,0,11,,,1000,0.6139
-total lacking-transformer,any,17,17,17,8,8,8,0,0,98,450,0.0000
-total lacking-transformer,activeness,17,17,17,8,8,8,0,0,98,450,0.0000
-total lacking-transformer,activeness_edited,17,17,17,8,8,8,0,0,98,450,0.0000
-total lacking-transformer,activeness_conservative,17,17,17,8,8,8,0,0,98,450,0.0000
-total lacking-transformer,activeness_except_named,17,17,17,8,8,8,0,0,98,450,0.0000
-total lacking-transformer,activeness_rest,17,17,17,8,8,8,0,0,98,450,0.0000
-total lacking-transformer,con_free,17,17,17,8,8,8,0,0,98,450,0.0000
-total lacking-transformer,con_free_field,17,17,17,8,8,8,0,0,98,450,0.0000
+total lacking-transformer,any,17,17,17,8,8,8,0,0,67,100,0.0000
+total lacking-transformer,activeness,17,17,17,8,8,8,0,0,67,100,0.0000
+total lacking-transformer,activeness_edited,17,17,17,8,8,8,0,0,67,100,0.0000
+total lacking-transformer,activeness_conservative,17,17,17,8,8,8,0,0,67,100,0.0000
+total lacking-transformer,activeness_except_named,17,17,17,8,8,8,0,0,67,100,0.0000
+total lacking-transformer,activeness_rest,17,17,17,8,8,8,0,0,67,100,0.0000
+total lacking-transformer,con_free,17,17,17,8,8,8,0,0,67,100,0.0000
+total lacking-transformer,con_free_field,17,17,17,8,8,8,0,0,67,100,0.0000
 total lacking-transformer,manual,17,17,5,8,8,0,0,,,1000,0.6139
-total,any,51,51,51,12,9,12,0,0,98,450,0.0000
-total,activeness,51,51,47,12,9,9,1,0,138,450,0.0000
-total,activeness_edited,51,51,47,12,9,9,1,0,138,450,0.0000
-total,activeness_conservative,51,51,38,12,9,8,9,0,,450,0.1266
-total,activeness_except_named,51,51,51,12,9,12,0,0,98,450,0.0000
-total,activeness_rest,51,51,47,12,9,9,1,0,138,450,0.0000
-total,con_free,51,51,51,12,9,12,0,0,98,450,0.0000
-total,con_free_field,51,51,51,12,9,12,0,0,98,450,0.0000
+total,any,51,51,51,12,9,12,0,0,67,100,0.0000
+total,activeness,51,51,47,12,9,9,1,0,75,200,0.0000
+total,activeness_edited,51,51,47,12,9,9,1,0,75,200,0.0000
+total,activeness_conservative,51,51,38,12,9,8,9,0,,200,0.1224
+total,activeness_except_named,51,51,51,12,9,12,0,0,67,100,0.0000
+total,activeness_rest,51,51,47,12,9,9,1,0,75,200,0.0000
+total,con_free,51,51,51,12,9,12,0,0,67,100,0.0000
+total,con_free_field,51,51,51,12,9,12,0,0,67,100,0.0000
 total,manual,51,51,15,12,9,0,19,,,1000,0.6139
 "#);
 }
@@ -142,7 +142,7 @@ kvd-1-2,basic,process,own+redirect,session,0,1,session#1/0@1:4,reply,session#1/0
 }
 
 #[test]
-#[allow(clippy::too_many_lines)] // one snapshot a policy
+#[allow(clippy::too_many_lines)] // one row a policy
 fn refusals_effort_coverage_and_patches_of_the_fixture() {
     let analysis = analysed(None);
     let text: String = [

@@ -16,7 +16,7 @@ pub struct Latex;
 const COLUMN_MM: f64 = 85.0;
 const PAGE_MM: f64 = 178.0;
 /// Width of a character of `\scriptsize`, 7 pt, and the space between columns.
-const LETTER_MM: f64 = 1.36;
+const LETTER_MM: f64 = 1.33;
 const GAP_MM: f64 = 1.5;
 /// Text that is wider than this wraps.
 const WIDEST_TEXT_MM: f64 = 45.0;
@@ -80,7 +80,11 @@ fn letters(text: &str) -> usize {
 }
 
 fn as_mm(letters: usize) -> f64 {
-    f64::from(u32::try_from(letters).unwrap_or(u32::MAX)) * LETTER_MM
+    number(letters) * LETTER_MM
+}
+
+fn number(count: usize) -> f64 {
+    f64::from(u32::try_from(count).unwrap_or(u32::MAX))
 }
 
 /// A name over several lines, so that it is not much wider than its column's cells.
@@ -103,24 +107,37 @@ fn header_lines(name: &str, cells: usize) -> Vec<String> {
     lines
 }
 
-/// Columns of each float: the keys, and as many others as fit the page.
+/// Columns of each float: the keys, and others up to the page's width. None is much
+/// narrower than the others.
 fn panels(columns: &[Layout], keys: usize) -> Vec<Vec<usize>> {
     let width = |index: usize| columns[index].width_mm + GAP_MM;
+    let fewest = filled(columns, keys, PAGE_MM);
     let of_keys: f64 = (0..keys).map(width).sum();
-    let mut panels: Vec<Vec<usize>> = Vec::new();
-    let mut used = f64::INFINITY;
+    let others: f64 = (keys..columns.len()).map(width).sum();
+    let widest = (keys..columns.len()).map(width).fold(0.0, f64::max);
+    let even = of_keys + others / number(fewest.len()) + widest;
+    let evenly = filled(columns, keys, even.min(PAGE_MM));
+    if evenly.len() == fewest.len() {
+        evenly
+    } else {
+        fewest
+    }
+}
+
+/// Panels filled one after the other up to `limit`.
+fn filled(columns: &[Layout], keys: usize, limit: f64) -> Vec<Vec<usize>> {
+    let width = |index: usize| columns[index].width_mm + GAP_MM;
+    let mut panels: Vec<Vec<usize>> = vec![(0..keys).collect()];
+    let mut used: f64 = (0..keys).map(width).sum();
     for index in keys..columns.len() {
-        if used + width(index) > PAGE_MM {
+        if used + width(index) > limit && panels.last().is_some_and(|panel| panel.len() > keys) {
             panels.push((0..keys).collect());
-            used = of_keys;
+            used = (0..keys).map(width).sum();
         }
         used += width(index);
         if let Some(panel) = panels.last_mut() {
             panel.push(index);
         }
-    }
-    if panels.is_empty() {
-        panels.push((0..keys).collect());
     }
     panels
 }
@@ -132,10 +149,10 @@ fn pages<'t>(rows: &'t [Vec<Cell>], columns: &[Layout], panel: &[usize]) -> Vec<
         let of_cell = |index: &usize| {
             // What cannot break leaves lines half empty.
             let full = as_mm(row.get(*index).map_or(0, |cell| letters(cell.as_str())));
-            (1..).find(|lines| full * 1.2 <= f64::from(*lines) * columns[*index].width_mm)
+            let fits = |lines: &usize| full * 1.2 <= number(*lines) * columns[*index].width_mm;
+            (1..LINES).find(fits).unwrap_or(LINES)
         };
-        let most = wrapped.filter_map(of_cell).max().unwrap_or(1);
-        usize::try_from(most).unwrap_or(LINES)
+        wrapped.map(of_cell).max().unwrap_or(1)
     };
     let all: usize = rows.iter().map(lines).sum();
     // No page much emptier than the others.
@@ -327,7 +344,7 @@ mod tests {
 \caption{Points \& \texttt{some\_\allowbreak{}verdicts}, 100\,\%.}\label{tab:kairos-study}
 \begin{tabular}{@{}lrr@{}}
 \toprule
-\shortstack[l]{column\_\\0\\allows} & \shortstack[r]{column\_\\1\\allows} & \shortstack[r]{column\_\\2\\allows} \\
+\shortstack[l]{column\_0\\allows} & \shortstack[r]{column\_1\\allows} & \shortstack[r]{column\_2\\allows} \\
 \midrule
 pair\_0 & 0 & 92.2\,\% \\
 \addlinespace

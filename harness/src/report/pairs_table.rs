@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::tables::{fraction, measures, share};
+use crate::analysis::patches::PatchRow;
 use crate::analysis::rows::{Outcome, TestRow};
 use crate::analysis::summary::Group;
 use crate::analysis::table::{Cell, percent};
@@ -26,17 +27,26 @@ pub fn pairs(run: &Run, analysis: &Analysis) -> Table {
         .filter(|group| group.arm == Arm::Update)
         .collect();
     groups.sort_by(|a, b| a.name.cmp(&b.name));
-    let mut header: Vec<String> = ["pair", "changed", "entered by", "points", "tested"]
-        .map(str::to_owned)
-        .to_vec();
+    let mut header: Vec<String> = [
+        "pair",
+        "changed",
+        "edited",
+        "entered by",
+        "points",
+        "tested",
+    ]
+    .map(str::to_owned)
+    .to_vec();
     header.extend(["failing", "inert"].map(str::to_owned));
     header.extend(columns().map(str::to_owned));
     let rows = groups
         .iter()
         .map(|group| {
+            let patch = patch(run, analysis, &group.name);
             let mut cells = vec![
                 Cell::text(&group.name),
-                Cell::optional(changed(run, &group.name)),
+                Cell::optional(patch.map(|patch| patch.changed)),
+                Cell::optional(patch.and_then(|patch| patch.edited)),
                 entered_by(analysis, &group.name),
                 Cell::number(group.population),
                 Cell::number(group.tally.weights.count),
@@ -60,17 +70,13 @@ pub fn pairs(run: &Run, analysis: &Analysis) -> Table {
     }
 }
 
-/// Functions whose object code the pair's patch changes; the copies of a control
-/// arm count, as they do for policies.
-fn changed(run: &Run, label: &str) -> Option<usize> {
-    let session = run
-        .sessions
-        .iter()
-        .find(|session| session.session.label() == label)?;
-    let pair = &session.session.pair;
-    let patches = crate::analysis::patches::patches(&run.pairs);
-    let patch = patches.iter().find(|patch| patch.pair == *pair)?;
-    Some(patch.changed)
+/// What the patch of a group's pair changes; the copies of a control arm count as
+/// changed, as they do for policies.
+fn patch<'a>(run: &Run, analysis: &'a Analysis, label: &str) -> Option<&'a PatchRow> {
+    let sessions = run.sessions.iter().map(|record| &record.session);
+    let session = sessions.into_iter().find(|of| of.label() == label)?;
+    let mut patches = analysis.patches.iter();
+    patches.find(|patch| patch.pair == session.pair)
 }
 
 /// How many of the workloads enter changed code.
@@ -96,7 +102,7 @@ fn inert(group: &Group) -> f64 {
 
 fn notes(groups: &[&Group], rows: &[TestRow]) -> Vec<String> {
     let mut notes = vec![
-        "`changed` counts functions whose object code differs; `entered by` the workloads that enter one of them or a deleted one before any update; below a policy stands the share of the points that it allows.".to_owned(),
+        "`changed` counts functions whose object code differs, `edited` those whose text does; `entered by` counts the workloads that enter one of them or a deleted one before any update; below a policy stands the share of the points that it allows.".to_owned(),
         "`inert`: the versions differ on a later exchange, but none showed the new one. The update came after the last use of what it changes, or in a process that does not use it any more. Such a point says that the update was too late to matter, not that it was right there: it is counted apart.".to_owned(),
     ];
     let is_inert = |row: &&TestRow| row.outcome == INERT;

@@ -44,77 +44,77 @@ Time until a policy allows an update that is asked for at a uniformly random mom
 
 | pair                      | policy                  | allows | median ms | 95 % ms | longest ms | never | median points | 95 % points | longest points | never from a point |
 |---------------------------|-------------------------|-------:|----------:|--------:|-----------:|------:|--------------:|------------:|---------------:|-------------------:|
-| kvd-1-2                   | any                     |  100 % |     0.000 |   0.098 |      0.450 |   0 % |             0 |           0 |              0 |                0 % |
-| kvd-1-2                   | activeness              |   76 % |     0.000 |   0.171 |      0.450 |   0 % |             0 |           1 |              1 |                0 % |
-| kvd-1-2                   | activeness_edited       |   76 % |     0.000 |   0.171 |      0.450 |   0 % |             0 |           1 |              1 |                0 % |
-| kvd-1-2                   | activeness_conservative |   24 % |     0.000 |         |      0.450 |  38 % |               |             |              1 |               71 % |
-| kvd-1-2                   | activeness_except_named |  100 % |     0.000 |   0.098 |      0.450 |   0 % |             0 |           0 |              0 |                0 % |
-| kvd-1-2                   | activeness_rest         |   76 % |     0.000 |   0.171 |      0.450 |   0 % |             0 |           1 |              1 |                0 % |
-| kvd-1-2                   | con_free                |  100 % |     0.000 |   0.098 |      0.450 |   0 % |             0 |           0 |              0 |                0 % |
-| kvd-1-2                   | con_free_field          |  100 % |     0.000 |   0.098 |      0.450 |   0 % |             0 |           0 |              0 |                0 % |
+| kvd-1-2                   | any                     |  100 % |     0.000 |   0.067 |      0.100 |   0 % |             0 |           0 |              0 |                0 % |
+| kvd-1-2                   | activeness              |   76 % |     0.000 |   0.101 |      0.200 |   0 % |             0 |           1 |              1 |                0 % |
+| kvd-1-2                   | activeness_edited       |   76 % |     0.000 |   0.101 |      0.200 |   0 % |             0 |           1 |              1 |                0 % |
+| kvd-1-2                   | activeness_conservative |   24 % |     0.000 |         |      0.200 |  37 % |               |             |              1 |               71 % |
+| kvd-1-2                   | activeness_except_named |  100 % |     0.000 |   0.067 |      0.100 |   0 % |             0 |           0 |              0 |                0 % |
+| kvd-1-2                   | activeness_rest         |   76 % |     0.000 |   0.101 |      0.200 |   0 % |             0 |           1 |              1 |                0 % |
+| kvd-1-2                   | con_free                |  100 % |     0.000 |   0.067 |      0.100 |   0 % |             0 |           0 |              0 |                0 % |
+| kvd-1-2                   | con_free_field          |  100 % |     0.000 |   0.067 |      0.100 |   0 % |             0 |           0 |              0 |                0 % |
 | kvd-1-2                   | manual                  |   29 % |           |         |      1.000 |  61 % |             2 |             |              3 |               18 % |
-| kvd-2-3                   | any                     |  100 % |     0.000 |   0.098 |      0.450 |   0 % |             0 |           0 |              0 |                0 % |
-| kvd-2-3                   | activeness              |  100 % |     0.000 |   0.098 |      0.450 |   0 % |             0 |           0 |              0 |                0 % |
-| kvd-2-3                   | activeness_edited       |  100 % |     0.000 |   0.098 |      0.450 |   0 % |             0 |           0 |              0 |                0 % |
-| kvd-2-3                   | activeness_conservative |  100 % |     0.000 |   0.098 |      0.450 |   0 % |             0 |           0 |              0 |                0 % |
-| kvd-2-3                   | activeness_except_named |  100 % |     0.000 |   0.098 |      0.450 |   0 % |             0 |           0 |              0 |                0 % |
-| kvd-2-3                   | activeness_rest         |  100 % |     0.000 |   0.098 |      0.450 |   0 % |             0 |           0 |              0 |                0 % |
-| kvd-2-3                   | con_free                |  100 % |     0.000 |   0.098 |      0.450 |   0 % |             0 |           0 |              0 |                0 % |
-| kvd-2-3                   | con_free_field          |  100 % |     0.000 |   0.098 |      0.450 |   0 % |             0 |           0 |              0 |                0 % |
+| kvd-2-3                   | any                     |  100 % |     0.000 |   0.067 |      0.100 |   0 % |             0 |           0 |              0 |                0 % |
+| kvd-2-3                   | activeness              |  100 % |     0.000 |   0.067 |      0.100 |   0 % |             0 |           0 |              0 |                0 % |
+| kvd-2-3                   | activeness_edited       |  100 % |     0.000 |   0.067 |      0.100 |   0 % |             0 |           0 |              0 |                0 % |
+| kvd-2-3                   | activeness_conservative |  100 % |     0.000 |   0.067 |      0.100 |   0 % |             0 |           0 |              0 |                0 % |
+| kvd-2-3                   | activeness_except_named |  100 % |     0.000 |   0.067 |      0.100 |   0 % |             0 |           0 |              0 |                0 % |
+| kvd-2-3                   | activeness_rest         |  100 % |     0.000 |   0.067 |      0.100 |   0 % |             0 |           0 |              0 |                0 % |
+| kvd-2-3                   | con_free                |  100 % |     0.000 |   0.067 |      0.100 |   0 % |             0 |           0 |              0 |                0 % |
+| kvd-2-3                   | con_free_field          |  100 % |     0.000 |   0.067 |      0.100 |   0 % |             0 |           0 |              0 |                0 % |
 | kvd-2-3                   | manual                  |   29 % |           |         |      1.000 |  61 % |             2 |             |              3 |               18 % |
-| kvd-2-3-bare              | any                     |  100 % |     0.000 |   0.098 |      0.450 |   0 % |             0 |           0 |              0 |                0 % |
-| kvd-2-3-bare              | activeness              |  100 % |     0.000 |   0.098 |      0.450 |   0 % |             0 |           0 |              0 |                0 % |
-| kvd-2-3-bare              | activeness_edited       |  100 % |     0.000 |   0.098 |      0.450 |   0 % |             0 |           0 |              0 |                0 % |
-| kvd-2-3-bare              | activeness_conservative |  100 % |     0.000 |   0.098 |      0.450 |   0 % |             0 |           0 |              0 |                0 % |
-| kvd-2-3-bare              | activeness_except_named |  100 % |     0.000 |   0.098 |      0.450 |   0 % |             0 |           0 |              0 |                0 % |
-| kvd-2-3-bare              | activeness_rest         |  100 % |     0.000 |   0.098 |      0.450 |   0 % |             0 |           0 |              0 |                0 % |
-| kvd-2-3-bare              | con_free                |  100 % |     0.000 |   0.098 |      0.450 |   0 % |             0 |           0 |              0 |                0 % |
-| kvd-2-3-bare              | con_free_field          |  100 % |     0.000 |   0.098 |      0.450 |   0 % |             0 |           0 |              0 |                0 % |
+| kvd-2-3-bare              | any                     |  100 % |     0.000 |   0.067 |      0.100 |   0 % |             0 |           0 |              0 |                0 % |
+| kvd-2-3-bare              | activeness              |  100 % |     0.000 |   0.067 |      0.100 |   0 % |             0 |           0 |              0 |                0 % |
+| kvd-2-3-bare              | activeness_edited       |  100 % |     0.000 |   0.067 |      0.100 |   0 % |             0 |           0 |              0 |                0 % |
+| kvd-2-3-bare              | activeness_conservative |  100 % |     0.000 |   0.067 |      0.100 |   0 % |             0 |           0 |              0 |                0 % |
+| kvd-2-3-bare              | activeness_except_named |  100 % |     0.000 |   0.067 |      0.100 |   0 % |             0 |           0 |              0 |                0 % |
+| kvd-2-3-bare              | activeness_rest         |  100 % |     0.000 |   0.067 |      0.100 |   0 % |             0 |           0 |              0 |                0 % |
+| kvd-2-3-bare              | con_free                |  100 % |     0.000 |   0.067 |      0.100 |   0 % |             0 |           0 |              0 |                0 % |
+| kvd-2-3-bare              | con_free_field          |  100 % |     0.000 |   0.067 |      0.100 |   0 % |             0 |           0 |              0 |                0 % |
 | kvd-2-3-bare              | manual                  |   29 % |           |         |      1.000 |  61 % |             2 |             |              3 |               18 % |
-| kvd-3-4                   | any                     |  100 % |     0.000 |   0.098 |      0.450 |   0 % |             0 |           0 |              0 |                0 % |
-| kvd-3-4                   | activeness              |  100 % |     0.000 |   0.098 |      0.450 |   0 % |             0 |           0 |              0 |                0 % |
-| kvd-3-4                   | activeness_edited       |  100 % |     0.000 |   0.098 |      0.450 |   0 % |             0 |           0 |              0 |                0 % |
-| kvd-3-4                   | activeness_conservative |  100 % |     0.000 |   0.098 |      0.450 |   0 % |             0 |           0 |              0 |                0 % |
-| kvd-3-4                   | activeness_except_named |  100 % |     0.000 |   0.098 |      0.450 |   0 % |             0 |           0 |              0 |                0 % |
-| kvd-3-4                   | activeness_rest         |  100 % |     0.000 |   0.098 |      0.450 |   0 % |             0 |           0 |              0 |                0 % |
-| kvd-3-4                   | con_free                |  100 % |     0.000 |   0.098 |      0.450 |   0 % |             0 |           0 |              0 |                0 % |
-| kvd-3-4                   | con_free_field          |  100 % |     0.000 |   0.098 |      0.450 |   0 % |             0 |           0 |              0 |                0 % |
+| kvd-3-4                   | any                     |  100 % |     0.000 |   0.067 |      0.100 |   0 % |             0 |           0 |              0 |                0 % |
+| kvd-3-4                   | activeness              |  100 % |     0.000 |   0.067 |      0.100 |   0 % |             0 |           0 |              0 |                0 % |
+| kvd-3-4                   | activeness_edited       |  100 % |     0.000 |   0.067 |      0.100 |   0 % |             0 |           0 |              0 |                0 % |
+| kvd-3-4                   | activeness_conservative |  100 % |     0.000 |   0.067 |      0.100 |   0 % |             0 |           0 |              0 |                0 % |
+| kvd-3-4                   | activeness_except_named |  100 % |     0.000 |   0.067 |      0.100 |   0 % |             0 |           0 |              0 |                0 % |
+| kvd-3-4                   | activeness_rest         |  100 % |     0.000 |   0.067 |      0.100 |   0 % |             0 |           0 |              0 |                0 % |
+| kvd-3-4                   | con_free                |  100 % |     0.000 |   0.067 |      0.100 |   0 % |             0 |           0 |              0 |                0 % |
+| kvd-3-4                   | con_free_field          |  100 % |     0.000 |   0.067 |      0.100 |   0 % |             0 |           0 |              0 |                0 % |
 | kvd-3-4                   | manual                  |   29 % |           |         |      1.000 |  61 % |             2 |             |              3 |               18 % |
-| total no-transformer      | any                     |  100 % |     0.000 |   0.098 |      0.450 |   0 % |             0 |           0 |              0 |                0 % |
-| total no-transformer      | activeness              |   76 % |     0.000 |   0.171 |      0.450 |   0 % |             0 |           1 |              1 |                0 % |
-| total no-transformer      | activeness_edited       |   76 % |     0.000 |   0.171 |      0.450 |   0 % |             0 |           1 |              1 |                0 % |
-| total no-transformer      | activeness_conservative |   24 % |     0.000 |         |      0.450 |  38 % |               |             |              1 |               71 % |
-| total no-transformer      | activeness_except_named |  100 % |     0.000 |   0.098 |      0.450 |   0 % |             0 |           0 |              0 |                0 % |
-| total no-transformer      | activeness_rest         |   76 % |     0.000 |   0.171 |      0.450 |   0 % |             0 |           1 |              1 |                0 % |
-| total no-transformer      | con_free                |  100 % |     0.000 |   0.098 |      0.450 |   0 % |             0 |           0 |              0 |                0 % |
-| total no-transformer      | con_free_field          |  100 % |     0.000 |   0.098 |      0.450 |   0 % |             0 |           0 |              0 |                0 % |
+| total no-transformer      | any                     |  100 % |     0.000 |   0.067 |      0.100 |   0 % |             0 |           0 |              0 |                0 % |
+| total no-transformer      | activeness              |   76 % |     0.000 |   0.101 |      0.200 |   0 % |             0 |           1 |              1 |                0 % |
+| total no-transformer      | activeness_edited       |   76 % |     0.000 |   0.101 |      0.200 |   0 % |             0 |           1 |              1 |                0 % |
+| total no-transformer      | activeness_conservative |   24 % |     0.000 |         |      0.200 |  37 % |               |             |              1 |               71 % |
+| total no-transformer      | activeness_except_named |  100 % |     0.000 |   0.067 |      0.100 |   0 % |             0 |           0 |              0 |                0 % |
+| total no-transformer      | activeness_rest         |   76 % |     0.000 |   0.101 |      0.200 |   0 % |             0 |           1 |              1 |                0 % |
+| total no-transformer      | con_free                |  100 % |     0.000 |   0.067 |      0.100 |   0 % |             0 |           0 |              0 |                0 % |
+| total no-transformer      | con_free_field          |  100 % |     0.000 |   0.067 |      0.100 |   0 % |             0 |           0 |              0 |                0 % |
 | total no-transformer      | manual                  |   29 % |           |         |      1.000 |  61 % |             2 |             |              3 |               18 % |
-| total with-transformer    | any                     |  100 % |     0.000 |   0.098 |      0.450 |   0 % |             0 |           0 |              0 |                0 % |
-| total with-transformer    | activeness              |  100 % |     0.000 |   0.098 |      0.450 |   0 % |             0 |           0 |              0 |                0 % |
-| total with-transformer    | activeness_edited       |  100 % |     0.000 |   0.098 |      0.450 |   0 % |             0 |           0 |              0 |                0 % |
-| total with-transformer    | activeness_conservative |  100 % |     0.000 |   0.098 |      0.450 |   0 % |             0 |           0 |              0 |                0 % |
-| total with-transformer    | activeness_except_named |  100 % |     0.000 |   0.098 |      0.450 |   0 % |             0 |           0 |              0 |                0 % |
-| total with-transformer    | activeness_rest         |  100 % |     0.000 |   0.098 |      0.450 |   0 % |             0 |           0 |              0 |                0 % |
-| total with-transformer    | con_free                |  100 % |     0.000 |   0.098 |      0.450 |   0 % |             0 |           0 |              0 |                0 % |
-| total with-transformer    | con_free_field          |  100 % |     0.000 |   0.098 |      0.450 |   0 % |             0 |           0 |              0 |                0 % |
+| total with-transformer    | any                     |  100 % |     0.000 |   0.067 |      0.100 |   0 % |             0 |           0 |              0 |                0 % |
+| total with-transformer    | activeness              |  100 % |     0.000 |   0.067 |      0.100 |   0 % |             0 |           0 |              0 |                0 % |
+| total with-transformer    | activeness_edited       |  100 % |     0.000 |   0.067 |      0.100 |   0 % |             0 |           0 |              0 |                0 % |
+| total with-transformer    | activeness_conservative |  100 % |     0.000 |   0.067 |      0.100 |   0 % |             0 |           0 |              0 |                0 % |
+| total with-transformer    | activeness_except_named |  100 % |     0.000 |   0.067 |      0.100 |   0 % |             0 |           0 |              0 |                0 % |
+| total with-transformer    | activeness_rest         |  100 % |     0.000 |   0.067 |      0.100 |   0 % |             0 |           0 |              0 |                0 % |
+| total with-transformer    | con_free                |  100 % |     0.000 |   0.067 |      0.100 |   0 % |             0 |           0 |              0 |                0 % |
+| total with-transformer    | con_free_field          |  100 % |     0.000 |   0.067 |      0.100 |   0 % |             0 |           0 |              0 |                0 % |
 | total with-transformer    | manual                  |   29 % |           |         |      1.000 |  61 % |             2 |             |              3 |               18 % |
-| total lacking-transformer | any                     |  100 % |     0.000 |   0.098 |      0.450 |   0 % |             0 |           0 |              0 |                0 % |
-| total lacking-transformer | activeness              |  100 % |     0.000 |   0.098 |      0.450 |   0 % |             0 |           0 |              0 |                0 % |
-| total lacking-transformer | activeness_edited       |  100 % |     0.000 |   0.098 |      0.450 |   0 % |             0 |           0 |              0 |                0 % |
-| total lacking-transformer | activeness_conservative |  100 % |     0.000 |   0.098 |      0.450 |   0 % |             0 |           0 |              0 |                0 % |
-| total lacking-transformer | activeness_except_named |  100 % |     0.000 |   0.098 |      0.450 |   0 % |             0 |           0 |              0 |                0 % |
-| total lacking-transformer | activeness_rest         |  100 % |     0.000 |   0.098 |      0.450 |   0 % |             0 |           0 |              0 |                0 % |
-| total lacking-transformer | con_free                |  100 % |     0.000 |   0.098 |      0.450 |   0 % |             0 |           0 |              0 |                0 % |
-| total lacking-transformer | con_free_field          |  100 % |     0.000 |   0.098 |      0.450 |   0 % |             0 |           0 |              0 |                0 % |
+| total lacking-transformer | any                     |  100 % |     0.000 |   0.067 |      0.100 |   0 % |             0 |           0 |              0 |                0 % |
+| total lacking-transformer | activeness              |  100 % |     0.000 |   0.067 |      0.100 |   0 % |             0 |           0 |              0 |                0 % |
+| total lacking-transformer | activeness_edited       |  100 % |     0.000 |   0.067 |      0.100 |   0 % |             0 |           0 |              0 |                0 % |
+| total lacking-transformer | activeness_conservative |  100 % |     0.000 |   0.067 |      0.100 |   0 % |             0 |           0 |              0 |                0 % |
+| total lacking-transformer | activeness_except_named |  100 % |     0.000 |   0.067 |      0.100 |   0 % |             0 |           0 |              0 |                0 % |
+| total lacking-transformer | activeness_rest         |  100 % |     0.000 |   0.067 |      0.100 |   0 % |             0 |           0 |              0 |                0 % |
+| total lacking-transformer | con_free                |  100 % |     0.000 |   0.067 |      0.100 |   0 % |             0 |           0 |              0 |                0 % |
+| total lacking-transformer | con_free_field          |  100 % |     0.000 |   0.067 |      0.100 |   0 % |             0 |           0 |              0 |                0 % |
 | total lacking-transformer | manual                  |   29 % |           |         |      1.000 |  61 % |             2 |             |              3 |               18 % |
-| total                     | any                     |  100 % |     0.000 |   0.098 |      0.450 |   0 % |             0 |           0 |              0 |                0 % |
-| total                     | activeness              | 92.2 % |     0.000 |   0.138 |      0.450 |   0 % |             0 |           1 |              1 |                0 % |
-| total                     | activeness_edited       | 92.2 % |     0.000 |   0.138 |      0.450 |   0 % |             0 |           1 |              1 |                0 % |
-| total                     | activeness_conservative |   75 % |     0.000 |         |      0.450 |  13 % |             0 |             |              1 |               24 % |
-| total                     | activeness_except_named |  100 % |     0.000 |   0.098 |      0.450 |   0 % |             0 |           0 |              0 |                0 % |
-| total                     | activeness_rest         | 92.2 % |     0.000 |   0.138 |      0.450 |   0 % |             0 |           1 |              1 |                0 % |
-| total                     | con_free                |  100 % |     0.000 |   0.098 |      0.450 |   0 % |             0 |           0 |              0 |                0 % |
-| total                     | con_free_field          |  100 % |     0.000 |   0.098 |      0.450 |   0 % |             0 |           0 |              0 |                0 % |
+| total                     | any                     |  100 % |     0.000 |   0.067 |      0.100 |   0 % |             0 |           0 |              0 |                0 % |
+| total                     | activeness              | 92.2 % |     0.000 |   0.075 |      0.200 |   0 % |             0 |           1 |              1 |                0 % |
+| total                     | activeness_edited       | 92.2 % |     0.000 |   0.075 |      0.200 |   0 % |             0 |           1 |              1 |                0 % |
+| total                     | activeness_conservative |   75 % |     0.000 |         |      0.200 |  12 % |             0 |             |              1 |               24 % |
+| total                     | activeness_except_named |  100 % |     0.000 |   0.067 |      0.100 |   0 % |             0 |           0 |              0 |                0 % |
+| total                     | activeness_rest         | 92.2 % |     0.000 |   0.075 |      0.200 |   0 % |             0 |           1 |              1 |                0 % |
+| total                     | con_free                |  100 % |     0.000 |   0.067 |      0.100 |   0 % |             0 |           0 |              0 |                0 % |
+| total                     | con_free_field          |  100 % |     0.000 |   0.067 |      0.100 |   0 % |             0 |           0 |              0 |                0 % |
 | total                     | manual                  |   29 % |           |         |      1.000 |  61 % |             2 |             |              3 |               18 % |
 
 Empty where the traces have no times for what the policy waits for, and for a quantile that falls among requests never served. A wait of the server serves a request like a point if the policy allows the stack that it waits with. `delays.csv` has every session and role.

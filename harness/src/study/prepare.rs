@@ -317,8 +317,8 @@ impl PreparedPair<'_> {
             patch: self.patch.clone(),
             functions: self.table.clone(),
             manual: self.manual(),
-            except_named: Some(self.except_named.clone()),
             annotation_lines: Some(self.subject.manual_lines),
+            except_named: Some(self.except_named.clone()),
             transformer_lines: self.transformer_lines,
             image_sha256: hexadecimal(&Sha256::digest(&self.patch.image)),
         }

@@ -218,7 +218,7 @@ fn draw_panel(
         let label = format!("{} %", quarter * 25);
         canvas.text(&label, (LEFT - 20, y), NUMBER)?;
     }
-    let at_once = LEFT + BREAK / 2 - 30;
+    let at_once = LEFT + BREAK / 2 - 46;
     let mut labelled = at_once + label_width("at once") / 2;
     canvas.text("at once", (at_once, bottom + 42), TICK)?;
     for decade in first..=last {
@@ -226,7 +226,7 @@ fn draw_panel(
         canvas.line(&[(x, top), (x, bottom)], 2, style::GRID)?;
         let label = power(decade);
         let half = label_width(&label) / 2;
-        if x - half > labelled + 24 {
+        if x - half > labelled + 8 {
             // The last label must not stick out of the paper.
             let x = x.min(PAPER_RIGHT - half);
             canvas.text(&label, (x, bottom + 42), TICK)?;

@@ -39,8 +39,9 @@ pub fn units(points: f64) -> f64 {
 pub fn text_width(text: &str, points: f64) -> f64 {
     let of_em = |letter: char| match letter {
         'i' | 'l' | 'j' | 't' | 'f' | 'r' | '-' | ' ' => 0.33,
-        'm' | 'w' => 0.80,
-        _ => 0.55,
+        'm' | 'w' => 0.85,
+        'A'..='Z' => 0.68,
+        _ => 0.57,
     };
     text.chars().map(of_em).sum::<f64>() * units(points)
 }
@@ -182,11 +183,11 @@ pub const fn subject(place: usize) -> RGBColor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::with_any;
+    use crate::policy::{Policy, with_any};
 
     #[test]
     fn every_policy_has_a_curve_and_a_name_of_its_own() {
-        let policies: Vec<&str> = with_any().map(|policy| policy.column()).collect();
+        let policies: Vec<&str> = with_any().map(Policy::column).collect();
         for (place, policy) in policies.iter().enumerate() {
             for other in &policies[..place] {
                 assert_ne!(curve_of(policy), curve_of(other), "{policy} {other}");
@@ -207,7 +208,7 @@ mod tests {
     fn neighbours_differ_in_print_in_grey() {
         for pair in ORDER.windows(2) {
             let [a, b] = [pair[0], pair[1]].map(|outcome| brightness(colour(outcome)));
-            assert!((a - b).abs() > 20.0, "{:?}: {a:.0} {b:.0}", pair);
+            assert!((a - b).abs() > 20.0, "{pair:?}: {a:.0} {b:.0}");
         }
     }
 }

@@ -122,6 +122,9 @@ const MOST_ASIDE: i32 = 130;
 /// Height of the lines that lead to the labels.
 const LEADER: i32 = 44;
 
+/// Whether a kind of mark is that of an outcome; none for an untested point.
+type Wanted = fn(Option<Outcome>) -> bool;
+
 /// A lane of points.
 struct Lane {
     label: String,
@@ -156,7 +159,7 @@ pub fn draw(timeline: &Timeline) -> Result<String, String> {
         let heading = (MARGIN, MARGIN + HEADING_HEIGHT / 2);
         canvas.text(&layout.heading(), heading, HEADING)?;
         legend.draw(canvas, (MARGIN, MARGIN + HEADING_HEIGHT))?;
-        layout.marks(canvas, &exchanges, (top, bottom))?;
+        Layout::marks(canvas, &exchanges, (top, bottom))?;
         layout.all_lanes(canvas, top)
     })
 }
@@ -279,7 +282,6 @@ impl<'t> Layout<'t> {
     }
 
     fn marks(
-        &self,
         canvas: &Canvas<'_, '_>,
         exchanges: &[(i32, String)],
         (top, bottom): (i32, i32),
@@ -342,7 +344,6 @@ impl<'t> Layout<'t> {
                 .max_by_key(|(rank, _)| *rank)
                 .map(|(_, outcome)| outcome)
         });
-        type Wanted = fn(Option<Outcome>) -> bool;
         let kinds: [(Wanted, i32); 3] = [
             (|outcome| outcome.is_none(), self.lane_height * 3 / 10),
             (

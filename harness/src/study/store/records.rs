@@ -250,13 +250,13 @@ pub struct PairRecord {
     pub functions: FunctionTable,
     /// Points that the subject's manifest names.
     pub manual: Vec<ManualPoint>,
+    /// Lines of the manifest that name them; none in runs that did not count them.
+    #[serde(default)]
+    pub annotation_lines: Option<u32>,
     /// Functions that the manifest lets be active; none in runs that did not
     /// record them.
     #[serde(default)]
     pub except_named: Option<Vec<String>>,
-    /// Lines of the manifest that name them; none in runs that did not count them.
-    #[serde(default)]
-    pub annotation_lines: Option<u32>,
     /// Lines of `transform.c`, 0 without one.
     #[serde(default)]
     pub transformer_lines: u32,

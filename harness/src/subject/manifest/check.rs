@@ -301,6 +301,22 @@ fn manual(point: raw::Manual, roles: &[&Role], place: &Text<'_>) -> Checked<Manu
     })
 }
 
+/// Lines that name a manual point, from its header to the end of its last key;
+/// comments and blank lines are left out.
+fn lines_of(point: &Spanned<raw::Manual>, place: &Text<'_>) -> u32 {
+    let raw::Manual {
+        role,
+        looping,
+        entry,
+        why,
+    } = point.get_ref();
+    let ends = [role, looping, entry, why].map(|key| key.span().end);
+    let span = point.span().start..ends.into_iter().max().unwrap_or_default();
+    let text = place.text.get(span).unwrap_or_default();
+    let is_content = |line: &&str| !line.trim().is_empty() && !line.trim().starts_with('#');
+    u32::try_from(text.lines().filter(is_content).count()).unwrap_or(u32::MAX)
+}
+
 /// Names of functions, each an identifier of C.
 pub(in crate::subject) fn function_names(
     names: Vec<raw::Text>,
@@ -316,22 +332,6 @@ pub(in crate::subject) fn function_names(
         ));
     }
     Ok(names.into_iter().map(Spanned::into_inner).collect())
-}
-
-/// Lines that name a manual point, from its header to the end of its last key;
-/// comments and blank lines are left out.
-fn lines_of(point: &Spanned<raw::Manual>, place: &Text<'_>) -> u32 {
-    let raw::Manual {
-        role,
-        looping,
-        entry,
-        why,
-    } = point.get_ref();
-    let ends = [role, looping, entry, why].map(|key| key.span().end);
-    let span = point.span().start..ends.into_iter().max().unwrap_or_default();
-    let text = place.text.get(span).unwrap_or_default();
-    let is_content = |line: &&str| !line.trim().is_empty() && !line.trim().starts_with('#');
-    u32::try_from(text.lines().filter(is_content).count()).unwrap_or(u32::MAX)
 }
 
 fn volatile(rule: raw::Volatile, place: &Text<'_>) -> Checked<Volatile> {

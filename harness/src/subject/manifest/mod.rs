@@ -44,10 +44,10 @@ pub struct Subject {
     pub roles: Vec<Role>,
     /// Where a developer would put update points.
     pub manual: Vec<ManualPoint>,
-    /// Functions that `activeness_except_named` lets be active.
-    pub except_named: Vec<String>,
     /// Lines of the manifest that say so, without comments and blank lines.
     pub manual_lines: u32,
+    /// Functions that `activeness_except_named` lets be active.
+    pub except_named: Vec<String>,
     /// Text that differs between equal runs.
     pub volatile: Vec<Volatile>,
     /// Logs that are compared line by line: paths in the run folder, or
