@@ -11,6 +11,8 @@
 pub mod analysis;
 pub mod bench;
 pub mod binary;
+pub mod change;
+pub mod confree;
 pub mod engine;
 pub mod explain;
 pub mod patch;

@@ -114,6 +114,7 @@ fn changed_functions<'a>(
             Change::Deleted => "deleted",
             Change::Redirected { reason, .. } => match reason {
                 Reason::ObjectCode => "changed",
+                Reason::UsesChanged => "uses-changed",
                 Reason::RefersToMoved => "rebuilt",
                 Reason::Control => "identical",
             },

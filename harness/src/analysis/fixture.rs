@@ -90,6 +90,8 @@ fn patch(
         transformer_imports: Vec::new(),
         changed_types: Vec::new(),
         changed_prototypes: Vec::new(),
+        uses: Some(crate::confree::UseTable::default()),
+        rests: std::collections::BTreeMap::new(),
         warnings: Vec::new(),
     }
 }

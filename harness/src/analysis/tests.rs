@@ -43,54 +43,81 @@ kvd-1-2,activeness,17,17,13,4,1,1,1,0,101,200,0.0000
 kvd-1-2,activeness_edited,17,17,13,4,1,1,1,0,101,200,0.0000
 kvd-1-2,activeness_conservative,17,17,4,4,1,0,9,0,,200,0.3671
 kvd-1-2,activeness_except_named,17,17,17,4,1,4,0,0,67,100,0.0000
+kvd-1-2,activeness_rest,17,17,13,4,1,1,1,0,101,200,0.0000
+kvd-1-2,con_free,17,17,17,4,1,4,0,0,67,100,0.0000
+kvd-1-2,con_free_field,17,17,17,4,1,4,0,0,67,100,0.0000
 kvd-1-2,manual,17,17,5,4,1,0,8,,,1000,0.6139
 kvd-2-3,any,17,17,17,0,0,0,0,0,67,100,0.0000
 kvd-2-3,activeness,17,17,17,0,0,0,0,0,67,100,0.0000
 kvd-2-3,activeness_edited,17,17,17,0,0,0,0,0,67,100,0.0000
 kvd-2-3,activeness_conservative,17,17,17,0,0,0,0,0,67,100,0.0000
 kvd-2-3,activeness_except_named,17,17,17,0,0,0,0,0,67,100,0.0000
+kvd-2-3,activeness_rest,17,17,17,0,0,0,0,0,67,100,0.0000
+kvd-2-3,con_free,17,17,17,0,0,0,0,0,67,100,0.0000
+kvd-2-3,con_free_field,17,17,17,0,0,0,0,0,67,100,0.0000
 kvd-2-3,manual,17,17,5,0,0,0,11,,,1000,0.6139
 kvd-2-3-bare,any,17,17,17,8,8,8,0,0,67,100,0.0000
 kvd-2-3-bare,activeness,17,17,17,8,8,8,0,0,67,100,0.0000
 kvd-2-3-bare,activeness_edited,17,17,17,8,8,8,0,0,67,100,0.0000
 kvd-2-3-bare,activeness_conservative,17,17,17,8,8,8,0,0,67,100,0.0000
 kvd-2-3-bare,activeness_except_named,17,17,17,8,8,8,0,0,67,100,0.0000
+kvd-2-3-bare,activeness_rest,17,17,17,8,8,8,0,0,67,100,0.0000
+kvd-2-3-bare,con_free,17,17,17,8,8,8,0,0,67,100,0.0000
+kvd-2-3-bare,con_free_field,17,17,17,8,8,8,0,0,67,100,0.0000
 kvd-2-3-bare,manual,17,17,5,8,8,0,0,,,1000,0.6139
 kvd-3-4,any,17,17,17,0,0,0,0,0,67,100,0.0000
 kvd-3-4,activeness,17,17,17,0,0,0,0,0,67,100,0.0000
 kvd-3-4,activeness_edited,17,17,17,0,0,0,0,0,67,100,0.0000
 kvd-3-4,activeness_conservative,17,17,17,0,0,0,0,0,67,100,0.0000
 kvd-3-4,activeness_except_named,17,17,17,0,0,0,0,0,67,100,0.0000
+kvd-3-4,activeness_rest,17,17,17,0,0,0,0,0,67,100,0.0000
+kvd-3-4,con_free,17,17,17,0,0,0,0,0,67,100,0.0000
+kvd-3-4,con_free_field,17,17,17,0,0,0,0,0,67,100,0.0000
 kvd-3-4,manual,17,17,5,0,0,0,12,,,1000,0.6139
 kvd-1-1-control,any,17,17,17,0,0,0,0,0,67,100,0.0000
 kvd-1-1-control,activeness,17,17,0,0,0,0,17,,,,1.0000
 kvd-1-1-control,activeness_edited,17,17,17,0,0,0,0,0,67,100,0.0000
 kvd-1-1-control,activeness_conservative,17,17,0,0,0,0,17,,,,1.0000
 kvd-1-1-control,activeness_except_named,17,17,5,0,0,0,12,0,201,300,0.0000
+kvd-1-1-control,activeness_rest,17,17,0,0,0,0,17,,,,1.0000
+kvd-1-1-control,con_free,17,17,17,0,0,0,0,0,67,100,0.0000
+kvd-1-1-control,con_free_field,17,17,17,0,0,0,0,0,67,100,0.0000
 kvd-1-1-control,manual,17,17,5,0,0,0,12,,,1000,0.6139
 total no-transformer,any,17,17,17,4,1,4,0,0,67,100,0.0000
 total no-transformer,activeness,17,17,13,4,1,1,1,0,101,200,0.0000
 total no-transformer,activeness_edited,17,17,13,4,1,1,1,0,101,200,0.0000
 total no-transformer,activeness_conservative,17,17,4,4,1,0,9,0,,200,0.3671
 total no-transformer,activeness_except_named,17,17,17,4,1,4,0,0,67,100,0.0000
+total no-transformer,activeness_rest,17,17,13,4,1,1,1,0,101,200,0.0000
+total no-transformer,con_free,17,17,17,4,1,4,0,0,67,100,0.0000
+total no-transformer,con_free_field,17,17,17,4,1,4,0,0,67,100,0.0000
 total no-transformer,manual,17,17,5,4,1,0,8,,,1000,0.6139
 total with-transformer,any,17,17,17,0,0,0,0,0,67,100,0.0000
 total with-transformer,activeness,17,17,17,0,0,0,0,0,67,100,0.0000
 total with-transformer,activeness_edited,17,17,17,0,0,0,0,0,67,100,0.0000
 total with-transformer,activeness_conservative,17,17,17,0,0,0,0,0,67,100,0.0000
 total with-transformer,activeness_except_named,17,17,17,0,0,0,0,0,67,100,0.0000
+total with-transformer,activeness_rest,17,17,17,0,0,0,0,0,67,100,0.0000
+total with-transformer,con_free,17,17,17,0,0,0,0,0,67,100,0.0000
+total with-transformer,con_free_field,17,17,17,0,0,0,0,0,67,100,0.0000
 total with-transformer,manual,17,17,5,0,0,0,11,,,1000,0.6139
 total lacking-transformer,any,17,17,17,8,8,8,0,0,67,100,0.0000
 total lacking-transformer,activeness,17,17,17,8,8,8,0,0,67,100,0.0000
 total lacking-transformer,activeness_edited,17,17,17,8,8,8,0,0,67,100,0.0000
 total lacking-transformer,activeness_conservative,17,17,17,8,8,8,0,0,67,100,0.0000
 total lacking-transformer,activeness_except_named,17,17,17,8,8,8,0,0,67,100,0.0000
+total lacking-transformer,activeness_rest,17,17,17,8,8,8,0,0,67,100,0.0000
+total lacking-transformer,con_free,17,17,17,8,8,8,0,0,67,100,0.0000
+total lacking-transformer,con_free_field,17,17,17,8,8,8,0,0,67,100,0.0000
 total lacking-transformer,manual,17,17,5,8,8,0,0,,,1000,0.6139
 total,any,51,51,51,12,9,12,0,0,67,100,0.0000
 total,activeness,51,51,47,12,9,9,1,0,75,200,0.0000
 total,activeness_edited,51,51,47,12,9,9,1,0,75,200,0.0000
 total,activeness_conservative,51,51,38,12,9,8,9,0,,200,0.1224
 total,activeness_except_named,51,51,51,12,9,12,0,0,67,100,0.0000
+total,activeness_rest,51,51,47,12,9,9,1,0,75,200,0.0000
+total,con_free,51,51,51,12,9,12,0,0,67,100,0.0000
+total,con_free_field,51,51,51,12,9,12,0,0,67,100,0.0000
 total,manual,51,51,15,12,9,0,19,,,1000,0.6139
 "#);
 }
@@ -101,20 +128,21 @@ fn rows_of_the_first_pair() {
     let first: Vec<TestRow> = analysis.rows.into_iter().take(9).collect();
     let text = Csv.export(&rows::table(&first)).unwrap();
     insta::assert_snapshot!(text, @r#"
-pair,workload,scope,mechanism,role,thread,exchange,point,function,class,weight,verdict,cause,diverged_at,discriminating,new_code_entries,old_frame_ran,engine,repeats,wall_us,activeness,activeness_edited,activeness_conservative,activeness_except_named,manual
-kvd-1-2,basic,process,own+redirect,listener,0,0,listener#1/0@0:1,accept,listener#1/0@0:1,1,new,,,2,2,false,restart,0,4200,allowed,allowed,allowed,allowed,allowed
-kvd-1-2,basic,process,own+redirect,session,0,0,session#1/0@0:1,serve,session#1/0@0:1,1,new,,,2,2,false,restart,0,4200,allowed,allowed,allowed,allowed,allowed
-kvd-1-2,basic,process,own+redirect,session,0,0,session#1/0@0:2,parse,session#1/0@0:2,1,new,,,2,2,false,restart,0,4200,allowed,allowed,allowed,allowed,refused
-kvd-1-2,basic,process,own+redirect,session,0,0,session#1/0@0:3,note,session#1/0@0:3,1,late,,,2,2,true,restart,0,4200,refused,refused,refused,allowed,refused
-kvd-1-2,basic,process,own+redirect,session,0,0,session#1/0@0:4,reply,session#1/0@0:4,1,new,,,2,2,false,restart,0,4200,allowed,allowed,allowed,allowed,refused
-kvd-1-2,basic,process,own+redirect,session,0,1,session#1/0@1:1,serve,session#1/0@1:1,1,new,,,2,2,false,restart,0,4200,allowed,allowed,refused,allowed,allowed
-kvd-1-2,basic,process,own+redirect,session,0,1,session#1/0@1:2,parse,session#1/0@1:2,1,new,,,2,2,false,restart,0,4200,allowed,allowed,refused,allowed,refused
-kvd-1-2,basic,process,own+redirect,session,0,1,session#1/0@1:3,note,session#1/0@1:3,1,mixed,in-flight,1,2,2,false,restart,2,4200,refused,refused,refused,allowed,refused
-kvd-1-2,basic,process,own+redirect,session,0,1,session#1/0@1:4,reply,session#1/0@1:4,1,wrong,,1,2,2,false,restart,2,4200,allowed,allowed,refused,allowed,refused
+pair,workload,scope,mechanism,role,thread,exchange,point,function,class,weight,verdict,cause,diverged_at,discriminating,new_code_entries,old_frame_ran,engine,repeats,wall_us,activeness,activeness_edited,activeness_conservative,activeness_except_named,activeness_rest,con_free,con_free_field,manual
+kvd-1-2,basic,process,own+redirect,listener,0,0,listener#1/0@0:1,accept,listener#1/0@0:1,1,new,,,2,2,false,restart,0,4200,allowed,allowed,allowed,allowed,allowed,allowed,allowed,allowed
+kvd-1-2,basic,process,own+redirect,session,0,0,session#1/0@0:1,serve,session#1/0@0:1,1,new,,,2,2,false,restart,0,4200,allowed,allowed,allowed,allowed,allowed,allowed,allowed,allowed
+kvd-1-2,basic,process,own+redirect,session,0,0,session#1/0@0:2,parse,session#1/0@0:2,1,new,,,2,2,false,restart,0,4200,allowed,allowed,allowed,allowed,allowed,allowed,allowed,refused
+kvd-1-2,basic,process,own+redirect,session,0,0,session#1/0@0:3,note,session#1/0@0:3,1,late,,,2,2,true,restart,0,4200,refused,refused,refused,allowed,refused,allowed,allowed,refused
+kvd-1-2,basic,process,own+redirect,session,0,0,session#1/0@0:4,reply,session#1/0@0:4,1,new,,,2,2,false,restart,0,4200,allowed,allowed,allowed,allowed,allowed,allowed,allowed,refused
+kvd-1-2,basic,process,own+redirect,session,0,1,session#1/0@1:1,serve,session#1/0@1:1,1,new,,,2,2,false,restart,0,4200,allowed,allowed,refused,allowed,allowed,allowed,allowed,allowed
+kvd-1-2,basic,process,own+redirect,session,0,1,session#1/0@1:2,parse,session#1/0@1:2,1,new,,,2,2,false,restart,0,4200,allowed,allowed,refused,allowed,allowed,allowed,allowed,refused
+kvd-1-2,basic,process,own+redirect,session,0,1,session#1/0@1:3,note,session#1/0@1:3,1,mixed,in-flight,1,2,2,false,restart,2,4200,refused,refused,refused,allowed,refused,allowed,allowed,refused
+kvd-1-2,basic,process,own+redirect,session,0,1,session#1/0@1:4,reply,session#1/0@1:4,1,wrong,,1,2,2,false,restart,2,4200,allowed,allowed,refused,allowed,allowed,allowed,allowed,refused
 "#);
 }
 
 #[test]
+#[allow(clippy::too_many_lines)] // one row a policy
 fn refusals_effort_coverage_and_patches_of_the_fixture() {
     let analysis = analysed(None);
     let text: String = [
@@ -135,6 +163,9 @@ kvd-1-1-control,activeness_conservative,changed-on-stack,serve,8
 kvd-1-1-control,activeness_conservative,changed-on-stack,main,5
 kvd-1-1-control,activeness_conservative,changed-on-stack,parse,4
 kvd-1-1-control,activeness_except_named,changed-on-stack,serve,12
+kvd-1-1-control,activeness_rest,rest-differs,serve,8
+kvd-1-1-control,activeness_rest,rest-differs,main,5
+kvd-1-1-control,activeness_rest,rest-differs,parse,4
 kvd-1-1-control,manual,not-manual-entry,note,4
 kvd-1-1-control,manual,not-manual-entry,parse,4
 kvd-1-1-control,manual,not-manual-entry,reply,4
@@ -142,6 +173,7 @@ kvd-1-2,activeness,changed-on-stack,parse,4
 kvd-1-2,activeness_conservative,word-into-changed,parse,9
 kvd-1-2,activeness_conservative,changed-on-stack,parse,4
 kvd-1-2,activeness_edited,edited-on-stack,parse,4
+kvd-1-2,activeness_rest,rest-differs,parse,4
 kvd-1-2,manual,not-manual-entry,note,4
 kvd-1-2,manual,not-manual-entry,parse,4
 kvd-1-2,manual,not-manual-entry,reply,4
@@ -160,26 +192,41 @@ kvd-1-2,activeness,,,0,1,0,,
 kvd-1-2,activeness_edited,,,0,1,0,,
 kvd-1-2,activeness_conservative,,,0,1,0,,
 kvd-1-2,activeness_except_named,,,0,1,0,,
+kvd-1-2,activeness_rest,,,0,1,0,,
+kvd-1-2,con_free,,,0,1,0,,
+kvd-1-2,con_free_field,,,0,1,0,,
 kvd-1-2,manual,2,10,0,1,0,,
 kvd-2-3,activeness,,,12,1,0,,
 kvd-2-3,activeness_edited,,,12,1,0,,
 kvd-2-3,activeness_conservative,,,12,1,0,,
 kvd-2-3,activeness_except_named,,,12,1,0,,
+kvd-2-3,activeness_rest,,,12,1,0,,
+kvd-2-3,con_free,,,12,1,0,,
+kvd-2-3,con_free_field,,,12,1,0,,
 kvd-2-3,manual,2,10,12,1,0,,
 kvd-2-3-bare,activeness,,,0,1,0,,
 kvd-2-3-bare,activeness_edited,,,0,1,0,,
 kvd-2-3-bare,activeness_conservative,,,0,1,0,,
 kvd-2-3-bare,activeness_except_named,,,0,1,0,,
+kvd-2-3-bare,activeness_rest,,,0,1,0,,
+kvd-2-3-bare,con_free,,,0,1,0,,
+kvd-2-3-bare,con_free_field,,,0,1,0,,
 kvd-2-3-bare,manual,2,10,0,1,0,,
 kvd-3-4,activeness,,,0,1,0,,
 kvd-3-4,activeness_edited,,,0,1,0,,
 kvd-3-4,activeness_conservative,,,0,1,0,,
 kvd-3-4,activeness_except_named,,,0,1,0,,
+kvd-3-4,activeness_rest,,,0,1,0,,
+kvd-3-4,con_free,,,0,1,0,,
+kvd-3-4,con_free_field,,,0,1,0,,
 kvd-3-4,manual,2,10,0,1,0,,
 kvd-1-1-control,activeness,,,0,1,1,basic,serve main parse
 kvd-1-1-control,activeness_edited,,,0,1,0,,
 kvd-1-1-control,activeness_conservative,,,0,1,1,basic,serve main parse
 kvd-1-1-control,activeness_except_named,,,0,1,0,,
+kvd-1-1-control,activeness_rest,,,0,1,1,basic,serve main parse
+kvd-1-1-control,con_free,,,0,1,0,,
+kvd-1-1-control,con_free_field,,,0,1,0,,
 kvd-1-1-control,manual,2,10,0,1,0,,
 
 pair,workload,function,change,entries,tests

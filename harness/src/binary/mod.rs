@@ -3,6 +3,7 @@
 pub mod address;
 pub mod dwarf;
 mod error;
+pub mod lines;
 pub mod names;
 mod plt;
 pub mod program;
@@ -10,5 +11,6 @@ mod symbols;
 
 pub use address::Address;
 pub use error::BinaryError;
+pub use lines::Lines;
 pub use names::FunctionName;
 pub use program::{DataObject, Function, Program};

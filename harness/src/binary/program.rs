@@ -269,6 +269,15 @@ impl Program {
         self.links.plt.get(name).copied()
     }
 
+    /// The library function that a call of `entry` reaches.
+    #[must_use]
+    pub fn library_function(&self, entry: Address) -> Option<&str> {
+        let mut links = self.links.plt.iter();
+        links
+            .find(|(_, at)| **at == entry)
+            .map(|(name, _)| name.as_str())
+    }
+
     /// The word of the program that holds a library symbol's address.
     #[must_use]
     pub fn got(&self, name: &str) -> Option<Address> {

@@ -19,6 +19,7 @@ mod selection;
 mod study;
 mod subjects;
 mod trace;
+mod types;
 mod worker;
 
 use std::ffi::OsString;

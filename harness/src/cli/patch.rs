@@ -9,8 +9,8 @@ use kairos::patch::{Built, DataAction, Patch, Reason, Statistics};
 use kairos::study::prepare::prepare;
 use kairos::subject::BuildOptions;
 
-use super::Project;
 use super::exit_code::ExitCode;
+use super::{Project, types};
 
 /// Arguments of `kairos patch`.
 #[derive(Clone, Debug, clap::Args)]
@@ -18,6 +18,9 @@ pub struct PatchArgs {
     /// Update pair, `<subject>-<old>-<new>[-variant]`
     #[arg(value_name = "PAIR")]
     pub pair: String,
+    /// Print changed types, prototypes and globals, old and new side by side
+    #[arg(long)]
+    pub types: bool,
     /// Print JSON instead of text
     #[arg(long)]
     pub json: bool,
@@ -36,11 +39,13 @@ pub fn run(arguments: &PatchArgs, project: &Project) -> anyhow::Result<ExitCode>
     let built = Built {
         patch: prepared.patch,
         statistics: prepared.statistics,
+        changes: prepared.changes,
     };
-    let text = if arguments.json {
-        json(&built)? + "\n"
-    } else {
-        human(&built)
+    let text = match (arguments.types, arguments.json) {
+        (true, true) => serde_json::to_string_pretty(&types::json(&built.changes))? + "\n",
+        (true, false) => types::human(&built.changes),
+        (false, true) => json(&built)? + "\n",
+        (false, false) => human(&built),
     };
     std::io::stdout().lock().write_all(text.as_bytes())?;
     Ok(ExitCode::Success)
@@ -57,8 +62,14 @@ pub fn json(built: &Built) -> serde_json::Result<String> {
         patch: &'a Patch,
         statistics: &'a Statistics,
     }
+    // What policies need of each return address is for no reader.
+    let patch = Patch {
+        uses: None,
+        rests: std::collections::BTreeMap::new(),
+        ..built.patch.clone()
+    };
     serde_json::to_string_pretty(&Whole {
-        patch: &built.patch,
+        patch: &patch,
         statistics: &built.statistics,
     })
 }
@@ -66,7 +77,9 @@ pub fn json(built: &Built) -> serde_json::Result<String> {
 /// The patch for people.
 #[must_use]
 pub fn human(built: &Built) -> String {
-    let Built { patch, statistics } = built;
+    let Built {
+        patch, statistics, ..
+    } = built;
     let mut text = String::new();
     let (old, new) = statistics.functions;
     _ = writeln!(text, "{}: {old} functions before, {new} after", patch.pair);
@@ -86,6 +99,8 @@ pub fn human(built: &Built) -> String {
             .collect::<Vec<_>>()
     };
     list(&mut text, "functions changed", replaced(Reason::ObjectCode));
+    let users = "functions rebuilt because they use a changed type, prototype or global";
+    list(&mut text, users, replaced(Reason::UsesChanged));
     let rebuilt = "functions rebuilt because data they use moves";
     list(&mut text, rebuilt, replaced(Reason::RefersToMoved));
     list(&mut text, "functions copied", replaced(Reason::Control));
@@ -117,6 +132,7 @@ pub fn human(built: &Built) -> String {
     list(&mut text, "types changed", patch.changed_types.clone());
     let prototypes = patch.changed_prototypes.clone();
     list(&mut text, "prototypes changed", prototypes);
+    uses(&mut text, patch);
     let imports = patch.imports.iter().map(|i| i.name.clone()).collect();
     list(&mut text, "library symbols newly used", imports);
     if patch.transformer.is_some() {
@@ -143,6 +159,22 @@ pub fn human(built: &Built) -> String {
         milliseconds(statistics.link),
     );
     text
+}
+
+/// How concrete uses were found, and what could not be seen.
+fn uses(text: &mut String, patch: &Patch) {
+    let Some(uses) = patch.uses.as_ref().filter(|uses| !uses.finders.is_empty()) else {
+        return;
+    };
+    _ = writeln!(
+        text,
+        "  functions that use what changed: {}; found by {}",
+        uses.users().len(),
+        uses.finders.join(", ")
+    );
+    for gap in &uses.gaps {
+        _ = writeln!(text, "    {gap}");
+    }
 }
 
 fn list(text: &mut String, title: &str, mut names: Vec<String>) {

@@ -76,7 +76,11 @@ impl Job<'_> {
             link,
             ..Statistics::default()
         };
-        Ok(Built { patch, statistics })
+        Ok(Built {
+            patch,
+            statistics,
+            changes: self.resolver.comparison.types.clone(),
+        })
     }
 
     fn section(&self, unit: usize, section: usize) -> &Section {
@@ -143,7 +147,7 @@ impl Job<'_> {
         } = &self.resolver;
         let mut patch = Patch {
             pair: self.pair.to_owned(),
-            changed_types: comparison.types.names.clone(),
+            changed_types: comparison.types.type_names(),
             ..Patch::default()
         };
         for (id, matched) in &comparison.items {

@@ -12,7 +12,9 @@ use super::resolve::Resolver;
 use super::transform::Transformer;
 use super::unit::Place;
 use super::version::{Build, ItemId, Target, Version};
-use super::{Patch, PatchError, Reason, closure, edited, warnings};
+use super::{Patch, PatchError, Reason, closure, edited, rest, warnings};
+use crate::change::Changes;
+use crate::confree::UseTable;
 
 /// An update to be built.
 pub struct Update<'a> {
@@ -22,6 +24,9 @@ pub struct Update<'a> {
     pub old: Build<'a>,
     /// The version that it becomes.
     pub new: Build<'a>,
+    /// What functions of the old version use of what changes; users count as
+    /// changed. Without it only object code tells.
+    pub uses: Option<&'a UseTable>,
     /// The pair's state transformer.
     pub transformer: Option<Transformer<'a>>,
     /// Where to leave the intermediate files; a folder that vanishes by default.
@@ -64,6 +69,8 @@ pub struct Built {
     pub patch: Patch,
     /// What building it took.
     pub statistics: Statistics,
+    /// Types, prototypes and globals that differ.
+    pub changes: Changes,
 }
 
 /// Builds the patch of an update.
@@ -79,7 +86,8 @@ pub fn build(update: &Update<'_>) -> Result<Built, PatchError> {
     let (old, new) = (old?, new?);
     let read = started.elapsed();
     let started = Instant::now();
-    let mut comparison = Comparison::between(&old, &new)?;
+    let users = update.uses.map(UseTable::users).unwrap_or_default();
+    let mut comparison = Comparison::between(&old, &new, &users)?;
     let mut found = closure::extend(&new, &mut comparison);
     refuse_constructors(&old, &new, &comparison)?;
     let compare = started.elapsed();
@@ -102,6 +110,8 @@ pub fn build(update: &Update<'_>) -> Result<Built, PatchError> {
     found.dedup();
     built.patch.warnings = found;
     built.patch.edited = Some(edited);
+    built.patch.uses = update.uses.cloned();
+    built.patch.rests = rest::find(&job.resolver)?;
     built.statistics.read = read;
     built.statistics.compare = compare;
     Ok(built)

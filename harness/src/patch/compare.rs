@@ -1,14 +1,15 @@
 //! Which functions and data objects changed, and what becomes of each.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use rayon::prelude::*;
 
+use super::assemble::has_pad;
 use super::fingerprint::{Fingerprint, Fingerprints};
-use super::types::ChangedTypes;
 use super::unit::ItemKind;
 use super::version::{ItemId, Version};
-use super::{PatchError, Reason};
+use super::{FunctionName, PatchError, Reason};
+use crate::change::Changes;
 
 /// What becomes of an item of the new version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,15 +52,26 @@ pub(super) struct Comparison {
     pub(super) items: BTreeMap<ItemId, Matched>,
     /// Functions that only the old version has.
     pub(super) deleted: Vec<ItemId>,
-    pub(super) types: ChangedTypes,
+    pub(super) types: Changes,
 }
 
 impl Comparison {
-    pub(super) fn between(old: &Version, new: &Version) -> Result<Self, PatchError> {
-        let types = ChangedTypes::between(old.program.types(), new.program.types());
+    pub(super) fn between(
+        old: &Version,
+        new: &Version,
+        uses_changed: &BTreeSet<FunctionName>,
+    ) -> Result<Self, PatchError> {
+        let types = Changes::between(old.program.types(), new.program.types());
+        // A function's own prototype is one that it uses.
+        let own = types
+            .prototypes
+            .iter()
+            .map(|changed| changed.function.clone());
+        let uses_changed: BTreeSet<FunctionName> =
+            uses_changed.iter().cloned().chain(own).collect();
         let (old_prints, new_prints) = rayon::join(|| fingerprints(old), || fingerprints(new));
         let mut items = BTreeMap::new();
-        let mut matched_old = std::collections::BTreeSet::new();
+        let mut matched_old = BTreeSet::new();
         for id in new.items() {
             let counterpart = counterpart(old, new, id);
             matched_old.extend(counterpart);
@@ -67,7 +79,15 @@ impl Comparison {
                 None => Fate::Add,
                 Some(old_id) => {
                     let same_code = old_prints.get(&old_id) == new_prints.get(&id);
-                    fate(old, new, old_id, id, same_code, &types)
+                    match fate(old, new, old_id, id, same_code, &types) {
+                        Fate::Keep
+                            if has_pad(old, old_id)
+                                && uses_changed.contains(&old.function_name(old_id)) =>
+                        {
+                            Fate::Replace(Reason::UsesChanged)
+                        }
+                        fate => fate,
+                    }
                 }
             };
             refuse_thread_local(new, id, fate)?;
@@ -104,7 +124,7 @@ impl Comparison {
                 })
                 .collect(),
             deleted: Vec::new(),
-            types: ChangedTypes::default(),
+            types: Changes::default(),
         }
     }
 
@@ -148,7 +168,7 @@ fn fate(
     old_id: ItemId,
     id: ItemId,
     same_code: bool,
-    types: &ChangedTypes,
+    types: &Changes,
 ) -> Fate {
     if new.kind(id) == ItemKind::Function {
         return if same_code {
@@ -171,13 +191,7 @@ fn fate(
     }
 }
 
-fn same_type(
-    old: &Version,
-    new: &Version,
-    old_id: ItemId,
-    id: ItemId,
-    types: &ChangedTypes,
-) -> bool {
+fn same_type(old: &Version, new: &Version, old_id: ItemId, id: ItemId, types: &Changes) -> bool {
     let variable = |version: &Version, id: ItemId| {
         let address = version.address(id)?;
         version.program.types().variable_at(address).cloned()

@@ -10,7 +10,8 @@ use super::compare::{Comparison, Fate};
 use super::resolve::Resolver;
 use super::unit::Section;
 use super::version::{Build, ItemId, Version};
-use super::{ENTRY_PAD, PatchError, Reason};
+use super::{ENTRY_PAD, PatchError, Reason, rest};
+use crate::confree::UseTable;
 
 /// Which functions the control arm replaces.
 #[derive(Clone, Copy, Debug)]
@@ -111,7 +112,7 @@ fn control_job(
     bodies: &HashMap<ItemId, Section>,
     folder: Option<&Path>,
 ) -> Result<Built, PatchError> {
-    let mut built = Job {
+    let job = Job {
         pair,
         resolver: Resolver {
             old: version,
@@ -120,9 +121,14 @@ fn control_job(
         },
         bodies,
         transformer: None,
-    }
-    .run(folder)?;
+    };
+    let mut built = job.run(folder)?;
     // A control has one version, so nobody edited anything.
     built.patch.edited = Some(Vec::new());
+    built.patch.uses = Some(UseTable::default());
+    // What is broken on purpose is not the version's own code.
+    if bodies.is_empty() {
+        built.patch.rests = rest::find(&job.resolver)?;
+    }
     Ok(built)
 }

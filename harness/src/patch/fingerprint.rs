@@ -70,7 +70,7 @@ impl<'a> Fingerprints<'a> {
         hash.finalize().into()
     }
 
-    fn describe(&self, relocation: &Relocation) -> Vec<u8> {
+    pub(super) fn describe(&self, relocation: &Relocation) -> Vec<u8> {
         let addend = relocation.addend;
         match self.version.target(self.unit_index, relocation) {
             Target::Outside(symbol) if symbol.place == Place::Absolute => {
@@ -126,7 +126,7 @@ fn merged_content(section: &Section, entry: usize, offset: u64) -> Option<&[u8]>
 }
 
 /// Kinds that differ only in what the linker may do with them.
-fn canonical_kind(kind: elf::RelocationType) -> elf::RelocationType {
+pub(super) fn canonical_kind(kind: elf::RelocationType) -> elf::RelocationType {
     match kind {
         elf::R_X86_64_PLT32 => elf::R_X86_64_PC32,
         elf::R_X86_64_GOTPCRELX | elf::R_X86_64_REX_GOTPCRELX => elf::R_X86_64_GOTPCREL,

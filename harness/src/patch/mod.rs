@@ -13,20 +13,24 @@ mod fingerprint;
 mod link;
 mod reduce;
 mod resolve;
+mod rest;
 mod source_text;
 mod transform;
-mod types;
-mod unit;
-mod version;
+pub(crate) mod unit;
+pub(crate) mod version;
 mod warnings;
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use crate::binary::Address;
 pub use crate::binary::FunctionName;
+use crate::confree::UseTable;
 pub use build::{Built, Statistics, Update, build};
 pub use control::{Selection, build_broken, build_control};
 pub use error::PatchError;
+pub use rest::Rest;
 pub use transform::{Compile, Transformer};
 pub use version::{Build, ObjectUnit};
 
@@ -48,6 +52,9 @@ pub const IMAGE_BASE: Address = Address(0x4000_0000);
 pub enum Reason {
     /// Its object code differs.
     ObjectCode,
+    /// Its code is the same, but it concretely uses a changed type, prototype or
+    /// global, its own prototype included.
+    UsesChanged,
     /// Its code is the same, but it refers to a data object that moves.
     RefersToMoved,
     /// The control arm replaces it by an identical copy.
@@ -226,6 +233,13 @@ pub struct Patch {
     pub changed_types: Vec<String>,
     /// Functions whose prototype changed.
     pub changed_prototypes: Vec<String>,
+    /// What old functions use of what changes; none where it was not looked for.
+    #[serde(default)]
+    pub uses: Option<UseTable>,
+    /// For each return address in a function that is replaced, whether what can
+    /// follow is the same in the new version.
+    #[serde(default)]
+    pub rests: BTreeMap<Address, Rest>,
     /// What outputs cannot show.
     pub warnings: Vec<Warning>,
 }

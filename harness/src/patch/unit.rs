@@ -14,7 +14,7 @@ use super::PatchError;
 
 /// What an item is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ItemKind {
+pub(crate) enum ItemKind {
     Function,
     Data,
     ThreadLocal,
@@ -22,27 +22,27 @@ pub(super) enum ItemKind {
 
 /// A section that symbols name.
 #[derive(Clone, Debug)]
-pub(super) struct Item {
-    pub(super) kind: ItemKind,
+pub(crate) struct Item {
+    pub(crate) kind: ItemKind,
     /// Name that two versions share: numeric suffixes of function-local statics
     /// are replaced by the functions that use them (`f.counter`).
-    pub(super) name: String,
+    pub(crate) name: String,
     /// The symbol that stands for the item.
-    pub(super) symbol: usize,
-    pub(super) global: bool,
+    pub(crate) symbol: usize,
+    pub(crate) global: bool,
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Relocation {
-    pub(super) offset: u64,
-    pub(super) kind: elf::RelocationType,
-    pub(super) symbol: usize,
-    pub(super) addend: i64,
+pub(crate) struct Relocation {
+    pub(crate) offset: u64,
+    pub(crate) kind: elf::RelocationType,
+    pub(crate) symbol: usize,
+    pub(crate) addend: i64,
 }
 
 impl Relocation {
     /// Width in bytes of the field that the linker fills.
-    pub(super) fn width(&self) -> usize {
+    pub(crate) fn width(&self) -> usize {
         match self.kind {
             elf::R_X86_64_64 | elf::R_X86_64_PC64 | elf::R_X86_64_TPOFF64 => 8,
             elf::R_X86_64_16 | elf::R_X86_64_PC16 => 2,
@@ -52,12 +52,12 @@ impl Relocation {
     }
 
     /// Whether the field holds a distance from itself.
-    pub(super) fn is_relative(&self) -> bool {
+    pub(crate) fn is_relative(&self) -> bool {
         self.kind == elf::R_X86_64_PC32 || self.kind == elf::R_X86_64_PLT32 || self.is_got()
     }
 
     /// Whether the instruction loads the address from the offset table.
-    pub(super) fn is_got(&self) -> bool {
+    pub(crate) fn is_got(&self) -> bool {
         [
             elf::R_X86_64_GOTPCREL,
             elf::R_X86_64_GOTPCRELX,
@@ -66,7 +66,7 @@ impl Relocation {
         .contains(&self.kind)
     }
 
-    pub(super) fn is_thread_local(&self) -> bool {
+    pub(crate) fn is_thread_local(&self) -> bool {
         [
             elf::R_X86_64_TPOFF32,
             elf::R_X86_64_TPOFF64,
@@ -77,54 +77,54 @@ impl Relocation {
 }
 
 #[derive(Clone, Debug, Default)]
-pub(super) struct Section {
-    pub(super) name: String,
-    pub(super) alloc: bool,
-    pub(super) executable: bool,
+pub(crate) struct Section {
+    pub(crate) name: String,
+    pub(crate) alloc: bool,
+    pub(crate) executable: bool,
     /// Whether the process may write it; data that is read-only after
     /// relocation counts as read-only.
-    pub(super) writable: bool,
+    pub(crate) writable: bool,
     /// Entry size of a mergeable section.
-    pub(super) merge: Option<usize>,
-    pub(super) strings: bool,
-    pub(super) zeroed: bool,
-    pub(super) align: u64,
-    pub(super) size: u64,
-    pub(super) bytes: Vec<u8>,
-    pub(super) relocations: Vec<Relocation>,
-    pub(super) item: Option<Item>,
+    pub(crate) merge: Option<usize>,
+    pub(crate) strings: bool,
+    pub(crate) zeroed: bool,
+    pub(crate) align: u64,
+    pub(crate) size: u64,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) relocations: Vec<Relocation>,
+    pub(crate) item: Option<Item>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(crate) enum Place {
     Undefined,
     Absolute,
     Section(usize),
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Symbol {
-    pub(super) name: String,
-    pub(super) value: u64,
-    pub(super) size: u64,
-    pub(super) place: Place,
-    pub(super) kind: SymbolKind,
-    pub(super) global: bool,
-    pub(super) weak: bool,
+pub(crate) struct Symbol {
+    pub(crate) name: String,
+    pub(crate) value: u64,
+    pub(crate) size: u64,
+    pub(crate) place: Place,
+    pub(crate) kind: SymbolKind,
+    pub(crate) global: bool,
+    pub(crate) weak: bool,
 }
 
 /// A relocatable object.
 #[derive(Clone, Debug)]
-pub(super) struct Unit {
+pub(crate) struct Unit {
     /// Source file, relative to the source tree.
-    pub(super) source: String,
-    pub(super) path: PathBuf,
-    pub(super) sections: Vec<Section>,
-    pub(super) symbols: Vec<Symbol>,
+    pub(crate) source: String,
+    pub(crate) path: PathBuf,
+    pub(crate) sections: Vec<Section>,
+    pub(crate) symbols: Vec<Symbol>,
 }
 
 impl Unit {
-    pub(super) fn read(source: &str, path: &Path) -> Result<Self, PatchError> {
+    pub(crate) fn read(source: &str, path: &Path) -> Result<Self, PatchError> {
         let bytes = std::fs::read(path).map_err(|source| PatchError::File {
             path: path.to_owned(),
             source,
@@ -173,19 +173,19 @@ impl Unit {
     }
 
     /// Sections that hold an item, with the item.
-    pub(super) fn items(&self) -> impl Iterator<Item = (usize, &Item)> {
+    pub(crate) fn items(&self) -> impl Iterator<Item = (usize, &Item)> {
         self.sections
             .iter()
             .enumerate()
             .filter_map(|(index, section)| section.item.as_ref().map(|item| (index, item)))
     }
 
-    pub(super) fn item(&self, section: usize) -> Option<&Item> {
+    pub(crate) fn item(&self, section: usize) -> Option<&Item> {
         self.sections.get(section)?.item.as_ref()
     }
 
     /// Name of what a section holds, for messages.
-    pub(super) fn place_name(&self, section: usize) -> &str {
+    pub(crate) fn place_name(&self, section: usize) -> &str {
         match self.sections.get(section) {
             Some(Section {
                 item: Some(item), ..

@@ -34,14 +34,14 @@ pub struct Build<'a> {
 
 /// An item by its unit and section.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct ItemId {
-    pub(super) unit: usize,
-    pub(super) section: usize,
+pub(crate) struct ItemId {
+    pub(crate) unit: usize,
+    pub(crate) section: usize,
 }
 
 /// What a relocation refers to.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Target<'a> {
+pub(crate) enum Target<'a> {
     /// An item; `value` is the symbol's offset in it.
     Item { id: ItemId, value: u64 },
     /// A section that no symbol names: strings, constants, jump tables.
@@ -51,16 +51,16 @@ pub(super) enum Target<'a> {
 }
 
 /// A version of the program, read.
-pub(super) struct Version {
-    pub(super) program: Program,
-    pub(super) units: Vec<Unit>,
+pub(crate) struct Version {
+    pub(crate) program: Program,
+    pub(crate) units: Vec<Unit>,
     globals: HashMap<String, (ItemId, u64)>,
     by_name: HashMap<(String, String), ItemId>,
     addresses: HashMap<ItemId, Address>,
 }
 
 impl Version {
-    pub(super) fn read(build: &Build<'_>) -> Result<Self, PatchError> {
+    pub(crate) fn read(build: &Build<'_>) -> Result<Self, PatchError> {
         let program = Program::open(build.program)?;
         let files = &program.types().files;
         let candidates = build
@@ -113,27 +113,27 @@ impl Version {
         Ok(())
     }
 
-    pub(super) fn unit(&self, id: ItemId) -> &Unit {
+    pub(crate) fn unit(&self, id: ItemId) -> &Unit {
         &self.units[id.unit]
     }
 
-    pub(super) fn section(&self, id: ItemId) -> &Section {
+    pub(crate) fn section(&self, id: ItemId) -> &Section {
         &self.units[id.unit].sections[id.section]
     }
 
-    pub(super) fn item(&self, id: ItemId) -> Option<&Item> {
+    pub(crate) fn item(&self, id: ItemId) -> Option<&Item> {
         self.units.get(id.unit)?.item(id.section)
     }
 
-    pub(super) fn kind(&self, id: ItemId) -> ItemKind {
+    pub(crate) fn kind(&self, id: ItemId) -> ItemKind {
         self.item(id).map_or(ItemKind::Data, |item| item.kind)
     }
 
-    pub(super) fn name(&self, id: ItemId) -> &str {
+    pub(crate) fn name(&self, id: ItemId) -> &str {
         self.unit(id).place_name(id.section)
     }
 
-    pub(super) fn function_name(&self, id: ItemId) -> FunctionName {
+    pub(crate) fn function_name(&self, id: ItemId) -> FunctionName {
         FunctionName {
             name: self.name(id).to_owned(),
             file: self.unit(id).source.clone(),
@@ -141,7 +141,7 @@ impl Version {
     }
 
     /// All items that are in the program, in a fixed order.
-    pub(super) fn items(&self) -> impl Iterator<Item = ItemId> + '_ {
+    pub(crate) fn items(&self) -> impl Iterator<Item = ItemId> + '_ {
         self.units.iter().enumerate().flat_map(|(unit, object)| {
             object
                 .items()
@@ -151,22 +151,22 @@ impl Version {
     }
 
     /// Where the linked program has the start of an item's section.
-    pub(super) fn address(&self, id: ItemId) -> Option<Address> {
+    pub(crate) fn address(&self, id: ItemId) -> Option<Address> {
         self.addresses.get(&id).copied()
     }
 
-    pub(super) fn find(&self, file: &str, name: &str) -> Option<ItemId> {
+    pub(crate) fn find(&self, file: &str, name: &str) -> Option<ItemId> {
         self.by_name
             .get(&(file.to_owned(), name.to_owned()))
             .copied()
     }
 
-    pub(super) fn global(&self, name: &str) -> Option<(ItemId, u64)> {
+    pub(crate) fn global(&self, name: &str) -> Option<(ItemId, u64)> {
         self.globals.get(name).copied()
     }
 
     /// What a relocation of one of this version's units refers to.
-    pub(super) fn target(&self, unit_index: usize, relocation: &Relocation) -> Target<'_> {
+    pub(crate) fn target(&self, unit_index: usize, relocation: &Relocation) -> Target<'_> {
         let unit = &self.units[unit_index];
         let symbol = &unit.symbols[relocation.symbol];
         let value = symbol.value;

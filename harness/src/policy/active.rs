@@ -68,16 +68,29 @@ fn entered<'f>(
 ) -> Option<Reason> {
     let entry = view.entered?;
     let change = view.changed.find(entry).map(|function| function.change);
-    if let Some(Change::Redirected {
-        prototype_changed: false,
-        ..
-    }) = change
-    {
+    let redirected = matches!(
+        change,
+        Some(Change::Redirected {
+            prototype_changed: false,
+            ..
+        })
+    );
+    if redirected {
         return None;
     }
     let (function, _) = minds(entry)?;
+    entered_reason(function, change)
+}
+
+/// The one rule for the function being entered: none to refuse where the patch
+/// redirects it and its prototype is unchanged.
+pub(super) fn entered_reason(function: &FunctionName, change: Option<Change>) -> Option<Reason> {
     let name = &function.name;
     let (kind, text) = match change {
+        Some(Change::Redirected {
+            prototype_changed: false,
+            ..
+        }) => return None,
         Some(Change::Redirected { .. }) => (
             ReasonKind::EnteredPrototypeChanged,
             format!("`{name}` is being entered with arguments of its old prototype"),

@@ -7,7 +7,9 @@ pub mod activeness;
 pub mod activeness_conservative;
 pub mod activeness_edited;
 pub mod activeness_except_named;
+pub mod activeness_rest;
 pub mod any;
+pub mod con_free;
 pub mod evaluate;
 pub mod functions;
 pub mod manual;
@@ -51,11 +53,14 @@ pub trait Policy: Sync {
 }
 
 /// The policies under comparison; every one has a column in every table.
-pub static REGISTRY: [&dyn Policy; 5] = [
+pub static REGISTRY: [&dyn Policy; 8] = [
     &activeness::Activeness,
     &activeness_edited::ActivenessEdited,
     &activeness_conservative::ActivenessConservative,
     &activeness_except_named::ActivenessExceptNamed,
+    &activeness_rest::ActivenessRest,
+    &con_free::BY_TYPE,
+    &con_free::BY_MEMBER,
     &manual::Manual,
 ];
 
@@ -134,6 +139,19 @@ pub enum ReasonKind {
     WordsNotRecorded,
     /// The run did not record which functions the manifest names.
     NamesNotRecorded,
+    /// The rest of an active changed function differs in the new version.
+    RestDiffers,
+    /// An active frame can still use a changed type.
+    UsesChangedType,
+    /// An active frame can still use a changed global.
+    UsesChangedGlobal,
+    /// An active frame can still call a function that is gone or whose prototype
+    /// changed.
+    CallsChanged,
+    /// An active frame can still use a changed enumerator.
+    NamesChangedEnumerator,
+    /// Nothing is known of what an active frame can still use.
+    UsesUnknown,
     /// The manifest names no point for this role.
     NoManualPointForRole,
     /// The function being entered is not one that the manifest names.
@@ -159,6 +177,12 @@ impl ReasonKind {
             Self::EditedNotRecorded => "edited-not-recorded",
             Self::WordsNotRecorded => "words-not-recorded",
             Self::NamesNotRecorded => "names-not-recorded",
+            Self::RestDiffers => "rest-differs",
+            Self::UsesChangedType => "uses-changed-type",
+            Self::UsesChangedGlobal => "uses-changed-global",
+            Self::CallsChanged => "calls-changed",
+            Self::NamesChangedEnumerator => "names-changed-enumerator",
+            Self::UsesUnknown => "uses-unknown",
             Self::NoManualPointForRole => "no-manual-point-for-role",
             Self::NotManualEntry => "not-manual-entry",
             Self::NotManualLoop => "not-manual-loop",

@@ -1,11 +1,14 @@
 //! Which addresses of the old program belong to functions that an update changes.
 
+use std::collections::BTreeMap;
+
 use crate::binary::Address;
-use crate::patch::{FunctionName, Patch, Reason as PatchReason};
+use crate::confree::UseTable;
+use crate::patch::{FunctionName, Patch, Reason as PatchReason, Rest};
 
 /// The definition of "changed function" in force, recorded in `run.json`.
-pub const DEFINITION_OF_CHANGED: &str =
-    "object code differs, deleted, or rebuilt because it refers to a data object that moves";
+pub const DEFINITION_OF_CHANGED: &str = "object code differs, deleted, concretely uses a changed type, prototype or global, or rebuilt \
+     because it refers to a data object that moves";
 
 /// How an update changes a function of the old program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +42,8 @@ pub struct ChangedFunction {
 #[derive(Clone, Debug, Default)]
 pub struct ChangedRanges {
     functions: Vec<ChangedFunction>,
+    uses: Option<UseTable>,
+    rests: BTreeMap<Address, Rest>,
 }
 
 impl ChangedRanges {
@@ -62,7 +67,24 @@ impl ChangedRanges {
         });
         let mut functions: Vec<_> = redirected.chain(deleted).collect();
         functions.sort_by_key(|function| function.start);
-        Self { functions }
+        Self {
+            functions,
+            uses: patch.uses.clone(),
+            rests: patch.rests.clone(),
+        }
+    }
+
+    /// What old functions use of what the update changes; none where the run did
+    /// not record it.
+    #[must_use]
+    pub const fn uses(&self) -> Option<&UseTable> {
+        self.uses.as_ref()
+    }
+
+    /// How what follows a return address compares with the new version.
+    #[must_use]
+    pub fn rest(&self, site: Address) -> Option<Rest> {
+        self.rests.get(&site).copied()
     }
 
     /// The changed function that `address` lies in.

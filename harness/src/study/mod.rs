@@ -22,6 +22,7 @@ pub mod single;
 pub mod store;
 
 use crate::binary::BinaryError;
+use crate::confree::ConFreeError;
 use crate::engine::EngineError;
 use crate::patch::PatchError;
 use crate::subject::SubjectError;
@@ -55,6 +56,14 @@ pub enum StudyError {
         pair: String,
         /// What is wrong with it.
         source: PatchError,
+    },
+    /// What old code uses of what an update changes.
+    #[error("pair {pair}: {source}")]
+    ConFree {
+        /// The pair.
+        pair: String,
+        /// What is wrong.
+        source: Box<ConFreeError>,
     },
     /// A workload that does not do on an unpatched server.
     #[error("pair {pair}, workload {workload}, on unpatched {version}: {message}")]

@@ -1,6 +1,7 @@
 //! From an update pair in the catalogue to everything its sessions need: two
 //! builds, the patch, the old program's functions.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -9,6 +10,8 @@ use super::StudyError;
 use super::plan::{DEFAULT_MECHANISM, SessionKey};
 use super::store::{Arm, PairRecord};
 use crate::binary::program::Program;
+use crate::change::Changes;
+use crate::confree::{self, ConFreeError, UseTable};
 use crate::engine::spec::{OwnFunction, Ready, RoleRule, SessionSpec, VersionSpec};
 use crate::patch::{self, Built, ObjectUnit, Patch, Selection, Transformer, Update};
 use crate::policy::{FunctionRange, FunctionTable, ManualPoint};
@@ -37,6 +40,8 @@ pub struct PreparedPair<'a> {
     pub new: BuiltVersion,
     /// The patch with its image.
     pub patch: Patch,
+    /// Types, prototypes and globals that differ.
+    pub changes: Changes,
     /// What the patch took to build; absent for controls that share a build.
     pub statistics: patch::Statistics,
     /// The old program's functions.
@@ -70,6 +75,10 @@ pub fn prepare<'a>(
         source,
         compile: &compile,
     });
+    let uses = uses_of(&old, &new).map_err(|source| StudyError::ConFree {
+        pair: pair.id.clone(),
+        source: Box::new(source),
+    })?;
     let (old_units, new_units) = (units(&old), units(&new));
     let mut built = patch::build(&Update {
         pair: &pair.id,
@@ -83,6 +92,7 @@ pub fn prepare<'a>(
             units: &new_units,
             tree: &new.tree,
         },
+        uses: Some(&uses),
         transformer,
         folder: None,
     })
@@ -136,6 +146,16 @@ fn unknown_names(
         ),
     };
     Ok(unknown.into_iter().map(warning).collect())
+}
+
+/// What the old version's functions use of what the new version changes.
+fn uses_of(old: &BuiltVersion, new: &BuiltVersion) -> Result<UseTable, ConFreeError> {
+    let (before, after) = rayon::join(
+        || Program::open(&old.program),
+        || Program::open(&new.program),
+    );
+    let (before, after) = (before?, after?);
+    confree::uses(old, &Changes::between(before.types(), after.types()))
 }
 
 /// Builds a version and the control arm over it: the new version is the old one.
@@ -234,6 +254,7 @@ fn finish(
         old,
         new,
         patch: built.patch,
+        changes: built.changes,
         statistics: built.statistics,
         functions,
         table,
@@ -323,7 +344,12 @@ impl PreparedPair<'_> {
             startup,
             workload,
             functions: self.functions.clone(),
-            patch: Some(patch.clone()),
+            // Policies are not asked in workers.
+            patch: Some(Patch {
+                uses: None,
+                rests: BTreeMap::new(),
+                ..patch.clone()
+            }),
             image: patch.image.clone(),
             ..unpatched(self.subject, setting, &self.old, &self.new, processor)?
         })

@@ -28,7 +28,7 @@ pub mod program;
 pub mod record;
 pub mod scaffold;
 pub mod source;
-mod tool;
+pub(crate) mod tool;
 pub mod unpack;
 pub mod wrapper;
 

@@ -77,13 +77,13 @@ const SOURCES: &[&str] = &[
 ];
 
 /// One argument, with its value if that is separate.
-struct Word<'a> {
-    option: &'a str,
-    value: Option<&'a str>,
+pub(crate) struct Word<'a> {
+    pub(crate) option: &'a str,
+    pub(crate) value: Option<&'a str>,
 }
 
 impl Word<'_> {
-    fn is_input(&self) -> bool {
+    pub(crate) fn is_input(&self) -> bool {
         !self.option.starts_with('-') || self.option == "-"
     }
 
@@ -96,13 +96,13 @@ impl Word<'_> {
                     .is_some_and(|extension| SOURCES.contains(&extension)))
     }
 
-    fn push_to(&self, arguments: &mut Vec<String>) {
+    pub(crate) fn push_to(&self, arguments: &mut Vec<String>) {
         arguments.push(self.option.to_owned());
         arguments.extend(self.value.map(str::to_owned));
     }
 }
 
-fn words(arguments: &[String]) -> Vec<Word<'_>> {
+pub(crate) fn words(arguments: &[String]) -> Vec<Word<'_>> {
     let mut words = Vec::new();
     let mut rest = arguments.iter();
     while let Some(option) = rest.next() {

@@ -1,4 +1,5 @@
 //! Compiles tiny C pairs with the study's flags and builds their patches.
+#![allow(dead_code)] // each test file uses its own part
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -9,6 +10,7 @@ use kairos::patch::{
     Build, Built, DataAction, IMAGE_BASE, ObjectUnit, Patch, PatchError, Redirect, Transformer,
     Update, Warning, build,
 };
+use kairos::subject::{BuiltVersion, Unit};
 
 const FLAGS: &[&str] = &[
     "-O1",
@@ -41,6 +43,7 @@ pub fn compiler() -> bool {
 /// One compiled version of a tiny subject.
 pub struct Version {
     folder: tempfile::TempDir,
+    tree: PathBuf,
     units: Vec<(String, PathBuf)>,
     pub program: PathBuf,
 }
@@ -70,17 +73,19 @@ impl Version {
         let (link, extra): (Vec<&str>, Vec<&str>) =
             extra.iter().partition(|flag| flag.starts_with("-Wl,"));
         let folder = tempfile::tempdir().expect("temporary folder");
-        let map = format!("-ffile-prefix-map={}=/src", folder.path().display());
+        // A build's folder holds more than its tree.
+        let tree = folder.path().join("tree");
+        let map = format!("-ffile-prefix-map={}=/src", tree.display());
         let mut units = Vec::new();
         let loader = ("loader.c", include_str!("loader.c"));
         for (name, text) in sources.iter().chain([&loader]) {
-            let source = folder.path().join(name);
+            let source = tree.join(name);
             std::fs::create_dir_all(source.parent().expect("parent")).expect("folder");
             std::fs::write(&source, text).expect("write source");
             if !name.ends_with(".c") {
                 continue;
             }
-            let object = folder.path().join(name.replace(".c", ".o"));
+            let object = tree.join(name.replace(".c", ".o"));
             let mut arguments = FLAGS.to_vec();
             arguments.extend([map.as_str(), "-c", "-o"]);
             arguments.push(object.to_str().expect("path"));
@@ -88,13 +93,14 @@ impl Version {
             gcc(&arguments, &[&source]);
             units.push(((*name).to_owned(), object));
         }
-        let program = folder.path().join("program");
+        let program = tree.join("program");
         let objects: Vec<&Path> = units.iter().map(|(_, object)| object.as_path()).collect();
         let mut arguments = vec!["-no-pie", "-o", program.to_str().expect("path")];
         arguments.extend(link);
         gcc(&arguments, &objects);
         Self {
             folder,
+            tree,
             units,
             program,
         }
@@ -108,7 +114,41 @@ impl Version {
     }
 
     pub fn tree(&self) -> &Path {
-        self.folder.path()
+        &self.tree
+    }
+
+    /// The build as Kairos records those that it makes.
+    pub fn built(&self) -> BuiltVersion {
+        let tree = self.tree.clone();
+        let flags: Vec<String> = FLAGS
+            .iter()
+            .map(ToString::to_string)
+            .chain([format!("-ffile-prefix-map={}=/src", tree.display())])
+            .collect();
+        let units: Vec<Unit> = self
+            .units
+            .iter()
+            .map(|(source, object)| {
+                let mut arguments = flags.clone();
+                arguments.extend(["-c".to_owned(), source.clone(), "-o".to_owned()]);
+                arguments.push(object.display().to_string());
+                Unit {
+                    source: source.clone(),
+                    object: object.clone(),
+                    directory: tree.clone(),
+                    arguments,
+                }
+            })
+            .collect();
+        BuiltVersion {
+            label: "v1".to_owned(),
+            program: self.program.clone(),
+            key: "test".to_owned(),
+            units,
+            compiler: PathBuf::from("gcc"),
+            flags,
+            tree,
+        }
     }
 
     pub fn open(&self) -> Program {
@@ -217,6 +257,7 @@ pub fn patch_with(
             units: &new.units(),
             tree: new.tree(),
         },
+        uses: None,
         transformer: transformer.map(|source| Transformer {
             source,
             compile: &compile,

@@ -29,6 +29,7 @@ pub(super) struct Entry {
     /// Number of elements of an array's dimension.
     pub(super) count: Option<u64>,
     pub(super) declaration: bool,
+    pub(super) external: bool,
     pub(super) low_pc: Option<u64>,
     /// Fixed address of a variable.
     pub(super) address: Option<u64>,
@@ -81,6 +82,17 @@ impl Entries {
         }
     }
 
+    /// Whether the entry, its declaration or its abstract origin is external.
+    pub(super) fn is_external(&self, index: usize) -> bool {
+        self.list.get(index).is_some_and(|entry| {
+            entry.external
+                || entry
+                    .origin
+                    .and_then(|offset| self.at_offset(offset))
+                    .is_some_and(|origin| self.is_external(origin))
+        })
+    }
+
     pub(super) fn name_of(&self, index: usize) -> Option<&str> {
         let entry = self.list.get(index)?;
         match (&entry.name, entry.origin) {
@@ -110,6 +122,7 @@ impl Entry {
             value: None,
             count: None,
             declaration: false,
+            external: false,
             low_pc: None,
             address: None,
         }
@@ -154,6 +167,7 @@ impl Entry {
             }
             c::DW_AT_count => self.count = value.udata_value(),
             c::DW_AT_declaration => self.declaration = true,
+            c::DW_AT_external => self.external = true,
             c::DW_AT_low_pc => self.low_pc = unit.attr_address(value)?,
             c::DW_AT_location => {
                 if let AttributeValue::Exprloc(expression) = value {

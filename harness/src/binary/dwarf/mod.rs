@@ -19,6 +19,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Address, BinaryError, FunctionName};
 
+pub(super) use signature::declaring_files;
+
 type Bytes<'a> = EndianSlice<'a, LittleEndian>;
 
 /// A record or enum definition: keyword, name and declaring file.
@@ -44,8 +46,25 @@ pub struct Member {
     pub bit_offset: Option<u64>,
     /// Size in bits, for bit-fields.
     pub bit_size: Option<u64>,
+    /// Size of the type in bytes; that of a record by value follows from the
+    /// record and makes no difference of its own.
+    pub size: u64,
     /// Canonical type.
     pub signature: String,
+    /// Members of a record without any name, offsets relative to this member.
+    pub inner: Vec<Member>,
+}
+
+impl Member {
+    /// Whether name, place and type are the same.
+    #[must_use]
+    pub fn same(&self, other: &Self) -> bool {
+        self.name == other.name
+            && self.offset == other.offset
+            && self.bit_offset == other.bit_offset
+            && self.bit_size == other.bit_size
+            && self.signature == other.signature
+    }
 }
 
 /// Layout of a record.
@@ -81,6 +100,20 @@ pub struct Prototype {
     pub by_value: BTreeSet<TypeKey>,
 }
 
+impl Layout {
+    /// Whether size and members are the same.
+    #[must_use]
+    pub fn same(&self, other: &Self) -> bool {
+        self.size == other.size
+            && self.members.len() == other.members.len()
+            && self
+                .members
+                .iter()
+                .zip(&other.members)
+                .all(|(a, b)| a.same(b))
+    }
+}
+
 impl Prototype {
     /// Whether both have the same types, whatever their parameters are called.
     #[must_use]
@@ -113,6 +146,8 @@ pub struct FunctionType {
     pub function: FunctionName,
     /// Entry.
     pub entry: Address,
+    /// Whether other files can call it.
+    pub external: bool,
     /// Where the source has its name, or the macro that makes it.
     pub declared: Option<SourcePlace>,
     /// Its prototype.
@@ -138,6 +173,8 @@ pub struct Variable {
     pub function: Option<String>,
     /// Source file of the definition.
     pub file: String,
+    /// Whether other files can refer to it.
+    pub external: bool,
     /// Place in memory.
     pub address: Address,
     /// Size in bytes, where the type is complete.
@@ -166,6 +203,10 @@ pub struct Types {
     /// Enumerators with their values; anonymous enums of one file are one entry.
     #[serde(skip)]
     pub enums: BTreeMap<TypeKey, BTreeMap<String, i64>>,
+    /// What typedefs stand for, canonically; those that name an anonymous record
+    /// or enum are definitions of their own.
+    #[serde(skip)]
+    pub typedefs: BTreeMap<TypeKey, BTreeSet<String>>,
 }
 
 impl Types {
@@ -222,6 +263,9 @@ impl Types {
         }
         for (key, enumerators) in part.enums {
             self.enums.entry(key).or_default().extend(enumerators);
+        }
+        for (key, meanings) in part.typedefs {
+            self.typedefs.entry(key).or_default().extend(meanings);
         }
     }
 

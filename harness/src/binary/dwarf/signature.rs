@@ -69,6 +69,25 @@ fn is_named_kind(tag: DwTag) -> bool {
     )
 }
 
+/// Members with their places, as part of a nameless record's spelling.
+fn spell_members(members: &[Member]) -> String {
+    let mut text = String::new();
+    for member in members {
+        let Member {
+            name,
+            offset,
+            signature,
+            ..
+        } = member;
+        _ = write!(text, "{signature} {name}@{offset}");
+        if let Some(bits) = member.bit_size {
+            _ = write!(text, ".{}:{bits}", member.bit_offset.unwrap_or(0));
+        }
+        text.push(';');
+    }
+    text
+}
+
 fn unit_file(unit: UnitRef<'_, Bytes<'_>>) -> String {
     let text = |bytes: Option<Bytes<'_>>| {
         bytes
@@ -78,7 +97,7 @@ fn unit_file(unit: UnitRef<'_, Bytes<'_>>) -> String {
     relative_source(&text(unit.comp_dir), &text(unit.name))
 }
 
-fn declaring_files(unit: UnitRef<'_, Bytes<'_>>) -> gimli::Result<Vec<String>> {
+pub(crate) fn declaring_files(unit: UnitRef<'_, Bytes<'_>>) -> gimli::Result<Vec<String>> {
     let Some(program) = &unit.line_program else {
         return Ok(Vec::new());
     };
@@ -136,6 +155,11 @@ impl UnitTypes {
                         .entry(key)
                         .or_default()
                         .extend(self.enumerators(entry));
+                }
+                c::DW_TAG_typedef => {
+                    if let Some((key, meaning)) = self.typedef(index) {
+                        found.typedefs.entry(key).or_default().insert(meaning);
+                    }
                 }
                 c::DW_TAG_variable => found.variables.extend(self.variable(index, file)),
                 c::DW_TAG_subprogram => found.functions.extend(self.function(index, file)),
@@ -200,10 +224,49 @@ impl UnitTypes {
                 offset: member.member_offset.unwrap_or(0),
                 bit_offset: member.bit_offset,
                 bit_size: member.bit_size,
+                size: self
+                    .entries
+                    .type_of(*child)
+                    .and_then(|member_type| self.size(member_type))
+                    .unwrap_or(0),
                 signature: signature.text,
+                inner: self.nameless_members(*child),
             });
         }
         layout
+    }
+
+    /// Members of the nameless record that the type of `index` is.
+    fn nameless_members(&self, index: usize) -> Vec<Member> {
+        let Some(target) = self.entries.type_of(index) else {
+            return Vec::new();
+        };
+        match self.entries.list[target].tag {
+            c::DW_TAG_structure_type | c::DW_TAG_union_type if self.key(target).is_none() => {
+                self.layout(target).members
+            }
+            c::DW_TAG_array_type | c::DW_TAG_const_type | c::DW_TAG_volatile_type => {
+                self.nameless_members(target)
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn typedef(&self, index: usize) -> Option<(TypeKey, String)> {
+        let entry = &self.entries.list[index];
+        let name = entry.name.clone()?;
+        let target = self.entries.type_of(index);
+        let names_it = target.is_some_and(|t| {
+            self.entries.list[t].name.is_none() && is_named_kind(self.entries.list[t].tag)
+        });
+        (!names_it).then(|| {
+            let key = TypeKey {
+                tag: "typedef".to_owned(),
+                name,
+                file: self.file(entry),
+            };
+            (key, self.signature(target).text)
+        })
     }
 
     fn variable(&self, index: usize, file: &str) -> Option<Variable> {
@@ -216,6 +279,7 @@ impl UnitTypes {
             name,
             function: self.enclosing_function(index),
             file: file.to_owned(),
+            external: self.entries.is_external(index),
             address: Address(address),
             size: type_index.and_then(|t| self.size(t)),
             signature: signature.text,
@@ -245,6 +309,7 @@ impl UnitTypes {
                 file: file.to_owned(),
             },
             entry: Address(low),
+            external: self.entries.is_external(index),
             declared: self.declared(index),
             prototype: self.prototype(index),
         })
@@ -375,7 +440,8 @@ impl UnitTypes {
             c::DW_TAG_enumeration_type => Signature {
                 text: match self.key(index) {
                     Some(key) => format!("{} {}", key.tag, key.name),
-                    None => format!("enum{{{:?}}}", self.enumerators(entry).collect::<Vec<_>>()),
+                    // Its enumerators are compared on their own.
+                    None => format!("enum/{}", entry.byte_size.unwrap_or(0)),
                 },
                 by_value: BTreeSet::new(),
             },
@@ -403,8 +469,16 @@ impl UnitTypes {
         }
         // Without a name of any kind the structure itself is the identity.
         let layout = self.layout(index);
+        let tag = match self.entries.list[index].tag {
+            c::DW_TAG_union_type => "union",
+            _ => "struct",
+        };
         Signature {
-            text: format!("record{{{}:{:?}}}", layout.size, layout.members),
+            text: format!(
+                "{tag}{{{}}}/{}",
+                spell_members(&layout.members),
+                layout.size
+            ),
             by_value: layout.embeds,
         }
     }

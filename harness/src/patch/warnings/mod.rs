@@ -19,7 +19,7 @@ const SHOWN: usize = 6;
 pub(super) fn find(resolver: &Resolver<'_>, patch: &Patch) -> Vec<Warning> {
     let calls = Calls::of(resolver.old);
     let mut warnings = Vec::new();
-    for (id, old_id) in changed_functions(resolver) {
+    for (id, old_id) in replaced(resolver, &[Reason::ObjectCode, Reason::UsesChanged]) {
         prototypes(resolver, &calls, id, old_id, &mut warnings);
     }
     warnings.extend(deleted(resolver, &calls));
@@ -29,15 +29,23 @@ pub(super) fn find(resolver: &Resolver<'_>, patch: &Patch) -> Vec<Warning> {
     warnings
 }
 
-/// Functions of both versions that the patch redirects, by (new, old).
+/// Functions of both versions whose own code the patch replaces, by (new, old).
 fn changed_functions<'a>(
     resolver: &'a Resolver<'_>,
 ) -> impl Iterator<Item = (ItemId, ItemId)> + 'a {
-    let comparison = resolver.comparison;
-    comparison
-        .items
-        .iter()
-        .filter(|(_, matched)| matched.fate == Fate::Replace(Reason::ObjectCode))
+    replaced(resolver, &[Reason::ObjectCode])
+}
+
+/// Functions of both versions that the patch replaces for one of these reasons.
+fn replaced<'a>(
+    resolver: &'a Resolver<'_>,
+    reasons: &'a [Reason],
+) -> impl Iterator<Item = (ItemId, ItemId)> + 'a {
+    let items = resolver.comparison.items.iter();
+    items
+        .filter(|(_, matched)| {
+            matches!(matched.fate, Fate::Replace(reason) if reasons.contains(&reason))
+        })
         .filter_map(|(id, matched)| Some((*id, matched.old?)))
 }
 

@@ -1,6 +1,7 @@
 //! The programs that Kairos calls: the compiler with its flags, and the rest.
 
 use super::{Check, Refusal};
+use crate::confree::syntax;
 use crate::subject::compiler::Compiler;
 use crate::subject::{apt, apt_sources, flags, tool};
 
@@ -26,6 +27,7 @@ pub(super) fn checks() -> Vec<Check> {
         };
         checks.push(Check::required(program, "on the search path", outcome));
     }
+    checks.push(syntax_check());
     checks.push(apt_check());
     checks
 }
@@ -58,6 +60,18 @@ fn compiler() -> Vec<Check> {
         }));
     }
     checks
+}
+
+fn syntax_check() -> Check {
+    let outcome = syntax::version().map_err(|why| {
+        Refusal::new(
+            why.lines().next().unwrap_or("not found"),
+            "con-freeness sees less without it: `sudo apt-get install libclang1-14`, or name \
+             its folder with LIBCLANG_PATH"
+                .to_owned(),
+        )
+    });
+    Check::recommended("libclang", "reads the sources of subjects", outcome)
 }
 
 fn apt_check() -> Check {
