@@ -204,6 +204,12 @@ fn load() -> Result<(MutexGuard<'static, Option<String>>, Clang), String> {
     match Clang::new() {
         Ok(clang) => Ok((failure, clang)),
         Err(why) => {
+            let found = !why.contains("couldn't find any");
+            let why = if found {
+                why
+            } else {
+                "none was found".to_owned()
+            };
             *failure = Some(why.clone());
             Err(why)
         }
