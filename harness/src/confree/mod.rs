@@ -27,6 +27,7 @@ use crate::binary::{Address, BinaryError, Lines};
 use crate::change::Changes;
 use crate::patch::version::Version;
 use crate::patch::{Build, ObjectUnit, PatchError};
+use crate::sandbox::guard;
 use crate::subject::BuiltVersion;
 
 /// Changes whenever tables made before must not be used any more.
@@ -118,7 +119,8 @@ pub fn dependent_instructions(
 }
 
 fn temporary() -> Result<tempfile::TempDir, ConFreeError> {
-    tempfile::tempdir().map_err(|error| ConFreeError::file(&std::env::temp_dir(), error))
+    let place = guard::temporary_folder();
+    tempfile::tempdir_in(&place).map_err(|error| ConFreeError::file(&place, error))
 }
 
 fn read(built: &BuiltVersion) -> Result<Version, ConFreeError> {

@@ -20,6 +20,7 @@ use crate::binary::dwarf::TypeKey;
 use crate::change::Changes;
 use crate::patch::unit::{ItemKind, Relocation, Section, Unit};
 use crate::patch::version::Version;
+use crate::sandbox::guard;
 use crate::subject::{BuiltVersion, tool};
 
 /// Eight-byte units in the smallest pad.
@@ -91,14 +92,15 @@ fn one(
     let source = folder.join(format!("{number}.padded.i"));
     let object = folder.join(format!("{number}.padded.o"));
     std::fs::write(&source, text).map_err(|error| ConFreeError::file(&source, error))?;
-    let output = tool::command(&built.compiler)
+    let mut compiler = tool::command(&built.compiler);
+    compiler
         .args(&unit.compile)
         .arg(&source)
         .arg("-o")
         .arg(&object)
-        .current_dir(&unit.directory)
-        .output()
-        .map_err(|error| ConFreeError::file(&built.compiler, error))?;
+        .current_dir(&unit.directory);
+    let output =
+        guard::output(&mut compiler).map_err(|error| ConFreeError::file(&built.compiler, error))?;
     if !output.status.success() {
         let why = tool::tail(&tool::text(&output), 3);
         padded.failed.push((unit.source.clone(), why));

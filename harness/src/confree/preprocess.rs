@@ -6,6 +6,7 @@ use rayon::prelude::*;
 
 use super::{ConFreeError, command};
 use crate::binary::dwarf::Types;
+use crate::sandbox::guard;
 use crate::subject::record::normal;
 use crate::subject::{BuiltVersion, tool};
 
@@ -40,13 +41,14 @@ pub(super) fn run(
         .partition(|unit| unit.source.ends_with(".c"));
     let one = |(number, unit): (usize, &&crate::subject::build::Unit)| {
         let path = folder.join(format!("{number}.i"));
-        let output = tool::command(&built.compiler)
+        let mut compiler = tool::command(&built.compiler);
+        compiler
             .arg("-E")
             .args(command::preprocess(&unit.arguments))
             .arg("-o")
             .arg(&path)
-            .current_dir(&unit.directory)
-            .output()
+            .current_dir(&unit.directory);
+        let output = guard::output(&mut compiler)
             .map_err(|error| ConFreeError::file(&built.compiler, error))?;
         if !output.status.success() {
             return Err(ConFreeError::Preprocess {

@@ -9,6 +9,7 @@ use object::{Object, ObjectSegment, ObjectSymbol};
 use super::reduce::Reduced;
 use super::{IMAGE_BASE, PatchError};
 use crate::binary::Address;
+use crate::sandbox::guard;
 
 /// The linked image.
 #[derive(Debug, Default)]
@@ -48,16 +49,16 @@ pub(super) fn link(reduced: &Reduced, folder: &Path) -> Result<Image, PatchError
     let output = folder.join("patch.elf");
     write(&object, &reduced.bytes)?;
     write(&script, linker_script().as_bytes())?;
-    let result = Command::new("ld")
+    let mut linker = Command::new("ld");
+    linker
         .args(["-static", "-nostdlib", "--build-id=none", "-e", "0"])
         .args(["-z", "noexecstack", "--no-warn-rwx-segments"])
         .arg("-T")
         .arg(&script)
         .arg("-o")
         .arg(&output)
-        .arg(&object)
-        .output()
-        .map_err(PatchError::NoLinker)?;
+        .arg(&object);
+    let result = guard::output(&mut linker).map_err(PatchError::NoLinker)?;
     if !result.status.success() {
         return Err(PatchError::Link {
             message: String::from_utf8_lossy(&result.stderr).trim().to_owned(),
