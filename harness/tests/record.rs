@@ -217,7 +217,8 @@ close c2
 #[test]
 fn bursts_stay_together_unless_they_are_paced() {
     let project = project();
-    let client = "open; until_code 220; printf 'A\\nB\\nQUIT\\n' >&3; until_code 221";
+    // bash's own printf writes line by line; cat hands on what it reads at once.
+    let client = "open; until_code 220; cat <<< $'A\\nB\\nQUIT' >&3; until_code 221";
     let (text, _) = record_bash(&project, "burst", client);
     assert!(
         text.contains("exchange A and 2 more\nraw c A\\nB\\nQUIT\\n\n"),
