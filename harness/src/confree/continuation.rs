@@ -8,7 +8,8 @@ use rayon::prelude::*;
 use super::code::{self, Code};
 use super::found::{Found, Place};
 use super::padding::Padded;
-use super::syntax::{Syntax, UnitSyntax};
+use super::rules::Rule;
+use super::syntax::{Call, Syntax, UnitSyntax};
 use super::table::{Finder, FunctionUses, Use, UseKind, UseTable};
 use crate::binary::{Address, Function, FunctionName, Lines};
 use crate::patch::version::Version;
@@ -20,6 +21,8 @@ pub(super) struct Continuation<'a> {
     pub(super) syntax: &'a Syntax,
     /// Sources that are not C.
     pub(super) others: &'a [String],
+    /// Rules that a test switched off.
+    pub(super) off: &'a [Rule],
 }
 
 /// The uses of one function and what is reachable from each of its calls.
@@ -36,6 +39,7 @@ impl Continuation<'_> {
     /// Makes the table.
     pub(super) fn table(&self, mut found: Vec<Found>, padded: Padded) -> UseTable {
         found.extend(padded.found);
+        found.retain(|found| self.counts(found));
         let mut by_function: HashMap<Address, Vec<Found>> = HashMap::new();
         for mut use_found in found {
             self.locate(&mut use_found);
@@ -58,7 +62,7 @@ impl Continuation<'_> {
             .par_iter()
             .filter_map(|function| {
                 let own = by_function.get(&function.entry).unwrap_or(&empty);
-                self.function(function, own, &by_function, &failed, &never_returning)
+                self.function(function, own, &failed, &never_returning)
             })
             .collect();
         analysed.sort_by_key(|function| function.entry);
@@ -66,6 +70,10 @@ impl Continuation<'_> {
         table.finders = self.finders();
         table.gaps = self.gaps(&padded.failed);
         table
+    }
+
+    fn holds(&self, rule: Rule) -> bool {
+        !self.off.contains(&rule)
     }
 
     /// Gives uses at an instruction the instruction's line.
@@ -116,26 +124,28 @@ impl Continuation<'_> {
         &self,
         function: &Function,
         own: &[Found],
-        all: &HashMap<Address, Vec<Found>>,
         failed: &BTreeMap<&str, &str>,
         never_returning: &HashSet<u64>,
     ) -> Option<Analysed> {
         let unit = self.syntax.units.get(&function.name.file);
         let name = function.name.name.split('.').next().unwrap_or_default();
-        let unknown = self.unknown(function, name, unit, failed);
-        let code = Code::read(
+        let unknown = self
+            .unknown(function, name, unit, failed)
+            .filter(|_| self.holds(Rule::Unknown));
+        let mut code = Code::read(
             &self.old.program,
             function.entry,
             function.size,
             never_returning,
         );
+        code.unresolved &= self.holds(Rule::UnresolvedJump);
         let rows: Vec<Option<(u32, u32)>> = code
             .instructions
             .iter()
             .map(|instruction| self.lines.at(Address(instruction.ip())))
             .collect();
-        let inlined = self.inlined(function, name, unit, &rows, all);
-        let uses: Vec<&Found> = own.iter().chain(inlined).collect();
+        let inlined = self.inlined(function, name, &code, unit, &rows);
+        let uses: Vec<&Found> = own.iter().chain(&inlined).collect();
         if uses.is_empty() && unknown.is_none() {
             return None;
         }
@@ -181,34 +191,57 @@ impl Continuation<'_> {
         (!known).then(|| format!("the syntax tree of {file} has no `{name}`"))
     }
 
-    /// Uses of functions of the unit whose lines this function contains: bodies
-    /// that were inlined although they should not have been.
-    fn inlined<'f>(
+    /// Uses in bodies that were inlined although they should not have been: of
+    /// functions of the unit whose lines this function contains, and of those that
+    /// its source calls and its code does not. The latter's lines may be gone, and
+    /// their uses then count everywhere.
+    fn inlined(
         &self,
         function: &Function,
         name: &str,
+        code: &Code,
         unit: Option<&UnitSyntax>,
         rows: &[Option<(u32, u32)>],
-        all: &'f HashMap<Address, Vec<Found>>,
-    ) -> impl Iterator<Item = &'f Found> {
+    ) -> Vec<Found> {
+        let Some(unit) = unit.filter(|_| self.holds(Rule::InlinedBody)) else {
+            return Vec::new();
+        };
         let lines: BTreeSet<(u32, u32)> = rows.iter().flatten().copied().collect();
-        let mut bodies = Vec::new();
-        for other in unit.into_iter().flat_map(|unit| &unit.functions) {
-            let Some(file) = self.lines.file_number(&other.file) else {
-                continue;
-            };
-            let inside = (file, other.first)..=(file, other.last);
-            if other.name != name && lines.range(inside).next().is_some() {
-                let source = &function.name.file;
-                bodies.extend(super::syntax::entry_of(self.old, source, &other.name));
+        let called: BTreeSet<String> = code.calls().map(|call| self.callee(code, call)).collect();
+        let mut inlined: BTreeSet<&str> = BTreeSet::new();
+        let mut callers = vec![name];
+        while let Some(caller) = callers.pop() {
+            let calls = unit.calls.get(caller);
+            for other in &unit.functions {
+                let by_call = || {
+                    let named = |call: &Call| call.callee == other.name;
+                    calls.into_iter().flatten().any(named) && !called.contains(&other.name)
+                };
+                let by_line = || {
+                    self.lines.file_number(&other.file).is_some_and(|file| {
+                        let inside = (file, other.first)..=(file, other.last);
+                        lines.range(inside).next().is_some()
+                    })
+                };
+                if other.name != name
+                    && !inlined.contains(other.name.as_str())
+                    && (by_call() || by_line())
+                {
+                    inlined.insert(&other.name);
+                    callers.push(&other.name);
+                }
             }
         }
-        bodies
+        inlined
             .into_iter()
-            .filter_map(|entry| all.get(&entry))
-            .flatten()
-            // Its instructions are not this function's.
-            .filter(|found| !matches!(found.place, Place::Instruction(_)))
+            .flat_map(|other| unit.found(other, function.entry))
+            .filter(|found| self.counts(found))
+            .collect()
+    }
+
+    /// Whether no rule that a test switched off is what makes the use count.
+    fn counts(&self, found: &Found) -> bool {
+        !self.off.iter().any(|rule| rule.alone_keeps(found))
     }
 
     /// The uses that can follow once the call returned.
@@ -228,7 +261,7 @@ impl Continuation<'_> {
             .filter_map(|(row, seen)| row.filter(|_| *seen))
             .collect();
         let all: BTreeSet<(u32, u32)> = rows.iter().flatten().copied().collect();
-        let again = seen[call];
+        let again = seen[call] && self.holds(Rule::CallReachedAgain);
         let over =
             |found: &Found| !again && self.is_over(found, code, call, rows[call], name, unit);
         uses.iter()
@@ -247,7 +280,8 @@ impl Continuation<'_> {
                     };
                     let inside = (file, *first)..=(file, *last);
                     let has_row = all.range(inside.clone()).next().is_some();
-                    !has_row || (reached.range(inside).next().is_some() && !over(found))
+                    (!has_row && self.holds(Rule::LinesWithoutRow))
+                        || (reached.range(inside).next().is_some() && !over(found))
                 }
             })
             .map(|found| found.what.clone())
@@ -284,7 +318,8 @@ impl Continuation<'_> {
             .into_iter()
             .flatten()
             .filter(|known| known.callee == callee && known.first <= line && line <= known.last);
-        matching.count() == 1 && found.arguments_of.contains(&callee)
+        let alone = matching.count() == 1 || !self.holds(Rule::CalledTwice);
+        alone && found.arguments_of.contains(&callee)
     }
 
     /// Name of the function that a call instruction calls; `*` through a pointer.

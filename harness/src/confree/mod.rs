@@ -13,6 +13,7 @@ mod pad;
 mod padding;
 mod preprocess;
 mod references;
+pub mod rules;
 pub mod syntax;
 pub mod table;
 
@@ -21,6 +22,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+pub use rules::Rule;
 pub use table::{Finder, FunctionUses, Use, UseKind, UseTable};
 
 use crate::binary::{Address, BinaryError, Lines};
@@ -31,7 +33,7 @@ use crate::sandbox::guard;
 use crate::subject::BuiltVersion;
 
 /// Changes whenever tables made before must not be used any more.
-const REVISION: u32 = 5;
+const REVISION: u32 = 6;
 
 /// What can keep uses from being found.
 #[derive(Debug, thiserror::Error)]
@@ -87,11 +89,23 @@ pub fn uses(built: &BuiltVersion, changes: &Changes) -> Result<UseTable, ConFree
     {
         return Ok(table);
     }
-    let table = find(built, changes)?;
+    let table = find(built, changes, &[])?;
     if let Some(path) = &cached {
         keep(path, &table)?;
     }
     Ok(table)
+}
+
+/// As [`uses`], with rules switched off: for tests that show what each is for.
+///
+/// # Errors
+/// As [`uses`].
+pub fn uses_without(
+    built: &BuiltVersion,
+    changes: &Changes,
+    off: &[Rule],
+) -> Result<UseTable, ConFreeError> {
+    find(built, changes, off)
 }
 
 /// Instructions of the old program that depend on a changed layout or refer to a
@@ -139,7 +153,7 @@ fn read(built: &BuiltVersion) -> Result<Version, ConFreeError> {
     })?)
 }
 
-fn find(built: &BuiltVersion, changes: &Changes) -> Result<UseTable, ConFreeError> {
+fn find(built: &BuiltVersion, changes: &Changes, off: &[Rule]) -> Result<UseTable, ConFreeError> {
     let folder = temporary()?;
     let old = read(built)?;
     let lines = Lines::read(&built.program)?;
@@ -158,6 +172,7 @@ fn find(built: &BuiltVersion, changes: &Changes) -> Result<UseTable, ConFreeErro
         lines: &lines,
         syntax: &parsed,
         others: &others,
+        off,
     }
     .table(found, padded))
 }

@@ -1,6 +1,8 @@
 //! Compiles tiny C pairs with the study's flags and builds their patches.
 #![allow(dead_code)] // each test file uses its own part
 
+pub mod stepper;
+
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -82,6 +84,8 @@ impl Version {
             let source = tree.join(name);
             std::fs::create_dir_all(source.parent().expect("parent")).expect("folder");
             std::fs::write(&source, text).expect("write source");
+        }
+        for (name, _) in sources.iter().chain([&loader]) {
             if !name.ends_with(".c") {
                 continue;
             }
@@ -90,7 +94,7 @@ impl Version {
             arguments.extend([map.as_str(), "-c", "-o"]);
             arguments.push(object.to_str().expect("path"));
             arguments.extend(&extra);
-            gcc(&arguments, &[&source]);
+            gcc(&arguments, &[&tree.join(name)]);
             units.push(((*name).to_owned(), object));
         }
         let program = tree.join("program");

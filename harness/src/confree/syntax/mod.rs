@@ -68,6 +68,20 @@ pub(super) struct UnitSyntax {
     changed_types: BTreeSet<String>,
 }
 
+impl UnitSyntax {
+    /// Uses in the source of `function`, as uses of the program's function at
+    /// `entry`.
+    pub(super) fn found(&self, function: &str, entry: Address) -> impl Iterator<Item = Found> {
+        let uses = self.uses.get(function).into_iter().flatten();
+        uses.map(move |(place, arguments_of, what)| Found {
+            function: entry,
+            place: place.clone(),
+            arguments_of: arguments_of.clone(),
+            what: what.clone(),
+        })
+    }
+}
+
 /// What the syntax trees of a build show.
 #[derive(Debug)]
 pub(super) struct Syntax {
@@ -138,17 +152,12 @@ impl Syntax {
     pub(super) fn found(&self, old: &Version) -> Vec<Found> {
         let mut found = Vec::new();
         for (source, unit) in &self.units {
-            for (function, uses) in &unit.uses {
+            for function in unit.uses.keys() {
                 let id = old.find(source, function);
                 let Some(entry) = id.and_then(|id| old.address(id)) else {
                     continue;
                 };
-                found.extend(uses.iter().map(|(place, arguments_of, what)| Found {
-                    function: entry,
-                    place: place.clone(),
-                    arguments_of: arguments_of.clone(),
-                    what: what.clone(),
-                }));
+                found.extend(unit.found(function, entry));
             }
         }
         found
@@ -368,11 +377,6 @@ fn parse(
         );
     }
     syntax
-}
-
-/// The entry of the function of that unit and name, if the program has it.
-pub(super) fn entry_of(old: &Version, source: &str, name: &str) -> Option<Address> {
-    old.address(old.find(source, name)?)
 }
 
 #[cfg(test)]

@@ -200,8 +200,23 @@ impl<'a, 'w> Walk<'a, 'w> {
         self.ranges.truncate(ranges);
     }
 
+    /// Lines of a part of the function; zeros where it comes from another file
+    /// than the function (a body that is included), whose lines say nothing here.
+    fn extent(&self, entity: Entity<'_>) -> (u32, u32) {
+        let Some(range) = entity.get_range() else {
+            return (0, 0);
+        };
+        let (file, first, _) = range.get_start().get_presumed_location();
+        let (_, last, _) = range.get_end().get_presumed_location();
+        if (self.file_of)(&file) == self.file {
+            (first, last)
+        } else {
+            (0, 0)
+        }
+    }
+
     fn push_expression(&mut self, entity: Entity<'_>) {
-        let (mut first, last) = extent(entity);
+        let (mut first, last) = self.extent(entity);
         if let Some((outer, _)) = self.ranges.last()
             && *outer != 0
             && *outer <= first
@@ -217,14 +232,17 @@ impl<'a, 'w> Walk<'a, 'w> {
             EntityKind::VarDecl
             | EntityKind::DeclStmt
             | EntityKind::AsmStmt
-            | EntityKind::MsAsmStmt => self.ranges.push(extent(entity)),
+            | EntityKind::MsAsmStmt => {
+                let extent = self.extent(entity);
+                self.ranges.push(extent);
+            }
             EntityKind::IfStmt
             | EntityKind::WhileStmt
             | EntityKind::SwitchStmt
             | EntityKind::ReturnStmt
             | EntityKind::ForStmt
             | EntityKind::CaseStmt => {
-                let (first, _) = extent(entity);
+                let (first, _) = self.extent(entity);
                 self.ranges.push((first, first));
             }
             EntityKind::CompoundStmt | EntityKind::DoStmt => self.ranges.push((0, 0)),
@@ -440,16 +458,5 @@ impl<'a, 'w> Walk<'a, 'w> {
             serial: self.expressions,
         });
         callee
-    }
-}
-
-fn extent(entity: Entity<'_>) -> (u32, u32) {
-    match entity.get_range() {
-        Some(range) => {
-            let (_, first, _) = range.get_start().get_presumed_location();
-            let (_, last, _) = range.get_end().get_presumed_location();
-            (first, last)
-        }
-        None => (0, 0),
     }
 }
