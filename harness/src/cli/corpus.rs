@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use kairos::corpus::{self, Means, Report, case, table};
+use kairos::corpus::{self, CorpusError, Means, Report, case, table};
 use kairos::report::export::{Exporter as _, Terminal};
 use kairos::subject::{BuildOptions, catalogue};
 
@@ -33,7 +33,8 @@ pub fn run(arguments: &Arguments, project: &Project) -> anyhow::Result<ExitCode>
     let root = catalogue::find_root(project.root.as_deref())?;
     let cases = case::cases(&root, &arguments.names)?;
     if cases.is_empty() {
-        anyhow::bail!("{} holds no case", root.join(case::FOLDER).display());
+        let folder = root.join(case::FOLDER).display().to_string();
+        return Err(CorpusError::Empty(folder).into());
     }
     let build = BuildOptions::from_environment(Vec::new())?;
     kairos::sandbox::interrupt::note_in(&INTERRUPTED)?;
@@ -55,8 +56,15 @@ pub fn run(arguments: &Arguments, project: &Project) -> anyhow::Result<ExitCode>
     } else {
         print(&text(&report)?)?;
     }
-    let unreached = report.unreached().filter(|_| whole).count();
-    Ok(if report.matches() && unreached == 0 {
+    let unreached: Vec<&str> = report
+        .unreached()
+        .filter(|_| whole)
+        .map(|one| one.kind)
+        .collect();
+    for kind in &unreached {
+        eprintln!("kairos: no case has a point that is {kind}; the corpus must have one");
+    }
+    Ok(if report.matches() && unreached.is_empty() {
         ExitCode::Success
     } else {
         ExitCode::Findings

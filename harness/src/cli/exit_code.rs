@@ -121,6 +121,7 @@ impl ExitCode {
             CorpusError::Subject(error) => Self::of_subject(error),
             CorpusError::Study(error) => Self::of_study(error),
             CorpusError::Binary(_) => Self::Build,
+            CorpusError::Empty(_) => Self::Usage,
             CorpusError::Analysis(AnalysisError::Store(error)) => Self::of_store(error),
             CorpusError::Analysis(_) => Self::Fault,
             CorpusError::Interrupted => Self::Interrupted,

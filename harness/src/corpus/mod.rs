@@ -37,6 +37,9 @@ pub enum CorpusError {
     /// The records of a study.
     #[error(transparent)]
     Analysis(#[from] AnalysisError),
+    /// A project without a corpus.
+    #[error("{0} holds no case; docs/corpus.md says what one is made of")]
+    Empty(String),
     /// Ended from the terminal.
     #[error("interrupted")]
     Interrupted,

@@ -97,15 +97,15 @@ pub fn differences(report: &Report) -> String {
             of_rule(&mut text, name, rule);
         }
         for seen in &case.comparison.unmatched {
+            let verdict = format!("{} {}", seen.verdict, seen.cause);
+            let policies = String::from(Policies(seen.allowed.clone()));
             _ = writeln!(
                 text,
-                "{name} {}: no rule predicts {} at {}: {} {}, allowed by {}",
+                "{name} {}: no rule predicts {} at {}: {}, allowed by [{policies}]",
                 seen.variant,
                 seen.function,
                 seen.point,
-                seen.verdict,
-                seen.cause,
-                String::from(Policies(seen.allowed.clone()))
+                verdict.trim_end(),
             );
         }
         if case.controlled == 0 {
@@ -166,4 +166,85 @@ pub fn summary(report: &Report) -> String {
         );
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::compare::tests::{of_function, seen};
+    use super::super::compare::{Comparison, compare};
+    use super::*;
+    use crate::analysis::Outcome;
+    use crate::report::export::{Exporter as _, Markdown};
+    use crate::verdict::Verdict;
+
+    fn report(comparison: Comparison, violations: Vec<String>) -> Report {
+        Report {
+            cases: vec![CaseResult {
+                case: "tiny".to_owned(),
+                about: "about".to_owned(),
+                cause: "none".to_owned(),
+                comparison,
+                controlled: 2,
+                violations,
+                mistaken: Vec::new(),
+            }],
+            reached: Vec::new(),
+        }
+    }
+
+    const NEW: Outcome = Outcome::Verdict(Verdict::New);
+    const WRONG: Outcome = Outcome::Verdict(Verdict::Wrong);
+
+    #[test]
+    fn everything_that_is_not_as_it_should_be_has_a_line() {
+        let rules = [of_function("f", NEW), of_function("g", NEW)];
+        let points = [
+            seen("bare", "f", NEW, &["activeness"]),
+            seen("bare", "f", WRONG, &["activeness", "con_free"]),
+            seen("bare", "h", WRONG, &["con_free"]),
+        ];
+        let violations = vec!["control arm: crash at server#1/0@0:1".to_owned()];
+        let report = report(compare(&rules, &points), violations);
+        assert!(!report.matches());
+        insta::assert_snapshot!(differences(&report), @"
+        tiny bare: f at server#1/0@2:1: verdict wrong instead of new; con_free allowed instead of refused (line 7: because)
+        tiny: no point meets the rule at line 7 first: function g (because)
+        tiny bare: no rule predicts h at server#1/0@2:1: wrong, allowed by [con_free]
+        tiny: control arm: crash at server#1/0@0:1
+        ");
+        insta::assert_snapshot!(summary(&report), @"0 of 1 cases match: 0 of 2 rules, 2 points, 2 of the control arm.");
+        let table = Markdown.export(&rules_without_notes(&report)).unwrap();
+        insta::assert_snapshot!(table, @"
+        What was predicted, and what was observed beside it.
+
+        | case | variant | rule       | points | predicted | observed           | policies | observed                   |            |
+        |------|---------|------------|-------:|-----------|--------------------|----------|----------------------------|------------|
+        | tiny | all     | function f |      2 | new       | 1 × new; 1 × wrong | 1------- | 1 × 1-------; 1 × 1----6-- | DIFFERENCE |
+        | tiny | all     | function g |      0 | new       |                    | 1------- |                            | NO POINT   |
+        ");
+    }
+
+    fn rules_without_notes(report: &Report) -> Table {
+        let mut table = super::rules(report);
+        table.notes.clear();
+        table
+    }
+
+    #[test]
+    fn nothing_is_said_where_all_is_well_and_a_dirty_control_arm_is_a_difference() {
+        let rules = [of_function("f", NEW)];
+        let points = [seen("bare", "f", NEW, &["activeness"])];
+        let clean = report(compare(&rules, &points), Vec::new());
+        assert!(clean.matches());
+        assert_eq!(differences(&clean), "");
+        let mut dirty = report(compare(&rules, &points), vec!["crash".to_owned()]);
+        assert!(!dirty.matches());
+        dirty.cases[0].violations.clear();
+        assert!(dirty.matches());
+        dirty.cases[0].controlled = 0;
+        assert!(
+            !dirty.matches(),
+            "a control arm without points shows nothing"
+        );
+    }
 }

@@ -51,7 +51,7 @@ fn all(verdict: Outcome) -> Prediction {
     }
 }
 
-fn of_function(function: &str, verdict: Outcome) -> Prediction {
+pub(in crate::corpus) fn of_function(function: &str, verdict: Outcome) -> Prediction {
     let mut prediction = all(verdict);
     prediction.conditions.function = Some(name(function));
     prediction
