@@ -168,6 +168,11 @@ impl<'a> Server<'a> {
             let memory = &self.parts.tree.processes[child].memory;
             let identity = identity(child, 0);
             counter::adopt(&child_stopped, memory, 0, identity, count)?;
+        } else if self.parts.tree.processes[child].borrows_memory
+            && self.parts.tree.processes[parent].counted
+        {
+            let memory = &self.parts.tree.processes[child].memory;
+            counter::step_aside(&child_stopped, memory, identity(child, 0))?;
         }
         self.watcher
             .forked(&mut self.parts, parent, child, &child_stopped)?;
