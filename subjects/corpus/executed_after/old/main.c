@@ -1,7 +1,6 @@
 /* Shows: a program that executes its own file after the update starts the new version.
  * The word by which a session knows itself changes on both sides; a frame of the old
- * `begin` still says the old word to the new file, and a process of the old file that is
- * updated before it has looked is told the old word, too. */
+ * `begin` still says the old word to the new file. */
 #include "line_server.h"
 
 static int is_session(int count, char **arguments)
