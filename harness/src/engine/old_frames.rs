@@ -2,6 +2,8 @@
 //! point: whether one runs on, and until when. Only such a frame excuses an old
 //! reply after the update.
 
+use std::collections::BTreeSet;
+
 use crate::binary::Address;
 use crate::patch::Patch;
 use crate::tracee::breakpoint::Breakpoints;
@@ -28,6 +30,8 @@ enum State {
 
 #[derive(Clone, Debug)]
 struct OldFrame {
+    /// Its thread, by order of creation.
+    thread: u32,
     resumes: Option<Place>,
     returns: Option<Place>,
     state: State,
@@ -40,8 +44,8 @@ pub struct OldFrames {
 }
 
 impl OldFrames {
-    /// Takes the stacks of a process's threads at the update and sets the breakpoints
-    /// that follow their old frames of changed functions. With `entering`, the first
+    /// Takes the stacks of a process's threads (by order of creation) at the update and
+    /// sets the breakpoints that follow their old frames of changed functions. With `entering`, the first
     /// stack is that of the thread at the point: the function being entered is an old
     /// frame only if it was deleted, for a redirected one runs its new version.
     ///
@@ -49,17 +53,17 @@ impl OldFrames {
     /// When the process is gone.
     pub fn follow(
         patch: &Patch,
-        walks: &[&Walk],
+        walks: &[(u32, &Walk)],
         entering: bool,
         memory: &Memory,
         breakpoints: &mut Breakpoints,
     ) -> Result<Self, TraceeError> {
         let mut frames = Vec::new();
-        let all = walks.iter().enumerate().flat_map(|(thread, walk)| {
+        let all = walks.iter().enumerate().flat_map(|(at, (thread, walk))| {
             let frames = walk.frames.iter().enumerate();
-            frames.map(move |(index, frame)| (entering && thread == 0, *walk, index, frame))
+            frames.map(move |(index, frame)| (entering && at == 0, *thread, *walk, index, frame))
         });
-        for (entering, walk, index, frame) in all {
+        for (entering, thread, walk, index, frame) in all {
             let looked_up = if index == 0 || frame.interrupted {
                 frame.address
             } else {
@@ -88,6 +92,7 @@ impl OldFrames {
                 breakpoints.set(memory, wanted.address)?;
             }
             frames.push(OldFrame {
+                thread,
                 resumes,
                 returns,
                 state: if index == 0 {
@@ -144,6 +149,45 @@ impl OldFrames {
         self.frames
             .iter()
             .any(|frame| frame.state == State::Running)
+    }
+
+    /// Threads with an old frame that has run since the update and is still active.
+    #[must_use]
+    pub fn running_threads(&self) -> BTreeSet<u32> {
+        let running = self.frames.iter().filter(|f| f.state == State::Running);
+        running.map(|frame| frame.thread).collect()
+    }
+
+    /// Takes the frames of a thread for gone that it has left without returning
+    /// (`longjmp`, or its end): `stack_pointer` is where it waits, none if it ended.
+    pub fn leave(&mut self, thread: u32, stack_pointer: Option<Address>, memory: &Memory) {
+        for frame in &mut self.frames {
+            let active = frame.returns.is_none_or(|returns| {
+                // The slot of its return address lies just below.
+                let slot = Address(returns.stack_pointer.0.wrapping_sub(8));
+                stack_pointer.is_some_and(|now| now < returns.stack_pointer)
+                    && memory
+                        .word(slot)
+                        .is_ok_and(|word| word == returns.address.0)
+            });
+            if frame.thread == thread && frame.state == State::Running && !active {
+                frame.state = State::Gone;
+            }
+        }
+    }
+
+    /// The frames of a child forked by this thread, which alone goes on in it.
+    #[must_use]
+    pub fn in_child_of(&self, thread: u32) -> Self {
+        let own = self.frames.iter().filter(|frame| frame.thread == thread);
+        Self {
+            frames: own
+                .map(|frame| OldFrame {
+                    thread: 0,
+                    ..frame.clone()
+                })
+                .collect(),
+        }
     }
 }
 

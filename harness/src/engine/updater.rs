@@ -15,6 +15,7 @@ use crate::binary::Address;
 use crate::sandbox::run_folder::point_program_at;
 use crate::trace::fingerprint;
 use crate::tracee::Stopped;
+use crate::tracee::activity::waiting_stack_pointer;
 use crate::tracee::counter::{self, Instrument, NEVER};
 use crate::tracee::tree::ProcessIndex;
 use crate::tracee::unwind::Walk;
@@ -193,21 +194,30 @@ impl Watcher for Updater<'_> {
     }
 
     /// An old frame that has begun to run and is still active ran in this exchange
-    /// too if its process entered any function: it is the innermost loop by then.
+    /// too if its thread entered any function: it is the innermost loop by then.
     fn exchange_ended(&mut self, parts: &mut Parts<'_>, number: u32) -> Result<(), HostError> {
-        for (process, frames) in &self.old_frames {
+        for (process, frames) in &mut self.old_frames {
             let traced = &parts.tree.processes[*process];
-            if !frames.running() || traced.ending.is_some() {
+            if traced.ending.is_some() {
                 continue;
             }
-            for thread in &traced.threads {
-                let before = self.counts.get(&(*process, thread.ordinal));
-                match counter::get(&traced.memory, thread.ordinal) {
+            for ordinal in frames.running_threads() {
+                let before = self.counts.get(&(*process, ordinal));
+                match counter::get(&traced.memory, ordinal) {
                     Ok(now) if before == Some(&now) => {}
                     Err(error) if !error.is_gone() => return Err(error.into()),
                     // It entered functions, or ended while it ran.
                     _ => {
                         self.old_frame_exchanges.insert(number);
+                    }
+                }
+                match traced.threads.iter().find(|t| t.ordinal == ordinal) {
+                    None => frames.leave(ordinal, None, &traced.memory),
+                    Some(thread) => {
+                        let at = waiting_stack_pointer(traced.pid, thread.id);
+                        if at.is_some() {
+                            frames.leave(ordinal, at, &traced.memory);
+                        }
                     }
                 }
             }
@@ -240,14 +250,14 @@ impl Watcher for Updater<'_> {
     fn forked(
         &mut self,
         parts: &mut Parts<'_>,
-        parent: ProcessIndex,
+        (parent, thread): (ProcessIndex, u32),
         child: ProcessIndex,
         child_stopped: &Stopped,
     ) -> Result<(), HostError> {
         let Some(frames) = self.old_frames.get(&parent) else {
             return Ok(());
         };
-        let mut frames = frames.clone();
+        let mut frames = frames.in_child_of(thread);
         if let Some(patch) = parts.spec.patch.as_ref()
             && let Some(own) = update_forked(parts, patch, child, child_stopped)?
         {
