@@ -13,6 +13,7 @@ pub mod bench;
 pub mod binary;
 pub mod change;
 pub mod confree;
+pub mod corpus;
 pub mod engine;
 pub mod explain;
 pub mod patch;

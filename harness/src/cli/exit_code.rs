@@ -3,6 +3,7 @@
 use std::process::{ExitCode as ProcessExit, Termination};
 
 use kairos::analysis::AnalysisError;
+use kairos::corpus::CorpusError;
 use kairos::explain::select::SelectError;
 use kairos::recording::RecordError;
 use kairos::report::ReportError;
@@ -55,11 +56,13 @@ impl ExitCode {
                     _ => None,
                 };
                 let record = || cause.downcast_ref().map(Self::of_record);
+                let corpus = || cause.downcast_ref().map(Self::of_corpus);
                 subject
                     .or_else(study)
                     .or_else(report)
                     .or_else(record)
                     .or_else(record)
+                    .or_else(corpus)
                     .or_else(select)
                     .or_else(store)
                     .or_else(analysis)
@@ -110,6 +113,17 @@ impl ExitCode {
             RecordError::Compose(_) | RecordError::Recorder(_) | RecordError::System(_) => {
                 Self::Fault
             }
+        }
+    }
+
+    fn of_corpus(error: &CorpusError) -> Self {
+        match error {
+            CorpusError::Subject(error) => Self::of_subject(error),
+            CorpusError::Study(error) => Self::of_study(error),
+            CorpusError::Binary(_) => Self::Build,
+            CorpusError::Analysis(AnalysisError::Store(error)) => Self::of_store(error),
+            CorpusError::Analysis(_) => Self::Fault,
+            CorpusError::Interrupted => Self::Interrupted,
         }
     }
 

@@ -4,6 +4,7 @@
 mod attempt;
 mod bench;
 mod cc;
+mod corpus;
 mod debugger;
 mod diff;
 mod doctor;
@@ -91,6 +92,8 @@ enum Command {
     Trace(trace::Arguments),
     /// What differs between two runs
     Diff(diff::Arguments),
+    /// Run the known-answer corpus: what is predicted beside what is observed
+    Corpus(corpus::Arguments),
     /// What one update test costs, beside an untraced run and a gdb script
     Bench(bench::Arguments),
     /// Make a run's tables and plots again from its records
@@ -153,6 +156,7 @@ fn run_command(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Plan(arguments) => plan::run(&arguments, &cli.project),
         Command::Merge(arguments) => merge::run(&arguments),
         Command::Patch(arguments) => patch::run(&arguments, &cli.project),
+        Command::Corpus(arguments) => corpus::run(&arguments, &cli.project),
         Command::Bench(arguments) => bench::run(&arguments, &cli.project),
         Command::Record(arguments) => record::run(&arguments, &cli.project),
         Command::Try(arguments) => attempt::run(&arguments, &cli.project),

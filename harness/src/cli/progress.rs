@@ -123,6 +123,7 @@ impl Progress for Bar {
 
     fn planned(&self, planned: &Planned) {
         self.total.store(planned.tests, Ordering::Relaxed);
+        self.done.store(0, Ordering::Relaxed);
         self.line(&announced(planned));
         let begun = Instant::now();
         *self.lines.lock().unwrap_or_else(PoisonError::into_inner) = Lines { begun, last: begun };

@@ -111,7 +111,7 @@ fn joined<'a>(names: impl Iterator<Item = &'a String>) -> String {
 }
 
 /// The sub-folders of `parent` that hold a file of this name, sorted.
-fn folders_with(parent: &Path, file: &str) -> Result<Vec<PathBuf>, SubjectError> {
+pub(crate) fn folders_with(parent: &Path, file: &str) -> Result<Vec<PathBuf>, SubjectError> {
     if !parent.is_dir() {
         return Ok(Vec::new());
     }

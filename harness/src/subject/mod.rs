@@ -23,7 +23,7 @@ pub mod error;
 pub mod flags;
 pub mod manifest;
 pub mod pair;
-mod place;
+pub(crate) mod place;
 pub mod program;
 pub mod record;
 pub mod scaffold;

@@ -47,13 +47,18 @@ impl Text<'_> {
 
     /// The TOML reader's own error, in the same form as ours.
     pub fn syntax(&self, error: &toml::de::Error) -> ManifestError {
+        self.syntax_in(error, "docs/manifests.md")
+    }
+
+    /// The same for a file whose format another document describes.
+    pub fn syntax_in(&self, error: &toml::de::Error, document: &str) -> ManifestError {
         let message = error.message().trim_end();
         let mend = if message.starts_with("unknown field") {
-            "correct or remove this key; docs/manifests.md lists all keys"
+            format!("correct or remove this key; {document} lists all keys")
         } else if message.starts_with("missing field") {
-            "add the key; docs/manifests.md shows each with an example"
+            format!("add the key; {document} shows each with an example")
         } else {
-            "see docs/manifests.md for the format"
+            format!("see {document} for the format")
         };
         self.error(error.span().unwrap_or(0..0), message, mend)
     }

@@ -16,9 +16,18 @@ use super::{
 use crate::subject::error::ManifestError;
 use crate::subject::place::Text;
 
-pub(super) type Checked<T> = Result<T, ManifestError>;
+pub(crate) type Checked<T> = Result<T, ManifestError>;
 
 pub(super) fn subject(raw: raw::Manifest, place: &Text<'_>) -> Checked<Subject> {
+    subject_with(raw, place, |raw, folder| workloads(raw, folder, place))
+}
+
+/// A subject whose sessions lie where `workloads` looks for them.
+pub(crate) fn subject_with(
+    raw: raw::Manifest,
+    place: &Text<'_>,
+    workloads: impl FnOnce(raw::Workloads, &Path) -> Checked<Workloads>,
+) -> Checked<Subject> {
     let folder = place
         .path
         .parent()
@@ -66,7 +75,7 @@ pub(super) fn subject(raw: raw::Manifest, place: &Text<'_>) -> Checked<Subject> 
             .map(|log| log_path(log, place))
             .collect::<Checked<_>>()?,
         state: state(raw.state, place)?,
-        workloads: workloads(raw.workloads, &folder, place)?,
+        workloads: workloads(raw.workloads, &folder)?,
         name: raw.name.into_inner(),
         folder,
     })
@@ -92,7 +101,7 @@ fn name(name: &raw::Text, folder: &Path, place: &Text<'_>) -> Checked<()> {
     }
 }
 
-pub(super) fn is_word(character: char) -> bool {
+pub(crate) fn is_word(character: char) -> bool {
     character.is_ascii_alphanumeric() || character == '_'
 }
 
@@ -318,10 +327,7 @@ fn lines_of(point: &Spanned<raw::Manual>, place: &Text<'_>) -> u32 {
 }
 
 /// Names of functions, each an identifier of C.
-pub(in crate::subject) fn function_names(
-    names: Vec<raw::Text>,
-    place: &Text<'_>,
-) -> Checked<Vec<String>> {
+pub(crate) fn function_names(names: Vec<raw::Text>, place: &Text<'_>) -> Checked<Vec<String>> {
     let is_identifier =
         |name: &str| name.chars().all(is_word) && name.starts_with(|c: char| !c.is_ascii_digit());
     if let Some(wrong) = names.iter().find(|name| !is_identifier(name.get_ref())) {
@@ -412,7 +418,7 @@ pub(in crate::subject) fn workload_exists(
 }
 
 /// A relative path that stays inside its folder.
-pub(in crate::subject) fn inside(path: &raw::Text, place: &Text<'_>) -> Checked<PathBuf> {
+pub(crate) fn inside(path: &raw::Text, place: &Text<'_>) -> Checked<PathBuf> {
     let relative = Path::new(path.get_ref());
     let stays = relative
         .components()

@@ -3,11 +3,11 @@
 //! [`Subject::load`] reads and checks a manifest; every error points at file,
 //! line and column and says what to do. The format is in `docs/manifests.md`.
 
-pub(in crate::subject) mod check;
+pub(crate) mod check;
 mod check_profile;
 mod check_run;
 mod placeholder;
-pub(in crate::subject) mod raw;
+pub(crate) mod raw;
 mod unfinished;
 
 #[cfg(test)]

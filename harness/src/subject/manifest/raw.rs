@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use toml::Spanned;
 
-pub(in crate::subject) type Text = Spanned<String>;
+pub(crate) type Text = Spanned<String>;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(in crate::subject) struct Manifest {
+pub(crate) struct Manifest {
     pub name: Text,
     pub about: String,
     #[serde(default)]
@@ -34,7 +34,7 @@ pub(in crate::subject) struct Manifest {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(in crate::subject) struct Version {
+pub(crate) struct Version {
     pub label: Text,
     #[serde(default)]
     pub about: String,
@@ -45,7 +45,7 @@ pub(in crate::subject) struct Version {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(in crate::subject) struct Archive {
+pub(crate) struct Archive {
     pub file: Text,
     pub sha256: Text,
     pub package: Text,
@@ -53,7 +53,7 @@ pub(in crate::subject) struct Archive {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(in crate::subject) struct Queue {
+pub(crate) struct Queue {
     pub file: Text,
     pub sha256: Text,
     pub package: Text,
@@ -64,7 +64,7 @@ pub(in crate::subject) struct Queue {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(in crate::subject) struct Build {
+pub(crate) struct Build {
     #[serde(default)]
     pub debian_packages: Vec<String>,
     pub steps: Spanned<Vec<Text>>,
@@ -73,7 +73,7 @@ pub(in crate::subject) struct Build {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(in crate::subject) struct Run {
+pub(crate) struct Run {
     pub command: Spanned<Vec<Text>>,
     #[serde(default)]
     pub ports: BTreeMap<String, Spanned<u16>>,
@@ -92,7 +92,7 @@ pub(in crate::subject) struct Run {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(in crate::subject) struct Profile {
+pub(crate) struct Profile {
     pub name: Text,
     pub about: String,
     pub command: Option<Spanned<Vec<Text>>>,
@@ -111,7 +111,7 @@ pub(in crate::subject) struct Profile {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(in crate::subject) struct User {
+pub(crate) struct User {
     pub name: Text,
     pub password: Text,
     pub home: Option<Text>,
@@ -119,28 +119,28 @@ pub(in crate::subject) struct User {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(in crate::subject) enum Identity {
+pub(crate) enum Identity {
     User,
     Root,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(in crate::subject) enum Ready {
+pub(crate) enum Ready {
     Listening(Text),
     Output(Text),
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(in crate::subject) struct Folder {
+pub(crate) struct Folder {
     pub path: Text,
     pub mode: Option<Text>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(in crate::subject) struct File {
+pub(crate) struct File {
     pub path: Text,
     pub text: Option<Text>,
     pub source: Option<Text>,
@@ -149,7 +149,7 @@ pub(in crate::subject) struct File {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(in crate::subject) struct Role {
+pub(crate) struct Role {
     pub name: Text,
     #[serde(default)]
     pub first: bool,
@@ -161,7 +161,7 @@ pub(in crate::subject) struct Role {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(in crate::subject) struct Manual {
+pub(crate) struct Manual {
     pub role: Text,
     #[serde(rename = "loop")]
     pub looping: Text,
@@ -171,7 +171,7 @@ pub(in crate::subject) struct Manual {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(in crate::subject) struct Volatile {
+pub(crate) struct Volatile {
     pub pattern: Text,
     pub replace: String,
     pub why: Text,
@@ -179,19 +179,19 @@ pub(in crate::subject) struct Volatile {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(in crate::subject) struct Log {
+pub(crate) struct Log {
     pub path: Text,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(in crate::subject) struct State {
+pub(crate) struct State {
     pub files: Vec<Text>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(in crate::subject) struct Workloads {
+pub(crate) struct Workloads {
     pub study: Spanned<Vec<Text>>,
     pub probe: Option<Text>,
 }

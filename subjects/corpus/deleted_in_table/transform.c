@@ -1,0 +1,4 @@
+/* Registers the new handler. */
+void start(void);
+
+void kairos_transform(void) { start(); }
