@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use crate::binary::Address;
-use crate::patch::Patch;
+use crate::patch::{Patch, Reason};
 use crate::tracee::breakpoint::Breakpoints;
 use crate::tracee::unwind::Walk;
 use crate::tracee::{Memory, TraceeError};
@@ -72,7 +72,7 @@ impl OldFrames {
             let changed = if index == 0 && entering {
                 is_deleted(patch, looked_up)
             } else {
-                is_redirected(patch, looked_up) || is_deleted(patch, looked_up)
+                is_redirected_to_other_code(patch, looked_up) || is_deleted(patch, looked_up)
             };
             if !changed {
                 continue;
@@ -191,11 +191,12 @@ impl OldFrames {
     }
 }
 
-fn is_redirected(patch: &Patch, address: Address) -> bool {
-    patch
-        .redirects
-        .iter()
-        .any(|function| address.since(function.old) < function.old_size)
+/// A function that is rebuilt only for what it uses has the same code in both
+/// versions: its old frame does what a new one would, and excuses nothing.
+fn is_redirected_to_other_code(patch: &Patch, address: Address) -> bool {
+    patch.redirects.iter().any(|function| {
+        function.reason != Reason::UsesChanged && address.since(function.old) < function.old_size
+    })
 }
 
 fn is_deleted(patch: &Patch, address: Address) -> bool {
