@@ -3,6 +3,7 @@
 //! reply after the update.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 use crate::binary::Address;
 use crate::patch::{Patch, Reason};
@@ -32,9 +33,17 @@ enum State {
 struct OldFrame {
     /// Its thread, by order of creation.
     thread: u32,
+    /// The old code of its function.
+    code: Range<Address>,
     resumes: Option<Place>,
     returns: Option<Place>,
     state: State,
+}
+
+impl OldFrame {
+    fn is_running_in(&self, thread: u32) -> bool {
+        self.thread == thread && self.state == State::Running
+    }
 }
 
 /// The old frames of one process.
@@ -69,14 +78,12 @@ impl OldFrames {
             } else {
                 Address(frame.address.0.wrapping_sub(1))
             };
-            let changed = if index == 0 && entering {
-                is_deleted(patch, looked_up)
-            } else {
-                is_redirected_to_other_code(patch, looked_up) || is_deleted(patch, looked_up)
-            };
-            if !changed {
+            let redirected = (index > 0 || !entering)
+                .then(|| redirected_to_other_code(patch, looked_up))
+                .flatten();
+            let Some(code) = redirected.or_else(|| deleted(patch, looked_up)) else {
                 continue;
-            }
+            };
             let place = |address: Address, stack_pointer: Address| Place {
                 address,
                 stack_pointer,
@@ -93,6 +100,7 @@ impl OldFrames {
             }
             frames.push(OldFrame {
                 thread,
+                code,
                 resumes,
                 returns,
                 state: if index == 0 {
@@ -158,21 +166,49 @@ impl OldFrames {
         running.map(|frame| frame.thread).collect()
     }
 
-    /// Takes the frames of a thread for gone that it has left without returning
-    /// (`longjmp`, or its end): `stack_pointer` is where it waits, none if it ended.
-    pub fn leave(&mut self, thread: u32, stack_pointer: Option<Address>, memory: &Memory) {
-        for frame in &mut self.frames {
-            let active = frame.returns.is_none_or(|returns| {
-                // The slot of its return address lies just below.
-                let slot = Address(returns.stack_pointer.0.wrapping_sub(8));
-                stack_pointer.is_some_and(|now| now < returns.stack_pointer)
-                    && memory
-                        .word(slot)
-                        .is_ok_and(|word| word == returns.address.0)
+    /// Waits for the frames of a thread to go on, which stands still with this stack;
+    /// a frame that is not on it any more was left without returning (`longjmp`).
+    ///
+    /// # Errors
+    /// When the process is gone.
+    pub fn await_again(
+        &mut self,
+        thread: u32,
+        walk: &Walk,
+        memory: &Memory,
+        breakpoints: &mut Breakpoints,
+    ) -> Result<(), TraceeError> {
+        let running = |frame: &&mut OldFrame| frame.is_running_in(thread);
+        for frame in self.frames.iter_mut().filter(running) {
+            let Some(returns) = frame.returns else {
+                continue;
+            };
+            let at = walk.frames.iter().position(|walked| {
+                walked.cfa == returns.stack_pointer && frame.code.contains(&walked.address)
             });
-            if frame.thread == thread && frame.state == State::Running && !active {
-                frame.state = State::Gone;
+            match at {
+                Some(0) => {}
+                Some(at) => {
+                    let address = walk.frames[at].address;
+                    breakpoints.set(memory, address)?;
+                    frame.resumes = Some(Place {
+                        address,
+                        stack_pointer: walk.frames[at - 1].cfa,
+                    });
+                    frame.state = State::Waiting;
+                }
+                None if walk.complete => frame.state = State::Gone,
+                None => {}
             }
+        }
+        Ok(())
+    }
+
+    /// A thread has ended, and its frames with it.
+    pub fn ended(&mut self, thread: u32) {
+        let running = |frame: &&mut OldFrame| frame.is_running_in(thread);
+        for frame in self.frames.iter_mut().filter(running) {
+            frame.state = State::Gone;
         }
     }
 
@@ -193,15 +229,16 @@ impl OldFrames {
 
 /// A function that is rebuilt only for what it uses has the same code in both
 /// versions: its old frame does what a new one would, and excuses nothing.
-fn is_redirected_to_other_code(patch: &Patch, address: Address) -> bool {
-    patch.redirects.iter().any(|function| {
-        function.reason != Reason::UsesChanged && address.since(function.old) < function.old_size
-    })
+fn redirected_to_other_code(patch: &Patch, address: Address) -> Option<Range<Address>> {
+    let mut redirects = patch.redirects.iter();
+    redirects
+        .find(|f| f.reason != Reason::UsesChanged && address.since(f.old) < f.old_size)
+        .map(|function| function.old..function.old.plus(function.old_size))
 }
 
-fn is_deleted(patch: &Patch, address: Address) -> bool {
-    patch
-        .deleted
-        .iter()
-        .any(|function| address.since(function.old) < function.old_size)
+fn deleted(patch: &Patch, address: Address) -> Option<Range<Address>> {
+    let mut deleted = patch.deleted.iter();
+    deleted
+        .find(|function| address.since(function.old) < function.old_size)
+        .map(|function| function.old..function.old.plus(function.old_size))
 }

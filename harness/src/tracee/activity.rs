@@ -9,8 +9,6 @@ use std::time::Duration;
 
 use nix::unistd::Pid;
 
-use crate::binary::Address;
-
 /// Files of so many ended threads are kept before they are given back.
 const SPARE: usize = 64;
 
@@ -93,17 +91,6 @@ impl Activities {
         }
         reading
     }
-}
-
-/// The stack pointer of a thread that waits in a system call; none of one that runs or
-/// has ended.
-#[must_use]
-pub fn waiting_stack_pointer(process: Pid, thread: Pid) -> Option<Address> {
-    let text = std::fs::read_to_string(format!("/proc/{process}/task/{thread}/syscall")).ok()?;
-    // The call, its arguments, the stack pointer, the instruction pointer.
-    let word = text.split_ascii_whitespace().rev().nth(1)?;
-    let number = u64::from_str_radix(word.strip_prefix("0x")?, 16).ok()?;
-    Some(Address(number))
 }
 
 /// Whether a thread whose call cannot be read is gone or a zombie. One that is only
