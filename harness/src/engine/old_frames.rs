@@ -2,8 +2,11 @@
 //! point: whether one runs on, and until when. Only such a frame excuses an old
 //! reply after the update.
 
+use std::collections::BTreeSet;
+use std::ops::Range;
+
 use crate::binary::Address;
-use crate::patch::Patch;
+use crate::patch::{Patch, Reason};
 use crate::tracee::breakpoint::Breakpoints;
 use crate::tracee::unwind::Walk;
 use crate::tracee::{Memory, TraceeError};
@@ -28,9 +31,19 @@ enum State {
 
 #[derive(Clone, Debug)]
 struct OldFrame {
+    /// Its thread, by order of creation.
+    thread: u32,
+    /// The old code of its function.
+    code: Range<Address>,
     resumes: Option<Place>,
     returns: Option<Place>,
     state: State,
+}
+
+impl OldFrame {
+    fn is_running_in(&self, thread: u32) -> bool {
+        self.thread == thread && self.state == State::Running
+    }
 }
 
 /// The old frames of one process.
@@ -40,8 +53,8 @@ pub struct OldFrames {
 }
 
 impl OldFrames {
-    /// Takes the stacks of a process's threads at the update and sets the breakpoints
-    /// that follow their old frames of changed functions. With `entering`, the first
+    /// Takes the stacks of a process's threads (by order of creation) at the update and
+    /// sets the breakpoints that follow their old frames of changed functions. With `entering`, the first
     /// stack is that of the thread at the point: the function being entered is an old
     /// frame only if it was deleted, for a redirected one runs its new version.
     ///
@@ -49,30 +62,28 @@ impl OldFrames {
     /// When the process is gone.
     pub fn follow(
         patch: &Patch,
-        walks: &[&Walk],
+        walks: &[(u32, &Walk)],
         entering: bool,
         memory: &Memory,
         breakpoints: &mut Breakpoints,
     ) -> Result<Self, TraceeError> {
         let mut frames = Vec::new();
-        let all = walks.iter().enumerate().flat_map(|(thread, walk)| {
+        let all = walks.iter().enumerate().flat_map(|(at, (thread, walk))| {
             let frames = walk.frames.iter().enumerate();
-            frames.map(move |(index, frame)| (entering && thread == 0, *walk, index, frame))
+            frames.map(move |(index, frame)| (entering && at == 0, *thread, *walk, index, frame))
         });
-        for (entering, walk, index, frame) in all {
+        for (entering, thread, walk, index, frame) in all {
             let looked_up = if index == 0 || frame.interrupted {
                 frame.address
             } else {
                 Address(frame.address.0.wrapping_sub(1))
             };
-            let changed = if index == 0 && entering {
-                is_deleted(patch, looked_up)
-            } else {
-                is_redirected(patch, looked_up) || is_deleted(patch, looked_up)
-            };
-            if !changed {
+            let redirected = (index > 0 || !entering)
+                .then(|| redirected_to_other_code(patch, looked_up))
+                .flatten();
+            let Some(code) = redirected.or_else(|| deleted(patch, looked_up)) else {
                 continue;
-            }
+            };
             let place = |address: Address, stack_pointer: Address| Place {
                 address,
                 stack_pointer,
@@ -88,6 +99,8 @@ impl OldFrames {
                 breakpoints.set(memory, wanted.address)?;
             }
             frames.push(OldFrame {
+                thread,
+                code,
                 resumes,
                 returns,
                 state: if index == 0 {
@@ -145,18 +158,87 @@ impl OldFrames {
             .iter()
             .any(|frame| frame.state == State::Running)
     }
+
+    /// Threads with an old frame that has run since the update and is still active.
+    #[must_use]
+    pub fn running_threads(&self) -> BTreeSet<u32> {
+        let running = self.frames.iter().filter(|f| f.state == State::Running);
+        running.map(|frame| frame.thread).collect()
+    }
+
+    /// Waits for the frames of a thread to go on, which stands still with this stack;
+    /// a frame that is not on it any more was left without returning (`longjmp`).
+    ///
+    /// # Errors
+    /// When the process is gone.
+    pub fn await_again(
+        &mut self,
+        thread: u32,
+        walk: &Walk,
+        memory: &Memory,
+        breakpoints: &mut Breakpoints,
+    ) -> Result<(), TraceeError> {
+        let running = |frame: &&mut OldFrame| frame.is_running_in(thread);
+        for frame in self.frames.iter_mut().filter(running) {
+            let Some(returns) = frame.returns else {
+                continue;
+            };
+            let at = walk.frames.iter().position(|walked| {
+                walked.cfa == returns.stack_pointer && frame.code.contains(&walked.address)
+            });
+            match at {
+                Some(0) => {}
+                Some(at) => {
+                    let address = walk.frames[at].address;
+                    breakpoints.set(memory, address)?;
+                    frame.resumes = Some(Place {
+                        address,
+                        stack_pointer: walk.frames[at - 1].cfa,
+                    });
+                    frame.state = State::Waiting;
+                }
+                None if walk.complete => frame.state = State::Gone,
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// A thread has ended, and its frames with it.
+    pub fn ended(&mut self, thread: u32) {
+        let running = |frame: &&mut OldFrame| frame.is_running_in(thread);
+        for frame in self.frames.iter_mut().filter(running) {
+            frame.state = State::Gone;
+        }
+    }
+
+    /// The frames of a child forked by this thread, which alone goes on in it.
+    #[must_use]
+    pub fn in_child_of(&self, thread: u32) -> Self {
+        let own = self.frames.iter().filter(|frame| frame.thread == thread);
+        Self {
+            frames: own
+                .map(|frame| OldFrame {
+                    thread: 0,
+                    ..frame.clone()
+                })
+                .collect(),
+        }
+    }
 }
 
-fn is_redirected(patch: &Patch, address: Address) -> bool {
-    patch
-        .redirects
-        .iter()
-        .any(|function| address.since(function.old) < function.old_size)
+/// A function that is rebuilt only for what it uses has the same code in both
+/// versions: its old frame does what a new one would, and excuses nothing.
+fn redirected_to_other_code(patch: &Patch, address: Address) -> Option<Range<Address>> {
+    let mut redirects = patch.redirects.iter();
+    redirects
+        .find(|f| f.reason != Reason::UsesChanged && address.since(f.old) < f.old_size)
+        .map(|function| function.old..function.old.plus(function.old_size))
 }
 
-fn is_deleted(patch: &Patch, address: Address) -> bool {
-    patch
-        .deleted
-        .iter()
-        .any(|function| address.since(function.old) < function.old_size)
+fn deleted(patch: &Patch, address: Address) -> Option<Range<Address>> {
+    let mut deleted = patch.deleted.iter();
+    deleted
+        .find(|function| address.since(function.old) < function.old_size)
+        .map(|function| function.old..function.old.plus(function.old_size))
 }

@@ -134,11 +134,11 @@ impl<'a> Server<'a> {
             }
             Event::Forked {
                 parent,
+                thread,
                 stopped,
                 child,
                 child_stopped,
-                ..
-            } => self.forked(parent, stopped, child, child_stopped),
+            } => self.forked((parent, thread), stopped, child, child_stopped),
             Event::Stopped {
                 process,
                 thread,
@@ -150,7 +150,7 @@ impl<'a> Server<'a> {
 
     fn forked(
         &mut self,
-        parent: ProcessIndex,
+        (parent, thread): (ProcessIndex, u32),
         stopped: Stopped,
         child: ProcessIndex,
         child_stopped: Stopped,
@@ -168,9 +168,14 @@ impl<'a> Server<'a> {
             let memory = &self.parts.tree.processes[child].memory;
             let identity = identity(child, 0);
             counter::adopt(&child_stopped, memory, 0, identity, count)?;
+        } else if self.parts.tree.processes[child].borrows_memory
+            && self.parts.tree.processes[parent].counted
+        {
+            let memory = &self.parts.tree.processes[child].memory;
+            counter::step_aside(&child_stopped, memory, identity(child, 0))?;
         }
         self.watcher
-            .forked(&mut self.parts, parent, child, &child_stopped)?;
+            .forked(&mut self.parts, (parent, thread), child, &child_stopped)?;
         stopped.resume(self.parts.tree.until, 0)?;
         child_stopped.resume(self.parts.tree.until, 0)?;
         Ok(())

@@ -162,11 +162,11 @@ impl Watcher for Tracer {
     fn forked(
         &mut self,
         _parts: &mut Parts<'_>,
-        parent: ProcessIndex,
+        parent: (ProcessIndex, u32),
         child: ProcessIndex,
         _child_stopped: &Stopped,
     ) -> Result<(), HostError> {
-        let before = self.entries.get(&(parent, 0)).copied().unwrap_or(0);
+        let before = self.entries.get(&parent).copied().unwrap_or(0);
         self.born_at.insert(child, before);
         Ok(())
     }

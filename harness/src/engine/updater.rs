@@ -14,10 +14,11 @@ use super::watch::Watcher;
 use crate::binary::Address;
 use crate::sandbox::run_folder::point_program_at;
 use crate::trace::fingerprint;
-use crate::tracee::Stopped;
 use crate::tracee::counter::{self, Instrument, NEVER};
+use crate::tracee::hold::Held as HeldThread;
 use crate::tracee::tree::ProcessIndex;
 use crate::tracee::unwind::Walk;
+use crate::tracee::{Stopped, TraceeError};
 use crate::verdict::observation::Update;
 use crate::world::HostError;
 
@@ -53,7 +54,6 @@ pub struct Updater<'a> {
     /// Exchanges during which an old frame ran.
     pub old_frame_exchanges: BTreeSet<u32>,
     old_frames: HashMap<ProcessIndex, OldFrames>,
-    counts: HashMap<(ProcessIndex, u32), u64>,
     done: bool,
     /// If set, the server is handed over to a debugger once the update is applied,
     /// and this is told of it.
@@ -79,7 +79,6 @@ impl<'a> Updater<'a> {
             },
             old_frame_exchanges: BTreeSet::new(),
             old_frames: HashMap::new(),
-            counts: HashMap::new(),
             done: false,
             announce: None,
         }
@@ -181,35 +180,33 @@ impl Watcher for Updater<'_> {
             .collect();
         let living = parts.living();
         let thread = self.point.id.thread;
-        self.counts.clear();
-        let counts = &mut self.counts;
         parts.set_counters(&mut |process, ordinal| {
             let at = living.iter().position(|p| *p == process);
             let is_target = at.is_some_and(|at| target[at]) && ordinal == thread;
-            let value = if is_target { armed } else { NEVER };
-            counts.insert((process, ordinal), value);
-            value
+            if is_target { armed } else { NEVER }
         })
     }
 
-    /// An old frame that has begun to run and is still active ran in this exchange
-    /// too if its process entered any function: it is the innermost loop by then.
+    /// Old frames that have run are awaited again, wherever they wait now: each
+    /// exchange in which one goes on is one in which it ran.
     fn exchange_ended(&mut self, parts: &mut Parts<'_>, number: u32) -> Result<(), HostError> {
-        for (process, frames) in &self.old_frames {
-            let traced = &parts.tree.processes[*process];
-            if !frames.running() || traced.ending.is_some() {
+        for (process, frames) in &mut self.old_frames {
+            let running = frames.running_threads();
+            if running.is_empty() || parts.tree.processes[*process].ending.is_some() {
                 continue;
             }
-            for thread in &traced.threads {
-                let before = self.counts.get(&(*process, thread.ordinal));
-                match counter::get(&traced.memory, thread.ordinal) {
-                    Ok(now) if before == Some(&now) => {}
-                    Err(error) if !error.is_gone() => return Err(error.into()),
-                    // It entered functions, or ended while it ran.
-                    _ => {
-                        self.old_frame_exchanges.insert(number);
-                    }
+            let held = parts
+                .tree
+                .hold(&|other, thread, _| other == *process && running.contains(&thread))?;
+            let result = await_again(parts, frames, &running, &held);
+            parts.tree.release(held)?;
+            match result {
+                Err(error) if !error.is_gone() => return Err(error.into()),
+                // It runs in the program's own code, or its stack cannot be followed.
+                Ok(()) if frames.running() => {
+                    self.old_frame_exchanges.insert(number);
                 }
+                _ => {}
             }
         }
         Ok(())
@@ -240,14 +237,14 @@ impl Watcher for Updater<'_> {
     fn forked(
         &mut self,
         parts: &mut Parts<'_>,
-        parent: ProcessIndex,
+        (parent, thread): (ProcessIndex, u32),
         child: ProcessIndex,
         child_stopped: &Stopped,
     ) -> Result<(), HostError> {
         let Some(frames) = self.old_frames.get(&parent) else {
             return Ok(());
         };
-        let mut frames = frames.clone();
+        let mut frames = frames.in_child_of(thread);
         if let Some(patch) = parts.spec.patch.as_ref()
             && let Some(own) = update_forked(parts, patch, child, child_stopped)?
         {
@@ -322,6 +319,25 @@ impl Watcher for Updater<'_> {
         }
         Ok(())
     }
+}
+
+fn await_again(
+    parts: &mut Parts<'_>,
+    frames: &mut OldFrames,
+    running: &BTreeSet<u32>,
+    held: &[HeldThread],
+) -> Result<(), TraceeError> {
+    for thread in running {
+        let Some(held) = held.iter().find(|held| held.thread == *thread) else {
+            frames.ended(*thread);
+            continue;
+        };
+        let function = parts.entry_of(held.process, &held.stopped)?;
+        let walk = parts.walk(held.process, &held.stopped, function)?;
+        let target = &mut parts.tree.processes[held.process];
+        frames.await_again(*thread, &walk, &target.memory, &mut target.breakpoints)?;
+    }
+    Ok(())
 }
 
 /// Room that the session's patch image needs in a process, in whole pages.

@@ -32,6 +32,8 @@ pub struct Updated {
 /// A thread with its stack.
 struct Walked<'a> {
     process: ProcessIndex,
+    /// By order of creation within the process.
+    thread: u32,
     stopped: &'a Stopped,
     walk: Walk,
 }
@@ -72,8 +74,13 @@ fn update_held(
     walk: &Walk,
     held: &[Held],
 ) -> Result<Updated, HostError> {
+    let of_point = &parts.tree.processes[process].threads;
     let mut threads = vec![Walked {
         process,
+        thread: of_point
+            .iter()
+            .find(|thread| thread.id == stopped.thread())
+            .map_or(0, |thread| thread.ordinal),
         stopped,
         walk: walk.clone(),
     }];
@@ -83,6 +90,7 @@ fn update_held(
         let walk = parts.walk(other.process, &other.stopped, function)?;
         threads.push(Walked {
             process: other.process,
+            thread: other.thread,
             stopped: &other.stopped,
             walk,
         });
@@ -144,9 +152,9 @@ fn update_held(
     }
     updated.apply_us = begun.elapsed().as_secs_f64() * 1e6;
     for index in processes {
-        let walks: Vec<&Walk> = of(&threads, index)
+        let walks: Vec<(u32, &Walk)> = of(&threads, index)
             .into_iter()
-            .map(|thread| &thread.walk)
+            .map(|walked| (walked.thread, &walked.walk))
             .collect();
         let target = &mut parts.tree.processes[index];
         let frames = OldFrames::follow(
@@ -188,7 +196,7 @@ pub fn update_forked(
     let (memory, breakpoints) = (&process.memory, &mut process.breakpoints);
     Ok(Some(OldFrames::follow(
         patch,
-        &[&walk],
+        &[(0, &walk)],
         false,
         memory,
         breakpoints,

@@ -59,14 +59,15 @@ pub trait Watcher {
         NEVER
     }
 
-    /// A process was forked and named; its thread has not run yet.
+    /// A process was forked by this thread of another and named; its own thread has
+    /// not run yet.
     ///
     /// # Errors
     /// When tracing fails.
     fn forked(
         &mut self,
         _parts: &mut Parts<'_>,
-        _parent: ProcessIndex,
+        _parent: (ProcessIndex, u32),
         _child: ProcessIndex,
         _child_stopped: &Stopped,
     ) -> Result<(), HostError> {

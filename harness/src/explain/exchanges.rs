@@ -65,8 +65,8 @@ pub fn lines(
                 .as_ref()
                 .is_none_or(|stall| number < stall.exchange);
             let old = expected.old.exchanges.get(index).unwrap_or(&empty);
-            let new = expected.new_exchange(number);
             let now = seen.exchanges.get(index).unwrap_or(&empty);
+            let new = expected.new_exchange(number, now);
             ExchangeLine {
                 number,
                 label: label(trace, index),
@@ -117,7 +117,8 @@ pub fn columns(
             .unwrap_or(&empty)
             .clone()
     };
-    let (old, new, now) = (at(expected.old), expected.new_exchange(number), at(seen));
+    let (old, now) = (at(expected.old), at(seen));
+    let new = expected.new_exchange(number, &now);
     let replies = beside("replies on", [&old.replies, &new.replies, &now.replies]);
     let logs = beside("log", [&old.logs, &new.logs, &now.logs]);
     replies

@@ -18,7 +18,9 @@ const COUNTER_STRIDE: u64 = 64;
 const IDENTITY_OFFSET: u64 = 16;
 /// Most threads of one process that can be counted apart.
 pub const MAX_THREADS: u32 = 1024;
-const PRIVATE_LENGTH: u64 = 0x1000 + COUNTER_STRIDE * MAX_THREADS as u64;
+/// The counter that stands behind those of threads.
+const ASIDE: Address = Address(COUNTERS.0 + COUNTER_STRIDE * MAX_THREADS as u64);
+const PRIVATE_LENGTH: u64 = 0x1000 + COUNTER_STRIDE * (MAX_THREADS as u64 + 1);
 /// Entry counts of functions of the patch image, shared by all processes of a test.
 pub const COVERAGE: Address = Address(0x3f10_0000);
 /// Bytes of it.
@@ -145,11 +147,30 @@ pub fn adopt(
     identity: u32,
     value: u64,
 ) -> Result<(), TraceeError> {
+    give(stopped, memory, place(thread), identity, value)
+}
+
+/// Lets a process that runs in its parent's memory count aside and never stop:
+/// the counters there are its parent's.
+///
+/// # Errors
+/// When the process is gone.
+pub fn step_aside(stopped: &Stopped, memory: &Memory, identity: u32) -> Result<(), TraceeError> {
+    give(stopped, memory, ASIDE, identity, NEVER)
+}
+
+fn give(
+    stopped: &Stopped,
+    memory: &Memory,
+    counter: Address,
+    identity: u32,
+    value: u64,
+) -> Result<(), TraceeError> {
     let mut registers = stopped.registers()?;
-    registers.gs_base = place(thread).0;
+    registers.gs_base = counter.0;
     stopped.set_registers(&registers)?;
-    memory.write(place(thread).plus(IDENTITY_OFFSET), &identity.to_le_bytes())?;
-    set(memory, thread, value)
+    memory.write(counter.plus(IDENTITY_OFFSET), &identity.to_le_bytes())?;
+    memory.write(counter, &value.to_le_bytes())
 }
 
 /// Sets a thread's counter: it traps at the `value`-th entry from now.

@@ -40,8 +40,12 @@ pub struct Process {
     pub memory: Memory,
     /// Breakpoints set in it.
     pub breakpoints: Breakpoints,
-    /// Whether its entries are counted: an `execve` takes the counters away.
+    /// Whether its entries are counted: an `execve` takes the counters away, and a
+    /// process in its parent's memory has none of its own.
     pub counted: bool,
+    /// Whether it runs in its parent's memory until it executes a program or ends
+    /// (`vfork`, by which the library starts other programs).
+    pub borrows_memory: bool,
     /// How it ended.
     pub ending: Option<Ending>,
 }
@@ -133,7 +137,7 @@ impl Tree {
                     until,
                     ..Self::default()
                 };
-                tree.adopt(pid, None)?;
+                tree.adopt(pid, None, false)?;
                 return Ok((tree, Stopped::reported(pid)));
             }
             stopped.resume(Until::Event, 0)?;
@@ -144,12 +148,14 @@ impl Tree {
         &mut self,
         pid: Pid,
         parent: Option<ProcessIndex>,
+        borrows_memory: bool,
     ) -> Result<ProcessIndex, TraceeError> {
         let index = self.processes.len();
         let breakpoints = parent.map_or_else(Breakpoints::default, |parent| {
             self.processes[parent].breakpoints.clone()
         });
-        let counted = parent.is_some_and(|parent| self.processes[parent].counted);
+        let counted =
+            !borrows_memory && parent.is_some_and(|parent| self.processes[parent].counted);
         self.processes.push(Process {
             pid,
             parent,
@@ -161,6 +167,7 @@ impl Tree {
             memory: Memory::open(pid)?,
             breakpoints,
             counted,
+            borrows_memory,
             ending: None,
         });
         self.threads.insert(pid, (index, 0));
@@ -227,9 +234,13 @@ impl Tree {
         };
         let stopped = Stopped::reported(thread);
         let signal = libc::WSTOPSIG(status);
-        let stop = match status >> 16 {
+        let event = status >> 16;
+        let stop = match event {
             libc::PTRACE_EVENT_FORK | libc::PTRACE_EVENT_VFORK | libc::PTRACE_EVENT_CLONE => {
-                return self.born(process, ordinal, stopped).map(Some);
+                let borrows_memory = event == libc::PTRACE_EVENT_VFORK;
+                return self
+                    .born(process, ordinal, stopped, borrows_memory)
+                    .map(Some);
             }
             libc::PTRACE_EVENT_EXEC => {
                 self.executed(process, thread)?;
@@ -282,6 +293,7 @@ impl Tree {
         parent: ProcessIndex,
         thread: u32,
         stopped: Stopped,
+        borrows_memory: bool,
     ) -> Result<Event, TraceeError> {
         let child = Pid::from_raw(i32::try_from(stopped.event_message()?).unwrap_or(0));
         let status = match self.early.remove(&child) {
@@ -312,7 +324,7 @@ impl Tree {
                 stop: Stop::ThreadStarted,
             });
         }
-        let index = self.adopt(child, Some(parent))?;
+        let index = self.adopt(child, Some(parent), borrows_memory)?;
         Ok(Event::Forked {
             parent,
             thread,
@@ -333,6 +345,7 @@ impl Tree {
         process.threads_ever = 1;
         process.breakpoints = Breakpoints::default();
         process.counted = false;
+        process.borrows_memory = false;
         process.memory = Memory::open(leader)?;
         Ok(())
     }

@@ -25,16 +25,17 @@ pub struct Expected<'a> {
 
 impl Expected<'_> {
     /// The new server's exchange, with the replies that a script states to be right
-    /// after an update.
+    /// after an update on state that old code built. Where the new server's own reply
+    /// was seen, the state was built by new code, and that reply is the right one.
     #[must_use]
-    pub fn new_exchange(&self, number: u32) -> SeenExchange {
+    pub fn new_exchange(&self, number: u32, seen: &SeenExchange) -> SeenExchange {
         let mut new = usize::try_from(number)
             .ok()
             .and_then(|index| self.new.exchanges.get(index))
             .cloned()
             .unwrap_or_default();
         for ((exchange, connection), text) in self.after_update {
-            if *exchange == number {
+            if *exchange == number && seen.replies.get(connection) != new.replies.get(connection) {
                 new.replies.insert(connection.clone(), text.clone());
             }
         }
@@ -203,8 +204,8 @@ impl Judging<'_> {
             }
             let empty = SeenExchange::default();
             let old = self.expected.old.exchanges.get(index).unwrap_or(&empty);
-            let new = self.expected.new_exchange(number);
             let seen = self.seen.exchanges.get(index).unwrap_or(&empty);
+            let new = self.expected.new_exchange(number, seen);
             self.replies(number, number >= session, old, &new, seen);
             self.logs(number, old, &new, seen);
         }
