@@ -244,13 +244,13 @@ impl Tree {
                 return Ok(None);
             }
             0 if signal == libc::SIGTRAP | 0x80 => Stop::SystemCall,
-            0 if signal == libc::SIGTRAP => match self.trap(process, &stopped)? {
-                Some(stop) => stop,
-                None => {
+            0 if signal == libc::SIGTRAP => {
+                let Some(stop) = self.trap(process, &stopped)? else {
                     stopped.resume(self.until, 0)?;
                     return Ok(None);
-                }
-            },
+                };
+                stop
+            }
             0 => Stop::Signal(signal),
             _ => {
                 stopped.resume(self.until, 0)?;
