@@ -162,3 +162,63 @@ fn policies_include_each_other_at_every_point_of_kvd() {
     assert_inclusions(&asked);
     assert!(asked.iter().any(|point| point.by_type && !point.activeness));
 }
+
+/// A run of a real pair with as few tests as can be, if its archives can be had: what
+/// matters here is its trace and its table of uses.
+fn run_of_real_pair(pair: &str, workload: &str, archives: &[&str]) -> Option<tempfile::TempDir> {
+    let folder = std::env::var_os("KAIROS_ARCHIVES").map(PathBuf::from);
+    let found = folder.filter(|folder| archives.iter().all(|file| folder.join(file).is_file()));
+    let Some(found) = found else {
+        let files = archives.join(", ");
+        println!("skipped: {pair}: KAIROS_ARCHIVES names no folder with {files}");
+        return None;
+    };
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let run = tempfile::tempdir().unwrap();
+    let cache: PathBuf = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache");
+    let output = support::kairos()
+        .arg("--root")
+        .arg(root)
+        .env("KAIROS_CACHE", cache)
+        .args(["study", "--pair", pair, "--workload", workload])
+        .args(["--sample", "1", "--shard", "1/100", "--archives"])
+        .arg(found)
+        .arg("--out")
+        .arg(run.path().join("run"))
+        .output()
+        .unwrap();
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{message}");
+    Some(run)
+}
+
+/// The inclusions, and that the syntax tree sees what padding shows, of one real pair.
+fn assert_sound(dir: &Path) {
+    let asked = ask(dir);
+    assert_inclusions(&asked);
+    assert!(asked.iter().any(|point| point.by_type));
+    let pairs: Vec<PairRecord> = lines(&dir.join("pairs.jsonl"));
+    let table = pairs.iter().find_map(|pair| pair.patch.uses.as_ref());
+    let table = table.expect("a table of uses");
+    if table.finders.iter().any(|finder| finder.contains("clang")) {
+        assert_eq!(table.uncovered(), []);
+        assert!(table.users().len() > 100);
+    } else {
+        println!("skipped: what the syntax tree sees: there is no libclang");
+    }
+}
+
+#[test]
+fn policies_include_each_other_at_every_point_of_memcached() {
+    let archives = [
+        "memcached_1.6.38.orig.tar.xz",
+        "memcached_1.6.45.orig.tar.xz",
+    ];
+    if !Path::new("/usr/include/event.h").is_file() {
+        println!("skipped: memcached needs the Debian package libevent-dev");
+        return;
+    }
+    if let Some(run) = run_of_real_pair("memcached-1.6.38-1.6.45-bare", "meta", &archives) {
+        assert_sound(&run.path().join("run"));
+    }
+}

@@ -416,3 +416,13 @@ fn a_deleted_function_in_a_table_mixes_versions() {
         ["tell_first", "tell_second", "tell_first"]
     );
 }
+
+#[test]
+fn a_server_that_stops_at_its_next_tick_does_not_stall() {
+    let run = Project::of("ticks")
+        .session(CONFORMABLE, &lines(&["TELL", "TELL"]))
+        .study("");
+    let rows = run.expect(|_| "new");
+    // The handler of the stop is entered after the session: no point.
+    assert_eq!(functions(&rows), ["answer", "answer"]);
+}

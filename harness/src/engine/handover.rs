@@ -17,6 +17,7 @@ use crate::world::{HostError, Limits};
 pub const PATIENCE: Limits = Limits {
     waiting: Duration::from_secs(7 * 24 * 3600),
     busy: Duration::from_secs(7 * 24 * 3600),
+    stopping: Duration::from_secs(7 * 24 * 3600),
 };
 
 /// A process that waits for a debugger.

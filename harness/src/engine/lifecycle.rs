@@ -106,7 +106,7 @@ fn last_output() -> String {
 }
 
 /// Asks the first process to stop, and waits until it has and the rest is at rest;
-/// a server that does not stop is a stall.
+/// tells the longest pause on the way. A server that does not stop is a stall.
 ///
 /// # Errors
 /// When tracing fails.
@@ -114,7 +114,8 @@ pub fn stop(
     server: &mut Server<'_>,
     spec: &SessionSpec,
     limits: &Limits,
-) -> Result<Option<Stall>, HostError> {
+) -> Result<(Option<Stall>, Limits), HostError> {
+    let limits = limits.of_stop();
     if let Ok(signal) = spec.stop.parse::<Signal>()
         && server.root_ending().is_none()
     {
@@ -128,12 +129,13 @@ pub fn stop(
         }
         let reading = server.reading();
         clock.look(&reading);
-        if let Some(stalled) = clock.exceeds(limits) {
-            return Ok(Some(Stall {
+        if let Some(stalled) = clock.exceeds(&limits) {
+            let stall = Stall {
                 exchange: server.parts.exchange,
                 waiting_for: format!("the server to stop after {}", spec.stop),
                 busy: stalled.busy,
-            }));
+            };
+            return Ok((Some(stall), Limits::from_stop(clock.pause())));
         }
         if reading.activity == Activity::Running {
             std::thread::yield_now();
@@ -142,6 +144,6 @@ pub fn stop(
         }
     }
     // Children that end because the first process did belong to the stop.
-    let _ = settle(server, limits)?;
-    Ok(None)
+    let (_, rest) = settle(server, &limits)?;
+    Ok((None, Limits::from_stop(clock.pause().longest(rest))))
 }

@@ -71,7 +71,7 @@ pub struct Mode {
 pub struct Run {
     /// The observation; its update is [`Update::None`] until the caller fills it in.
     pub observation: Observation,
-    /// The longest pauses of session and probe.
+    /// The longest pauses of session, probe and stop.
     pub longest: Limits,
 }
 
@@ -244,9 +244,9 @@ impl Restart {
             played = both(played, probed, self.script.exchanges.len());
         }
         if played.stall.is_none() {
-            if let Some(stall) = stop(&mut server, &self.spec, &mode.limits)? {
-                played.stall = Some(stall);
-            }
+            let (stall, pause) = stop(&mut server, &self.spec, &mode.limits)?;
+            played.stall = stall;
+            played.longest = played.longest.longest(pause);
             server.stopped_logs();
         }
         finish(&server);

@@ -64,6 +64,7 @@ pub fn add_session(facts: &mut RunFacts, session: &PreparedSession) {
         serde_json::json!({
             "waiting_us": session.limits.waiting.as_micros(),
             "busy_us": session.limits.busy.as_micros(),
+            "stopping_us": session.limits.stopping.as_micros(),
         }),
     );
     sort(facts);

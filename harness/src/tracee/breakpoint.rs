@@ -1,7 +1,7 @@
 //! Breakpoints in old code: they tell when an old frame of a changed function
 //! runs on after the update, and when it returns.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::{Memory, TraceeError};
 use crate::binary::Address;
@@ -12,6 +12,9 @@ const INT3: [u8; 1] = [0xcc];
 #[derive(Clone, Debug, Default)]
 pub struct Breakpoints {
     original: HashMap<Address, u8>,
+    /// Where one was and is no more: a thread that had reached it before it was taken
+    /// away reports it afterwards.
+    past: HashSet<Address>,
 }
 
 impl Breakpoints {
@@ -27,6 +30,7 @@ impl Breakpoints {
         memory.read(address, &mut byte)?;
         memory.write(address, &INT3)?;
         self.original.insert(address, byte[0]);
+        self.past.remove(&address);
         Ok(())
     }
 
@@ -36,7 +40,10 @@ impl Breakpoints {
     /// When the process is gone.
     pub fn clear(&mut self, memory: &Memory, address: Address) -> Result<(), TraceeError> {
         match self.original.remove(&address) {
-            Some(byte) => memory.write(address, &[byte]),
+            Some(byte) => {
+                self.past.insert(address);
+                memory.write(address, &[byte])
+            }
             None => Ok(()),
         }
     }
@@ -46,14 +53,28 @@ impl Breakpoints {
     /// # Errors
     /// When the process is gone.
     pub fn clear_all(&mut self, memory: &Memory) -> Result<(), TraceeError> {
-        self.original
-            .drain()
-            .try_for_each(|(address, byte)| memory.write(address, &[byte]))
+        let all: Vec<Address> = self.original.keys().copied().collect();
+        all.into_iter()
+            .try_for_each(|address| self.clear(memory, address))
     }
 
     /// Whether one is set there.
     #[must_use]
     pub fn contains(&self, address: Address) -> bool {
         self.original.contains_key(&address)
+    }
+
+    /// Whether a trap at `address` comes from a breakpoint that is no more there, and
+    /// not from an instruction of the program's own.
+    ///
+    /// # Errors
+    /// When the process is gone.
+    pub fn is_past(&self, memory: &Memory, address: Address) -> Result<bool, TraceeError> {
+        if !self.past.contains(&address) {
+            return Ok(false);
+        }
+        let mut byte = [0];
+        memory.read(address, &mut byte)?;
+        Ok(byte != INT3)
     }
 }

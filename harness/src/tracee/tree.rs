@@ -255,7 +255,13 @@ impl Tree {
                 return Ok(None);
             }
             0 if signal == libc::SIGTRAP | 0x80 => Stop::SystemCall,
-            0 if signal == libc::SIGTRAP => self.trap(process, &stopped)?,
+            0 if signal == libc::SIGTRAP => {
+                let Some(stop) = self.trap(process, &stopped)? else {
+                    stopped.resume(self.until, 0)?;
+                    return Ok(None);
+                };
+                stop
+            }
             0 => Stop::Signal(signal),
             _ => {
                 stopped.resume(self.until, 0)?;
@@ -272,20 +278,33 @@ impl Tree {
         }))
     }
 
-    fn trap(&mut self, process: ProcessIndex, stopped: &Stopped) -> Result<Stop, TraceeError> {
-        let registers = stopped.registers()?;
-        let memory = &self.processes[process].memory;
+    /// Why a thread trapped; none if for a breakpoint that another thread's stop has
+    /// taken away meanwhile, so that it goes on as if there had been none.
+    fn trap(
+        &mut self,
+        process: ProcessIndex,
+        stopped: &Stopped,
+    ) -> Result<Option<Stop>, TraceeError> {
+        let mut registers = stopped.registers()?;
+        let Process {
+            memory,
+            breakpoints,
+            ..
+        } = &self.processes[process];
         if let Some(function) = counter::entered(&registers, memory)? {
-            return Ok(Stop::Entry(function));
+            return Ok(Some(Stop::Entry(function)));
         }
         let before = Address(registers.rip.wrapping_sub(1));
-        if self.processes[process].breakpoints.contains(before) {
-            let mut registers = registers;
-            registers.rip = before.0;
-            stopped.set_registers(&registers)?;
-            return Ok(Stop::Breakpoint(before));
-        }
-        Ok(Stop::Signal(libc::SIGTRAP))
+        let stop = if breakpoints.contains(before) {
+            Some(Stop::Breakpoint(before))
+        } else if breakpoints.is_past(memory, before)? {
+            None
+        } else {
+            return Ok(Some(Stop::Signal(libc::SIGTRAP)));
+        };
+        registers.rip = before.0;
+        stopped.set_registers(&registers)?;
+        Ok(stop)
     }
 
     fn born(
@@ -364,7 +383,8 @@ impl Tree {
     }
 
     /// Executes the instruction under a breakpoint that was not meant for this
-    /// thread or frame, and leaves the breakpoint set.
+    /// thread or frame, and leaves the breakpoint set. The process's other threads are
+    /// held meanwhile: one that passed there would not be seen.
     ///
     /// # Errors
     /// When the process is gone.
@@ -375,18 +395,35 @@ impl Tree {
         address: Address,
     ) -> Result<(), TraceeError> {
         let thread = stopped.thread();
-        let until = self.until;
+        let held = self.hold(&|other, _, id| other == process && id != thread)?;
+        let stepped = self.step_alone(process, stopped, address);
+        self.release(held)?;
+        stepped
+    }
+
+    fn step_alone(
+        &mut self,
+        process: ProcessIndex,
+        stopped: Stopped,
+        address: Address,
+    ) -> Result<(), TraceeError> {
+        let thread = stopped.thread();
         let process = &mut self.processes[process];
         process.breakpoints.clear(&process.memory, address)?;
         stopped.step()?;
-        let status = wait_for(thread)?;
+        let mut status = wait_for(thread)?;
+        while status >> 8 == libc::SIGTRAP | (libc::PTRACE_EVENT_STOP << 8) {
+            // It was to be held when it reached the breakpoint, and first reports that.
+            Stopped::reported(thread).step()?;
+            status = wait_for(thread)?;
+        }
         if !libc::WIFSTOPPED(status) {
             self.backlog.push_back((thread, status));
             return Ok(());
         }
         process.breakpoints.set(&process.memory, address)?;
         if status >> 8 == libc::SIGTRAP {
-            Stopped::reported(thread).resume(until, 0)?;
+            Stopped::reported(thread).resume(self.until, 0)?;
         } else {
             self.backlog.push_back((thread, status));
         }

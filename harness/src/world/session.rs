@@ -50,10 +50,7 @@ pub fn play(
         local_ports,
         connections: script.connections.iter().map(|_| None).collect(),
         exchanges: vec![BTreeMap::new()],
-        longest: Limits {
-            waiting: std::time::Duration::ZERO,
-            busy: std::time::Duration::ZERO,
-        },
+        longest: Limits::NONE,
     };
     let stall = session.run(first_exchange)?;
     Ok(Played {

@@ -15,7 +15,19 @@ pub struct Limits {
     pub waiting: Duration,
     /// Processor time used since the last progress.
     pub busy: Duration,
+    /// Waiting, in total, after it was asked to stop.
+    #[serde(default = "unmeasured")]
+    pub stopping: Duration,
 }
+
+/// Runs of before did not measure stops.
+const fn unmeasured() -> Duration {
+    Limits::BASELINE.stopping
+}
+
+/// A server that looks at a flag at its next tick stops within a second, but when
+/// depends on how long the session took: what baselines waited may be far less.
+const TICKS: Duration = Duration::from_secs(2);
 
 impl Limits {
     /// Limits for a baseline, which has none of its own to go by: longer than any
@@ -23,6 +35,14 @@ impl Limits {
     pub const BASELINE: Self = Self {
         waiting: Duration::from_secs(10),
         busy: Duration::from_secs(10),
+        stopping: Duration::from_secs(10),
+    };
+
+    /// Nothing, as a pause.
+    pub const NONE: Self = Self {
+        waiting: Duration::ZERO,
+        busy: Duration::ZERO,
+        stopping: Duration::ZERO,
     };
 
     /// Limits for tests, from the longest pauses of the baselines.
@@ -31,6 +51,26 @@ impl Limits {
         Self {
             waiting: pauses.waiting * 2 + Duration::from_millis(250),
             busy: pauses.busy * 20 + Duration::from_millis(500),
+            stopping: pauses.stopping * 2 + TICKS,
+        }
+    }
+
+    /// The limits that hold after the server was asked to stop.
+    #[must_use]
+    pub fn of_stop(self) -> Self {
+        Self {
+            waiting: self.stopping,
+            ..self
+        }
+    }
+
+    /// The pause of a stop as one among those of its run.
+    #[must_use]
+    pub fn from_stop(pause: Self) -> Self {
+        Self {
+            waiting: Duration::ZERO,
+            busy: pause.busy,
+            stopping: pause.waiting,
         }
     }
 
@@ -40,6 +80,7 @@ impl Limits {
         Self {
             waiting: self.waiting.max(other.waiting),
             busy: self.busy.max(other.busy),
+            stopping: self.stopping.max(other.stopping),
         }
     }
 }
@@ -86,6 +127,7 @@ impl StallClock {
         Limits {
             waiting: self.waited,
             busy: self.used,
+            ..Limits::NONE
         }
     }
 
@@ -129,13 +171,7 @@ mod tests {
             clock.look(&reading(Activity::Running, 7, 5));
         }
         assert_eq!(clock.pause().waiting, Duration::ZERO);
-        assert_eq!(
-            clock.exceeds(&Limits {
-                waiting: Duration::ZERO,
-                busy: Duration::ZERO
-            }),
-            None
-        );
+        assert_eq!(clock.exceeds(&Limits::NONE), None);
     }
 
     #[test]
@@ -146,15 +182,32 @@ mod tests {
         let limits = Limits {
             waiting: Duration::from_secs(1),
             busy: Duration::from_millis(500),
+            ..Limits::NONE
         };
         assert_eq!(clock.exceeds(&limits), Some(Stalled { busy: true }));
         let mut clock = StallClock::start();
         clock.look(&reading(Activity::Blocked, 1, 5));
         clock.look(&reading(Activity::Blocked, 1, 5));
         let limits = Limits {
-            waiting: Duration::ZERO,
             busy: Duration::from_secs(1),
+            ..Limits::NONE
         };
         assert_eq!(clock.exceeds(&limits), Some(Stalled { busy: false }));
+    }
+
+    #[test]
+    fn a_stop_may_take_longer_than_a_reply() {
+        let milliseconds = Duration::from_millis;
+        let replies = Limits {
+            waiting: milliseconds(3),
+            ..Limits::NONE
+        };
+        let stop = Limits::from_stop(Limits {
+            waiting: milliseconds(900),
+            ..Limits::NONE
+        });
+        let limits = Limits::from_longest(replies.longest(stop));
+        assert_eq!(limits.waiting, milliseconds(256));
+        assert_eq!(limits.of_stop().waiting, milliseconds(3800));
     }
 }
