@@ -89,10 +89,10 @@ pub fn human(built: &Built) -> String {
             .iter()
             .filter(move |r| r.reason == reason)
             .map(|r| {
-                let mark = if r.prototype_changed {
-                    " (prototype)"
-                } else {
-                    ""
+                let mark = match (r.prototype_changed, r.kept) {
+                    (_, true) => " (prototype, old entry kept)",
+                    (true, false) => " (prototype)",
+                    (false, false) => "",
                 };
                 format!("{}{mark}", r.function.name)
             })
@@ -103,6 +103,10 @@ pub fn human(built: &Built) -> String {
     list(&mut text, users, replaced(Reason::UsesChanged));
     let rebuilt = "functions rebuilt because data they use moves";
     list(&mut text, rebuilt, replaced(Reason::RefersToMoved));
+    let renamed = "functions rebuilt because their parameters have other names";
+    list(&mut text, renamed, replaced(Reason::RenamedParameters));
+    let callers = "functions rebuilt because they refer to one whose old entry is kept";
+    list(&mut text, callers, replaced(Reason::RefersToKept));
     list(&mut text, "functions copied", replaced(Reason::Control));
     let names = |functions: Vec<&kairos::patch::FunctionName>| {
         functions.into_iter().map(|f| f.name.clone()).collect()

@@ -77,14 +77,9 @@ fn one(
     number: usize,
 ) -> Result<Padded, ConFreeError> {
     let mut padded = Padded::default();
-    let definitions = pad::definitions(&unit.text);
-    let (text, count) = pad::insert(&unit.text, &definitions, |definition| {
-        let key = TypeKey {
-            tag: definition.tag.to_owned(),
-            name: definition.name.clone(),
-            file: file_of(built, &unit.directory, &definition.file),
-        };
-        pads.get(&key).copied()
+    let file = |marker: &str| file_of(built, &unit.directory, marker);
+    let (text, count) = pad::insert(&unit.text, |definition| {
+        pads.get(&definition.key(&file)).copied()
     });
     if count == 0 {
         return Ok(padded);

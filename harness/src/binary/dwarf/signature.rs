@@ -209,6 +209,8 @@ impl UnitTypes {
         let entry = &self.entries.list[index];
         let mut layout = Layout {
             size: entry.byte_size.unwrap_or(0),
+            align: self.align(index),
+            is_union: entry.tag == c::DW_TAG_union_type,
             members: Vec::new(),
             embeds: BTreeSet::new(),
         };
@@ -229,6 +231,7 @@ impl UnitTypes {
                     .type_of(*child)
                     .and_then(|member_type| self.size(member_type))
                     .unwrap_or(0),
+                align: self.align(*child),
                 signature: signature.text,
                 inner: self.nameless_members(*child),
             });
@@ -503,6 +506,33 @@ impl UnitTypes {
                 None => self.size(self.entries.type_of(index)?),
             },
         }
+    }
+
+    /// Alignment of a type, or of the type of a member that asks for none itself.
+    fn align(&self, index: usize) -> u64 {
+        let entry = &self.entries.list[index];
+        if let Some(asked) = entry.alignment {
+            return asked;
+        }
+        match entry.tag {
+            c::DW_TAG_structure_type | c::DW_TAG_union_type => entry
+                .children
+                .iter()
+                .filter(|child| self.entries.list[**child].tag == c::DW_TAG_member)
+                .map(|child| self.align(*child))
+                .max()
+                .unwrap_or(1),
+            c::DW_TAG_pointer_type => 8,
+            c::DW_TAG_base_type if entry.encoding == Some(c::DW_ATE_complex_float) => {
+                entry.byte_size.unwrap_or(2) / 2
+            }
+            c::DW_TAG_base_type | c::DW_TAG_enumeration_type => entry.byte_size.unwrap_or(1),
+            _ => self
+                .entries
+                .type_of(index)
+                .map_or(1, |target| self.align(target)),
+        }
+        .max(1)
     }
 
     /// Base types, pointers to them or to `void`, and arrays of these.
