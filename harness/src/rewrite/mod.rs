@@ -7,10 +7,12 @@
 
 pub mod definition;
 
+pub mod initialiser;
 pub mod member;
 pub mod plan;
 pub mod record;
 pub mod tokens;
+mod types;
 
 use std::path::Path;
 
@@ -39,6 +41,23 @@ pub struct RewriteError {
     pub why: String,
 }
 
+impl RewriteError {
+    fn unnamed(tokens: &tokens::Tokens<'_>, open: usize, why: String) -> Self {
+        let at = tokens.list.get(open).map_or(0, |token| token.start);
+        Self {
+            record: "a nameless record".to_owned(),
+            key: TypeKey {
+                tag: String::new(),
+                name: String::new(),
+                file: String::new(),
+            },
+            file: tokens.file(at).to_owned(),
+            line: tokens.line(at),
+            why,
+        }
+    }
+}
+
 /// The text with all planned records laid out as `plan` says; `None` where it
 /// defines none of them. `file_of` turns a line marker's file into one relative to
 /// the source tree.
@@ -53,7 +72,8 @@ pub fn rewrite(
     if !plan.is_concerned(text, file_of) {
         return Ok(None);
     }
-
+    let designated = initialiser::designate(text, plan, file_of)?;
+    let text = designated.as_deref().unwrap_or(text);
     record::rewrite(text, plan, file_of).map(Some)
 }
 
