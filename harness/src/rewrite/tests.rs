@@ -146,8 +146,8 @@ fn gaps_take_no_alignment_and_what_is_asked_for_is_given() {
 
 #[test]
 fn unions_grow_by_a_member_that_no_initialiser_sees() {
-    let text = "union u { char *s; int i; };\nunion u v = { \"a\" };\n".to_owned()
-        + &size("union u", 24);
+    let text =
+        "union u { char *s; int i; };\nunion u v = { \"a\" };\n".to_owned() + &size("union u", 24);
     let mut items = members(&[0, 1]);
     items.push(Item::Bytes(24));
     holds(&text, &[planned("union", "u", &items)]);
@@ -155,12 +155,13 @@ fn unions_grow_by_a_member_that_no_initialiser_sees() {
 
 #[test]
 fn a_planned_record_in_another_is_rewritten_too() {
-    let text = "struct outer { struct inner { int a; char b; } in; struct inner more[2]; int c; };\n"
-        .to_owned()
-        + &at("struct inner", "a", 4)
-        + &at("struct outer", "in.b", 4)
-        + &at("struct outer", "more[1].a", 24)
-        + &size("struct outer", 28);
+    let text =
+        "struct outer { struct inner { int a; char b; } in; struct inner more[2]; int c; };\n"
+            .to_owned()
+            + &at("struct inner", "a", 4)
+            + &at("struct outer", "in.b", 4)
+            + &at("struct outer", "more[1].a", 24)
+            + &size("struct outer", 28);
     let outer = planned("struct", "outer", &members(&[2, 0, 1]));
     let inner = planned("struct", "inner", &members(&[1, 0]));
     holds(&text, &[outer, inner]);
