@@ -17,9 +17,9 @@ pub struct Shape {
 impl Shape {
     /// The shape that debug information gives a member.
     #[must_use]
-    pub const fn of(member: &Member) -> Self {
+    pub fn of(member: &Member) -> Self {
         Self {
-            size: member.size,
+            size: if is_flexible(member) { 0 } else { member.size },
             align: member.align,
             bits: member.bit_size,
         }
@@ -50,6 +50,12 @@ impl Shape {
             None => free.next_multiple_of(8 * self.align),
         }
     }
+}
+
+/// Whether a member is an array whose length is left open.
+#[must_use]
+pub fn is_flexible(member: &Member) -> bool {
+    member.signature.ends_with("[]") || member.signature.ends_with("[0]")
 }
 
 /// The first bit of a member by debug information.

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::Layout as Setting;
-use super::place::{Placed, Shape, first_bit, place};
+use super::place::{Placed, Shape, first_bit, is_flexible, place};
 use crate::binary::dwarf::{Layout, Member, TypeKey, Types};
 use crate::change::{ChangedRecord, Changes};
 use crate::rewrite::{Item, Plan, RecordPlan};
@@ -204,6 +204,12 @@ impl Planner<'_> {
                 (outcome, size, padded(&old), padded(&new))
             }
         };
+        for (side, items) in [(&old, &old_items), (&new, &new_items)] {
+            let flexible = side.layout.members.last().is_some_and(is_flexible);
+            if flexible && items.last() != Some(&Item::Member(side.shapes.len() - 1)) {
+                return Err("it ends in a flexible array, behind which nothing can lie".to_owned());
+            }
+        }
         self.adopt(
             record, &old, &new, outcome, size, align, old_items, new_items,
         );
@@ -219,9 +225,6 @@ impl Planner<'_> {
         }
         if key.file.starts_with('/') {
             return Err("it is declared outside of the sources".to_owned());
-        }
-        if layout.members.last().is_some_and(is_flexible) {
-            return Err("it ends in a flexible array".to_owned());
         }
         let mut shapes = Vec::new();
         let mut resized = false;
@@ -465,10 +468,6 @@ fn expected(side: &Side<'_>, items: &[Item]) -> Vec<Expected> {
         }
     }
     found
-}
-
-fn is_flexible(member: &Member) -> bool {
-    member.signature.ends_with("[]") || member.signature.ends_with("[0]")
 }
 
 /// The record that a member holds by value, arrays included.

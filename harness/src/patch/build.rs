@@ -113,7 +113,10 @@ pub fn build(update: &Update<'_>) -> Result<Built, PatchError> {
     };
     let mut built = job.run(update.folder)?;
     found.extend(warnings::find(&job.resolver, &built.patch));
-    let (edited, missing) = edited::find((&old, old_tree), (&new, new_tree), &comparison);
+    let (edited, missing) = match update.own {
+        Some(own) => own.edited(&old),
+        None => edited::find((&old, old_tree), (&new, new_tree), &comparison),
+    };
     found.extend(missing);
     found.sort();
     found.dedup();

@@ -71,8 +71,6 @@ impl Comparison {
             Some(own) => own.changes.clone(),
             None => Changes::between(old.program.types(), new.program.types()),
         };
-        let no_names = BTreeSet::new();
-        let own_code = own.map_or(&no_names, |own| &own.changed);
         let stays = types.without_records(own.map(|own| &own.shared));
         // A function's own prototype is one that it uses.
         let prototypes = types.prototypes.iter();
@@ -90,18 +88,18 @@ impl Comparison {
                 None => Fate::Add,
                 Some(old_id) => {
                     let same_code = old_prints.get(&old_id) == new_prints.get(&id);
-                    match fate(old, new, old_id, id, same_code, &stays) {
-                        Fate::Keep if has_pad(old, old_id) => {
-                            let function = old.function_name(old_id);
-                            if own_code.contains(&function) {
-                                Fate::Replace(Reason::ObjectCode)
-                            } else if uses_changed.contains(&function) {
-                                Fate::Replace(Reason::UsesChanged)
-                            } else {
-                                Fate::Keep
-                            }
-                        }
-                        fate => fate,
+                    let fate = fate(old, new, old_id, id, same_code, &stays);
+                    if has_pad(old, old_id) {
+                        let function = old.function_name(old_id);
+                        let uses = uses_changed.contains(&function);
+                        let reason = match (own, fate) {
+                            (Some(own), _) => own.reason(&function, same_code, uses),
+                            (None, Fate::Keep) => uses.then_some(Reason::UsesChanged),
+                            (None, _) => None,
+                        };
+                        reason.map_or(fate, Fate::Replace)
+                    } else {
+                        fate
                     }
                 }
             };

@@ -12,7 +12,7 @@ mod error;
 mod fingerprint;
 mod kept;
 mod link;
-pub mod own;
+mod own;
 mod reduce;
 mod resolve;
 mod rest;

@@ -70,9 +70,10 @@ impl Versions {
             source,
         };
         let (old_units, new_units) = (units(&old), units(&new));
-        let changed = patch::own::changed_functions(
+        let mut own = Own::between(
             &patch_build(&old, &old_units),
             &patch_build(&new, &new_units),
+            layouts.shared(),
         )
         .map_err(patch)?;
         let running = build_rewritten(subject, subject.version(&pair.old)?, options, &layouts.old)?;
@@ -88,23 +89,18 @@ impl Versions {
                 source,
             }
         })?;
-        let changes = changes
-            .relocated(before.types(), here.types())
+        own.relocate(before.types(), here.types())
             .map_err(|name| StudyError::Vanished {
                 pair: pair.id.clone(),
                 name,
             })?;
-        let uses = confree::uses(&running, &changes).map_err(con_free)?;
+        let uses = confree::uses(&running, &own.changes).map_err(con_free)?;
         drop((old_units, new_units));
         Ok(Self {
             old: running,
             new: loaded,
             uses,
-            own: Some(Own {
-                changes,
-                changed,
-                shared: layouts.shared(),
-            }),
+            own: Some(own),
             layouts,
         })
     }
