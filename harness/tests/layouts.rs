@@ -3,6 +3,10 @@
 
 mod support;
 
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
 use support::rows::Row;
 use support::{Project, Run};
 
@@ -14,14 +18,6 @@ fn lines(words: &[&str]) -> String {
         .map(|word| format!("send c {word}\nawait c *"))
         .collect();
     format!("open c main\n{}\n\nclose c", exchanges.join("\n\n"))
-}
-
-/// Verdicts of one pair, in the order of the trace, each with the function entered.
-fn verdicts<'a>(rows: &'a [Row], pair: &str) -> Vec<(&'a str, &'a str)> {
-    rows.iter()
-        .filter(|row| row.pair == pair)
-        .map(|row| (row.function.as_str(), row.verdict.as_str()))
-        .collect()
 }
 
 fn layouts() -> Project {
@@ -41,7 +37,7 @@ fn a_common_layout_serves_old_frames_and_new_code_alike() {
         _ => "wrong",
     });
     for pair in ["tiny-v1-v2", "tiny-v1-v2-common", "tiny-v1-v2-room"] {
-        assert_eq!(verdicts(&rows, pair).len(), 13);
+        assert_eq!(rows.iter().filter(|row| row.pair == pair).count(), 13);
     }
     // What changed is told by the versions' own types, whatever is built.
     for row in &rows {
@@ -65,69 +61,169 @@ fn a_common_layout_serves_old_frames_and_new_code_alike() {
     );
 }
 
-/// Verdicts of both forms of prototype handling: `(function, redirect, keep)`.
-fn kept(words: &[&str]) -> Vec<(String, String, String)> {
-    let run = Project::of("keep")
-        .session(BACKWARD, &lines(words))
-        .variant("keep", "prototypes = \"keep\"")
-        .study("");
-    run.expect_sound_controls();
-    let rows = run.rows();
-    let pairs = [
-        verdicts(&rows, "tiny-v1-v2"),
-        verdicts(&rows, "tiny-v1-v2-keep"),
-    ];
-    let [redirect, keep] = pairs;
-    redirect
+#[test]
+fn old_callers_and_pointers_keep_the_callee_that_they_mean() {
+    let mut project = Project::of("keep").variant("keep", "prototypes = \"keep\"");
+    for caller in ["PAY", "TABLE", "REFUND", "POINTER"] {
+        let session = support::script(BACKWARD, &lines(&[caller, caller]));
+        project = project.workload(&caller.to_lowercase(), &session);
+    }
+    let run = project.study("");
+    // Where the entry jumps, an old caller calls the new version with old arguments.
+    let redirected = |row: &Row| match (row.workload.as_str(), row.function.as_str()) {
+        ("pay" | "table" | "pointer", "note") | (_, "show") => "wrong",
+        _ => "new",
+    };
+    let kept = |row: &Row| match (row.workload.as_str(), row.function.as_str()) {
+        // An old `refund` takes its argument from what the update sets: it means the
+        // new version if it has not read that yet, and the old one if it has.
+        ("refund", "note") => "wrong",
+        // New code that calls through a pointer which the process holds calls the old
+        // version: what a transformer must set right. It shows in later exchanges.
+        ("pointer", "by_pointer") => "wrong",
+        ("pointer", _) if row.exchange == 0 => "wrong",
+        _ => "new",
+    };
+    let rows = run.expect(|row| match row.pair.as_str() {
+        "tiny-v1-v2-keep" => kept(row),
+        _ => redirected(row),
+    });
+    assert_eq!(rows.len(), 2 * 4 * 6);
+}
+
+/// What `kairos patch PAIR --json` says of records, by their names.
+fn outcomes(project: &Project, pair: &str) -> Vec<(String, String, u64)> {
+    let mut command = project.kairos();
+    let output = command.args(["patch", pair, "--json"]).output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    let facts: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let records = facts["layouts"].as_array().unwrap();
+    records
         .iter()
-        .zip(keep)
-        .map(|((function, one), (_, other))| {
-            ((*function).to_owned(), (*one).to_owned(), other.to_owned())
+        .map(|record| {
+            let outcome = match &record["outcome"] {
+                serde_json::Value::String(outcome) => outcome.clone(),
+                other => other.to_string(),
+            };
+            let name = record["name"].as_str().unwrap().to_owned();
+            (name, outcome, record["size"].as_u64().unwrap())
         })
         .collect()
 }
 
 #[test]
-fn an_old_caller_keeps_the_callee_that_it_means() {
-    for caller in ["PAY", "TABLE", "REFUND"] {
-        let found = kept(&[caller, caller]);
-        assert_eq!(found.len(), 6, "{found:?}");
-        for (function, redirect, keep) in found {
-            // Redirected, an old caller calls the new version with old arguments. An old
-            // `refund` takes its argument from what the update sets: it means the new
-            // version if it has not read that yet, and the old one if it has.
-            let (redirect_to, keep_to) = match (caller, function.as_str()) {
-                ("PAY" | "TABLE", "note") | (_, "show") => ("wrong", "new"),
-                ("REFUND", "note") => ("new", "wrong"),
-                _ => ("new", "new"),
-            };
-            assert_eq!(
-                (redirect.as_str(), keep.as_str()),
-                (redirect_to, keep_to),
-                "{caller} {function}"
-            );
-        }
+fn each_record_gets_the_layout_that_it_can_have() {
+    let room = "room = { \"struct stored\" = \"goes to a file\" }";
+    let project = Project::of("records")
+        .session(
+            BACKWARD,
+            "open c main\nsend c SUM\nawait c sum 395\n\nclose c",
+        )
+        .variant("common", &format!("layout = \"common\"\n{room}"))
+        .variant("room", "layout = \"room\"");
+    // Baselines pass: both rewritten versions add up what they should.
+    let run = project.study("");
+    run.expect_sound_controls();
+    for row in run.rows().iter().filter(|row| row.pair != "tiny-v1-v2") {
+        assert_eq!(row.verdict, "new", "{row:?}");
     }
+    // The build itself compares layouts with the plan, or fails.
+    let elided = "{\"room\":\"an initialiser leaves out braces (main.c:115)\"}";
+    let flexible = "{\"own\":\"it ends in a flexible array, behind which nothing can lie\"}";
+    let by_hand = "{\"room\":\"it is packed or aligned by hand\"}";
+    let expected = [
+        ("struct elided", elided, 16),
+        ("struct inner", "common", 16),
+        ("struct open", flexible, 4),
+        ("struct outer", "common", 120),
+        ("struct stored", "{\"room\":\"goes to a file\"}", 8),
+        ("struct tail", "common", 16),
+        ("struct wire", by_hand, 7),
+        ("bits", "common", 4),
+        ("union either", "{\"room\":\"it is a union\"}", 24),
+    ];
+    let found = outcomes(&project, "tiny-v1-v2-common");
+    let found: Vec<(&str, &str, u64)> = found
+        .iter()
+        .map(|(name, outcome, size)| (name.as_str(), outcome.as_str(), *size))
+        .collect();
+    assert_eq!(found, expected);
+    let room = outcomes(&project, "tiny-v1-v2-room");
+    let room: Vec<(&str, u64)> = room
+        .iter()
+        .filter(|(_, outcome, _)| outcome == "{\"room\":null}")
+        .map(|(name, _, size)| (name.as_str(), *size))
+        .collect();
+    let names = [
+        "struct elided",
+        "struct inner",
+        "struct outer",
+        "struct stored",
+    ];
+    let more = ["struct tail", "struct wire", "bits", "union either"];
+    let sizes = [16, 16, 104, 8, 16, 7, 4, 24];
+    let expected: Vec<(&str, u64)> = names.into_iter().chain(more).zip(sizes).collect();
+    assert_eq!(room, expected);
+}
+
+/// Compiles `records.c` by the wrapper, with this plan, and returns the object's bytes
+/// without debug information, and whether rewritten text was compiled.
+fn compiled(plan: &str, debug: bool) -> (Vec<u8>, bool) {
+    let folder = tempfile::tempdir().unwrap();
+    let server = |name: &str| {
+        let servers = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/servers");
+        fs::copy(servers.join(name), folder.path().join(name)).unwrap();
+    };
+    server("records.c");
+    server("line_server.h");
+    let map = format!("-ffile-prefix-map={}=/src", folder.path().display());
+    let path = folder.path().join("plan.json");
+    fs::write(&path, plan).unwrap();
+    let mut command = support::kairos();
+    command
+        .args(["__cc", "-c", "records.c", "-O1", "-g", "-o", "records.o"])
+        .current_dir(folder.path())
+        .env("KAIROS_CC_REAL", "gcc")
+        .env("KAIROS_CC_FLAGS", format!("[{map:?}]"))
+        .env("KAIROS_CC_LOG", folder.path().join("log"))
+        .env("KAIROS_CC_PLAN", &path)
+        .env("KAIROS_CC_TREE", folder.path());
+    assert!(command.status().unwrap().success());
+    let object = folder.path().join("records.o");
+    if !debug {
+        let mut strip = Command::new("objcopy");
+        assert!(
+            strip
+                .arg("--strip-debug")
+                .arg(&object)
+                .status()
+                .unwrap()
+                .success()
+        );
+    }
+    let bytes = fs::read(&object).unwrap();
+    (bytes, folder.path().join("records.o.kairos.i").exists())
 }
 
 #[test]
-fn a_pointer_that_the_process_holds_keeps_the_old_callee() {
-    let found = kept(&["POINTER", "POINTER"]);
-    let verdicts: Vec<(&str, &str, &str)> = found
-        .iter()
-        .map(|(function, redirect, keep)| (function.as_str(), redirect.as_str(), keep.as_str()))
-        .collect();
-    // New code that calls through it calls the old version: what a transformer must
-    // set right. Only where no new caller follows it does not show.
+fn an_object_of_rewritten_text_differs_by_its_layouts_only() {
+    let record = |name: &str, items: &str| {
+        let key = format!(r#"{{"tag":"struct","name":"{name}","file":"records.c"}}"#);
+        format!(r#"{{"records":[{{"key":{key},"items":{items},"aligned":4}}]}}"#)
+    };
+    let same = r#"[{"member":0},{"member":1},{"member":2}]"#;
+    let padded = r#"[{"member":0},{"member":1},{"member":2},{"gap":{"at":128,"bits":64}}]"#;
+    let (own, _) = compiled("{\"records\":[]}", false);
     assert_eq!(
-        verdicts,
-        [
-            ("by_pointer", "new", "wrong"),
-            ("note", "wrong", "wrong"),
-            ("show", "wrong", "wrong"),
-            ("by_pointer", "new", "wrong"),
-            ("note", "wrong", "new"),
-            ("show", "wrong", "new"),
-        ]
+        compiled(&record("elided", same), false),
+        (own.clone(), true)
     );
+    let (rewritten, was) = compiled(&record("elided", padded), false);
+    assert!(was);
+    assert_ne!(rewritten, own, "padding must show");
+    // A unit that defines no planned record is compiled as ever.
+    let (with_debug, _) = compiled("{\"records\":[]}", true);
+    let (untouched, was) = compiled(&record("absent", "[]"), true);
+    assert!(!was && untouched == with_debug);
 }

@@ -515,13 +515,7 @@ impl UnitTypes {
             return asked;
         }
         match entry.tag {
-            c::DW_TAG_structure_type | c::DW_TAG_union_type => entry
-                .children
-                .iter()
-                .filter(|child| self.entries.list[**child].tag == c::DW_TAG_member)
-                .map(|child| self.align(*child))
-                .max()
-                .unwrap_or(1),
+            c::DW_TAG_structure_type | c::DW_TAG_union_type => self.align_of_record(entry),
             c::DW_TAG_pointer_type => 8,
             c::DW_TAG_base_type if entry.encoding == Some(c::DW_ATE_complex_float) => {
                 entry.byte_size.unwrap_or(2) / 2
@@ -533,6 +527,30 @@ impl UnitTypes {
                 .map_or(1, |target| self.align(target)),
         }
         .max(1)
+    }
+
+    /// The largest alignment of a member; 1 where the record must be packed, which
+    /// debug information does not say.
+    fn align_of_record(&self, entry: &Entry) -> u64 {
+        let members = || {
+            let children = entry.children.iter().copied();
+            children.filter(|child| self.entries.list[*child].tag == c::DW_TAG_member)
+        };
+        let largest = members().map(|child| self.align(child)).max().unwrap_or(1);
+        let is_misplaced = |child: usize| {
+            let member = &self.entries.list[child];
+            member.bit_size.is_none()
+                && !member
+                    .member_offset
+                    .unwrap_or(0)
+                    .is_multiple_of(self.align(child))
+        };
+        let size = entry.byte_size.unwrap_or(0);
+        if !size.is_multiple_of(largest) || members().any(is_misplaced) {
+            1
+        } else {
+            largest
+        }
     }
 
     /// Base types, pointers to them or to `void`, and arrays of these.
