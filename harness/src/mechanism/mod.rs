@@ -10,6 +10,8 @@ pub mod check;
 pub mod place;
 pub mod plan;
 pub mod preflight;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 

@@ -11,7 +11,7 @@ use super::plan::{LayoutPlan, plan};
 use crate::binary::dwarf::Types;
 use crate::change::Changes;
 use crate::confree::{ConFreeError, preprocess};
-use crate::rewrite::{self, REVISION, RewriteError};
+use crate::rewrite::{self, REVISION, RecordPlan, RewriteError};
 use crate::sandbox::guard;
 use crate::subject::BuiltVersion;
 
@@ -48,7 +48,7 @@ pub fn layouts(
         )
     };
     let first = make(named);
-    if first.new.records.iter().all(|record| record.only_appends()) {
+    if first.new.records.iter().all(RecordPlan::only_appends) {
         return Ok(first);
     }
     let cached = cache_path(versions.built, &first);
@@ -74,8 +74,8 @@ pub fn layouts(
         let name = planned
             .records
             .iter()
-            .find(|record| record.new.as_ref() == Some(&error.key))
-            .map_or_else(|| error.record.clone(), |record| record.name.clone());
+            .find(|record| error.key.is_some() && record.new.as_ref() == error.key.as_deref())
+            .map_or_else(|| error.record(), |record| record.name.clone());
         if refused.insert(name, reason(&error)).is_some() {
             // It was refused before: the build will name what is wrong.
             break;

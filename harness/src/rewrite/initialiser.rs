@@ -4,7 +4,6 @@
 use super::RewriteError;
 use super::member::{declared_name, specifiers};
 use super::plan::{Plan, RecordPlan};
-use super::record::refused;
 use super::tokens::{Tokens, is_name};
 use super::types::{Kind, Types};
 
@@ -157,13 +156,8 @@ impl Finder<'_> {
         self.braces(open, kind).map_err(|(at, why)| {
             self.insertions.truncate(done);
             let record = &self.types.records[record];
-            match (&record.definition, record.plan) {
-                (Some(definition), Some(plan)) => {
-                    refused(self.types.tokens, definition, plan, at, why)
-                }
-                // Only planned records are reordered, and those have names.
-                _ => RewriteError::unnamed(self.types.tokens, record.open, why),
-            }
+            let key = record.plan.map(|plan| &plan.key);
+            RewriteError::at(self.types.tokens, at, key, why)
         })
     }
 

@@ -27,12 +27,10 @@ pub const REVISION: u32 = 1;
 
 /// Why the text of a unit cannot be rewritten.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{file}:{line}: {record}: {why}")]
+#[error("{file}:{line}: {}: {why}", self.record())]
 pub struct RewriteError {
-    /// The record.
-    pub record: String,
-    /// Its definition's key.
-    pub key: TypeKey,
+    /// The record's definition; none where it has no name.
+    pub key: Option<Box<TypeKey>>,
     /// File as the line markers have it.
     pub file: String,
     /// Line.
@@ -42,18 +40,24 @@ pub struct RewriteError {
 }
 
 impl RewriteError {
-    fn unnamed(tokens: &tokens::Tokens<'_>, open: usize, why: String) -> Self {
-        let at = tokens.list.get(open).map_or(0, |token| token.start);
+    /// At the token `at`, about the record of that definition.
+    fn at(tokens: &tokens::Tokens<'_>, at: usize, key: Option<&TypeKey>, why: String) -> Self {
+        let start = tokens.list.get(at).map_or(0, |token| token.start);
         Self {
-            record: "a nameless record".to_owned(),
-            key: TypeKey {
-                tag: String::new(),
-                name: String::new(),
-                file: String::new(),
-            },
-            file: tokens.file(at).to_owned(),
-            line: tokens.line(at),
+            key: key.cloned().map(Box::new),
+            file: tokens.file(start).to_owned(),
+            line: tokens.line(start),
             why,
+        }
+    }
+
+    /// The record for people.
+    #[must_use]
+    pub fn record(&self) -> String {
+        match self.key.as_deref() {
+            None => "a nameless record".to_owned(),
+            Some(TypeKey { tag, name, .. }) if tag == "typedef" => name.clone(),
+            Some(TypeKey { tag, name, .. }) => format!("{tag} {name}"),
         }
     }
 }

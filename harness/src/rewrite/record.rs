@@ -66,7 +66,8 @@ impl Writer<'_> {
                 .for_each(|item| append(&mut text, *item));
             return Ok(text);
         }
-        let refused = |why: String| refused(&self.tokens, definition, record, definition.open, why);
+        let refused =
+            |why: String| RewriteError::at(&self.tokens, definition.open, Some(&record.key), why);
         let declared = members(&self.tokens, definition.open, definition.close).map_err(refused)?;
         if declared.len() != record.members().count() {
             return Err(refused(format!(
@@ -133,27 +134,6 @@ enum MemberError {
 impl From<RewriteError> for MemberError {
     fn from(error: RewriteError) -> Self {
         Self::Rewrite(error)
-    }
-}
-
-/// An error about a record, at the token `at`.
-pub(super) fn refused(
-    tokens: &Tokens<'_>,
-    definition: &Definition,
-    record: &RecordPlan,
-    at: usize,
-    why: String,
-) -> RewriteError {
-    let start = tokens.list.get(at).map_or(0, |token| token.start);
-    RewriteError {
-        record: match definition.tag {
-            "typedef" => definition.name.clone(),
-            tag => format!("{tag} {}", definition.name),
-        },
-        key: record.key.clone(),
-        file: tokens.file(start).to_owned(),
-        line: tokens.line(start),
-        why,
     }
 }
 

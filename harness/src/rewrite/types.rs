@@ -22,8 +22,6 @@ pub(super) enum Kind {
 
 /// A record of the unit, named or not.
 pub(super) struct Record<'a> {
-    /// Its definition, if it has a name.
-    pub(super) definition: Option<Definition>,
     pub(super) open: usize,
     /// Members in order; an error where they cannot be read.
     pub(super) members: Result<Vec<Declared>, String>,
@@ -93,7 +91,6 @@ impl<'a> Types<'a> {
                 .as_ref()
                 .and_then(|d| plan.record(&d.key(file_of)));
             types.records.push(Record {
-                definition,
                 open,
                 members: members(tokens, open, tokens.behind(open) - 1),
                 plan: planned,
@@ -158,12 +155,11 @@ impl<'a> Types<'a> {
             let word = self.tokens.get(at);
             match word {
                 "struct" | "union" => {
-                    let found = match body(self.tokens, at) {
-                        Some((_, open)) => self.by_open.get(&open),
-                        None => {
-                            let tag = self.tokens.get(self.tokens.skip_attributes(at + 1));
-                            self.by_tag.get(&(word, tag))
-                        }
+                    let found = if let Some((_, open)) = body(self.tokens, at) {
+                        self.by_open.get(&open)
+                    } else {
+                        let tag = self.tokens.get(self.tokens.skip_attributes(at + 1));
+                        self.by_tag.get(&(word, tag))
                     };
                     return found.map_or(Kind::Scalar, |number| Kind::Record(*number));
                 }
