@@ -71,6 +71,28 @@ fn a_pair_of_a_version_that_does_not_exist() {
 }
 
 #[test]
+fn a_mechanism_that_makes_no_sense_is_told_with_its_place() {
+    let project = project();
+    let path = project.root().join("update-pairs/tiny-v1-v2/pair.toml");
+    let pair = fs::read_to_string(&path).unwrap();
+    for (line, parts) in [
+        ("layout = \"commune\"", ["pair.toml:4:10", "commune"]),
+        ("prototypes = \"kept\"", ["pair.toml:4:14", "kept"]),
+        (
+            "room = { \"struct x\" = \"a file\" }",
+            ["pair.toml:4:8", "write layout = \"common\""],
+        ),
+        (
+            "room = { \"struct x\" = \"\" }\nlayout = \"common\"",
+            ["pair.toml:4:8", "`struct x` has no reason"],
+        ),
+    ] {
+        fs::write(&path, format!("{pair}{line}\n")).unwrap();
+        expect(&study(&project, ""), 2, &parts);
+    }
+}
+
+#[test]
 fn an_unknown_pair() {
     let known = "there are: tiny-v1-v2";
     expect(

@@ -115,7 +115,8 @@ fn changed_functions<'a>(
             Change::Redirected { reason, .. } => match reason {
                 Reason::ObjectCode => "changed",
                 Reason::UsesChanged => "uses-changed",
-                Reason::RefersToMoved => "rebuilt",
+                Reason::RenamedParameters => "renamed-parameters",
+                Reason::RefersToMoved | Reason::RefersToKept => "rebuilt",
                 Reason::Control => "identical",
             },
         };

@@ -61,6 +61,7 @@ fn patch(
                     Reason::ObjectCode
                 },
                 prototype_changed: false,
+                kept: false,
             })
             .collect(),
         deleted: deleted

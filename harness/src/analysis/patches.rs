@@ -79,7 +79,12 @@ pub fn patches(pairs: &[PairRecord]) -> Vec<PatchRow> {
             let rebuilt = patch
                 .redirects
                 .iter()
-                .filter(|redirect| redirect.reason == Reason::RefersToMoved)
+                .filter(|redirect| {
+                    matches!(
+                        redirect.reason,
+                        Reason::RefersToMoved | Reason::RefersToKept
+                    )
+                })
                 .count();
             PatchRow {
                 pair: pair.pair.clone(),

@@ -14,7 +14,7 @@ use crate::engine::gdb::GdbPoint;
 use crate::engine::spec::Which;
 use crate::engine::{PointRequest, RemoteEngine};
 use crate::study::StudyError;
-use crate::study::prepare::{PreparedPair, prepare, prepare_control};
+use crate::study::prepare::{PreparedPair, prepare, prepare_control_of};
 use crate::study::progress::{Planned, Progress};
 use crate::study::session::{self, Choice, PreparedSession};
 use crate::subject::{BuildOptions, Catalogue, Pair};
@@ -95,7 +95,7 @@ impl<'a> Bench<'a> {
         let mut pair = prepare(subject, chosen, build)?;
         let workload = workload(&pair, options.workload.as_deref())?;
         if options.control {
-            pair = prepare_control(subject, &chosen.old, vec![workload.clone()], build)?;
+            pair = prepare_control_of(subject, chosen, vec![workload.clone()], build)?;
         }
         progress.stage(&format!("tracing {} {workload}", pair.id));
         let key = pair.key(&workload, Scope::Process);

@@ -57,6 +57,18 @@ fn places(types: &Types) -> Vec<(Place<'_>, &Variable)> {
     found
 }
 
+/// Address and size of each variable in another build of the same sources, by its
+/// address in this one.
+pub(super) fn counterparts(one: &Types, other: &Types) -> HashMap<Address, (Address, u64)> {
+    let by_place: HashMap<Place<'_>, &Variable> = places(other).into_iter().collect();
+    let found = places(one).into_iter().filter_map(|(place, variable)| {
+        let other = by_place.get(&place)?;
+        let size = other.size.unwrap_or(1).max(1);
+        Some((variable.address, (other.address, size)))
+    });
+    found.collect()
+}
+
 /// The strings behind `__func__` change with a function's name and are no state.
 fn is_made_up(name: &str) -> bool {
     matches!(name, "__func__" | "__FUNCTION__" | "__PRETTY_FUNCTION__")

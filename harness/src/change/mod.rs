@@ -95,6 +95,47 @@ impl Changes {
         self.records.iter().find(|record| record.key == *key)
     }
 
+    /// The same changes, but for records whose instances stay where they are: what
+    /// makes an object move.
+    #[must_use]
+    pub fn without_records(&self, shared: Option<&BTreeSet<TypeKey>>) -> Self {
+        let mut changes = self.clone();
+        if let Some(shared) = shared {
+            changes.record_keys.retain(|key| !shared.contains(key));
+        }
+        changes
+    }
+
+    /// The same changes with the addresses of another build of the old version;
+    /// the name of what that build lacks otherwise.
+    ///
+    /// # Errors
+    /// The name of a function or variable that is not in `types`.
+    pub fn relocated(&self, own: &Types, types: &Types) -> Result<Self, String> {
+        let mut changes = self.clone();
+        let entries: BTreeMap<_, _> = types
+            .functions
+            .iter()
+            .map(|f| (&f.function, f.entry))
+            .collect();
+        let prototypes = changes.prototypes.iter_mut();
+        let prototypes = prototypes.map(|c| (&c.function, &mut c.entry));
+        let deleted = changes.deleted.iter_mut();
+        let deleted = deleted.map(|c| (&c.function, &mut c.entry));
+        for (function, entry) in prototypes.chain(deleted) {
+            *entry = *entries.get(function).ok_or_else(|| function.to_string())?;
+        }
+        let addresses = globals::counterparts(own, types);
+        for global in &mut changes.globals {
+            let (address, size) = addresses
+                .get(&global.address)
+                .ok_or_else(|| global.name.clone())?;
+            global.address = *address;
+            global.size = *size;
+        }
+        Ok(changes)
+    }
+
     fn contains_any(&self, embedded: &BTreeSet<TypeKey>) -> bool {
         embedded.iter().any(|key| self.record_keys.contains(key))
     }

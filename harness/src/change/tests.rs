@@ -18,12 +18,15 @@ fn record(types: &mut Types, key: &TypeKey, size: u64, embeds: &[&TypeKey]) {
         .or_default()
         .insert(Layout {
             size,
+            align: 4,
+            is_union: false,
             members: vec![Member {
                 name: "m".to_owned(),
                 offset: 0,
                 bit_offset: None,
                 bit_size: None,
                 size: 4,
+                align: 4,
                 signature: "int/4".to_owned(),
                 inner: Vec::new(),
             }],

@@ -91,9 +91,11 @@ impl ExitCode {
             | StudyError::NotResumable { .. }
             | StudyError::Changed { .. }
             | StudyError::NotOneStudy(_) => Self::Usage,
-            StudyError::Binary(_) | StudyError::Patch { .. } | StudyError::ConFree { .. } => {
-                Self::Build
-            }
+            StudyError::Binary(_)
+            | StudyError::Patch { .. }
+            | StudyError::ConFree { .. }
+            | StudyError::Layout { .. }
+            | StudyError::Vanished { .. } => Self::Build,
             StudyError::NotRun { source, .. } => Self::of_study(source),
             StudyError::Store(error) => Self::of_store(error),
             StudyError::Engine(_) | StudyError::GivenUp(_) | StudyError::File { .. } => Self::Fault,

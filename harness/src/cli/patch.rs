@@ -5,6 +5,7 @@ use std::io::Write as _;
 
 use serde::Serialize;
 
+use kairos::mechanism::{Outcome, RecordLayout};
 use kairos::patch::{Built, DataAction, Patch, Reason, Statistics};
 use kairos::study::prepare::prepare;
 use kairos::subject::BuildOptions;
@@ -36,6 +37,10 @@ pub fn run(arguments: &PatchArgs, project: &Project) -> anyhow::Result<ExitCode>
     let options = BuildOptions::from_environment(arguments.archives.clone())?;
     let pair = catalogue.pair(&arguments.pair)?;
     let prepared = prepare(catalogue.subject(&pair.subject)?, pair, &options)?;
+    let mechanism = MechanismFacts {
+        mechanism: prepared.mechanism.to_string(),
+        layouts: &prepared.layouts.records,
+    };
     let built = Built {
         patch: prepared.patch,
         statistics: prepared.statistics,
@@ -44,22 +49,60 @@ pub fn run(arguments: &PatchArgs, project: &Project) -> anyhow::Result<ExitCode>
     let text = match (arguments.types, arguments.json) {
         (true, true) => serde_json::to_string_pretty(&types::json(&built.changes))? + "\n",
         (true, false) => types::human(&built.changes),
-        (false, true) => json(&built)? + "\n",
-        (false, false) => human(&built),
+        (false, true) => json(&built, &mechanism)? + "\n",
+        (false, false) => human(&built) + &mechanism.human(),
     };
     std::io::stdout().lock().write_all(text.as_bytes())?;
     Ok(ExitCode::Success)
+}
+
+/// How the update deals with records and prototypes that change.
+#[derive(Serialize)]
+pub struct MechanismFacts<'a> {
+    mechanism: String,
+    layouts: &'a [RecordLayout],
+}
+
+impl MechanismFacts<'_> {
+    fn human(&self) -> String {
+        let mut text = format!("  mechanism {}\n", self.mechanism);
+        let mut common: Vec<String> = Vec::new();
+        let mut lines = Vec::new();
+        for record in self.layouts {
+            let RecordLayout {
+                name,
+                size,
+                outcome,
+                ..
+            } = record;
+            match outcome {
+                Outcome::Common => common.push(format!("{name}[{size}]")),
+                Outcome::Room(None) => lines.push(format!("room: {name}[{size}]")),
+                Outcome::Room(Some(why)) => {
+                    lines.push(format!("room instead of common: {name}[{size}], {why}"));
+                }
+                Outcome::Own(why) => lines.push(format!("own layouts: {name}, {why}")),
+            }
+        }
+        list(&mut text, "records in a common layout", common);
+        for line in lines {
+            _ = writeln!(text, "  {line}");
+        }
+        text
+    }
 }
 
 /// The patch and its statistics as JSON.
 ///
 /// # Errors
 /// Never for patches that [`build`] made.
-pub fn json(built: &Built) -> serde_json::Result<String> {
+pub fn json(built: &Built, mechanism: &MechanismFacts<'_>) -> serde_json::Result<String> {
     #[derive(Serialize)]
     struct Whole<'a> {
         #[serde(flatten)]
         patch: &'a Patch,
+        #[serde(flatten)]
+        mechanism: &'a MechanismFacts<'a>,
         statistics: &'a Statistics,
     }
     // What policies need of each return address is for no reader.
@@ -70,6 +113,7 @@ pub fn json(built: &Built) -> serde_json::Result<String> {
     };
     serde_json::to_string_pretty(&Whole {
         patch: &patch,
+        mechanism,
         statistics: &built.statistics,
     })
 }
@@ -89,10 +133,10 @@ pub fn human(built: &Built) -> String {
             .iter()
             .filter(move |r| r.reason == reason)
             .map(|r| {
-                let mark = if r.prototype_changed {
-                    " (prototype)"
-                } else {
-                    ""
+                let mark = match (r.prototype_changed, r.kept) {
+                    (_, true) => " (prototype, old entry kept)",
+                    (true, false) => " (prototype)",
+                    (false, false) => "",
                 };
                 format!("{}{mark}", r.function.name)
             })
@@ -103,6 +147,10 @@ pub fn human(built: &Built) -> String {
     list(&mut text, users, replaced(Reason::UsesChanged));
     let rebuilt = "functions rebuilt because data they use moves";
     list(&mut text, rebuilt, replaced(Reason::RefersToMoved));
+    let renamed = "functions rebuilt because their parameters have other names";
+    list(&mut text, renamed, replaced(Reason::RenamedParameters));
+    let callers = "functions rebuilt because they refer to one whose old entry is kept";
+    list(&mut text, callers, replaced(Reason::RefersToKept));
     list(&mut text, "functions copied", replaced(Reason::Control));
     let names = |functions: Vec<&kairos::patch::FunctionName>| {
         functions.into_iter().map(|f| f.name.clone()).collect()

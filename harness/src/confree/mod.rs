@@ -6,12 +6,11 @@
 //! uses can still follow.
 
 pub(crate) mod code;
-mod command;
 mod continuation;
 mod found;
 mod pad;
 mod padding;
-mod preprocess;
+pub(crate) mod preprocess;
 mod references;
 pub mod rules;
 pub mod syntax;

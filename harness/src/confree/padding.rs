@@ -77,15 +77,10 @@ fn one(
     number: usize,
 ) -> Result<Padded, ConFreeError> {
     let mut padded = Padded::default();
-    let definitions = pad::definitions(&unit.text);
+    let file = |marker: &str| file_of(built, &unit.directory, marker);
     let mut here = BTreeMap::new();
-    let (text, count) = pad::insert(&unit.text, &definitions, |definition| {
-        let key = TypeKey {
-            tag: definition.tag.to_owned(),
-            name: definition.name.clone(),
-            file: file_of(built, &unit.directory, &definition.file),
-        };
-        let (key, words) = pads.get_key_value(&key)?;
+    let (text, count) = pad::insert(&unit.text, |definition| {
+        let (key, words) = pads.get_key_value(&definition.key(&file))?;
         here.insert(*key, *words);
         Some(*words)
     });

@@ -4,24 +4,24 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
-use super::{ConFreeError, command};
+use super::ConFreeError;
 use crate::binary::dwarf::Types;
+use crate::rewrite::relative_file;
 use crate::sandbox::guard;
-use crate::subject::record::normal;
-use crate::subject::{BuiltVersion, tool};
+use crate::subject::{BuiltVersion, Unit, command, tool};
 
 /// One C unit, preprocessed by the compiler that built it.
-pub(super) struct Preprocessed {
+pub(crate) struct Preprocessed {
     /// Source file, relative to the tree.
-    pub(super) source: String,
+    pub(crate) source: String,
     /// The object that the build made of it.
-    pub(super) object: PathBuf,
+    pub(crate) object: PathBuf,
     /// Working directory of the compilation.
-    pub(super) directory: PathBuf,
+    pub(crate) directory: PathBuf,
     /// Arguments that compile preprocessed text.
-    pub(super) compile: Vec<String>,
+    pub(crate) compile: Vec<String>,
     /// The preprocessed text.
-    pub(super) text: String,
+    pub(crate) text: String,
 }
 
 /// Preprocesses all C units of `built` that its program contains; the others
@@ -29,7 +29,7 @@ pub(super) struct Preprocessed {
 ///
 /// # Errors
 /// When the compiler cannot be run, or refuses a source that it compiled before.
-pub(super) fn run(
+pub(crate) fn run(
     built: &BuiltVersion,
     types: &Types,
     folder: &Path,
@@ -39,24 +39,8 @@ pub(super) fn run(
         .iter()
         .filter(|unit| types.files.contains(&unit.source))
         .partition(|unit| unit.source.ends_with(".c"));
-    let one = |(number, unit): (usize, &&crate::subject::build::Unit)| {
-        let path = folder.join(format!("{number}.i"));
-        let mut compiler = tool::command(&built.compiler);
-        compiler
-            .arg("-E")
-            .args(command::preprocess(&unit.arguments))
-            .arg("-o")
-            .arg(&path)
-            .current_dir(&unit.directory);
-        let output = guard::output(&mut compiler)
-            .map_err(|error| ConFreeError::file(&built.compiler, error))?;
-        if !output.status.success() {
-            return Err(ConFreeError::Preprocess {
-                file: unit.source.clone(),
-                output: tool::tail(&tool::text(&output), 10),
-            });
-        }
-        let bytes = std::fs::read(&path).map_err(|error| ConFreeError::file(&path, error))?;
+    let one = |(number, unit): (usize, &&Unit)| -> Result<Preprocessed, ConFreeError> {
+        let bytes = text_of(built, unit, &folder.join(format!("{number}.i")))?;
         Ok(Preprocessed {
             source: unit.source.clone(),
             object: unit.object.clone(),
@@ -74,14 +58,31 @@ pub(super) fn run(
     Ok((done, others))
 }
 
+/// The preprocessed text of a unit, made at `path` unless the build kept it.
+fn text_of(built: &BuiltVersion, unit: &Unit, path: &Path) -> Result<Vec<u8>, ConFreeError> {
+    if let Some(kept) = command::preprocessed_input(&unit.arguments) {
+        let kept = unit.directory.join(kept);
+        return std::fs::read(&kept).map_err(|error| ConFreeError::file(&kept, error));
+    }
+    let mut compiler = tool::command(&built.compiler);
+    compiler
+        .arg("-E")
+        .args(command::preprocess(&unit.arguments))
+        .arg("-o")
+        .arg(path)
+        .current_dir(&unit.directory);
+    let output =
+        guard::output(&mut compiler).map_err(|error| ConFreeError::file(&built.compiler, error))?;
+    if !output.status.success() {
+        return Err(ConFreeError::Preprocess {
+            file: unit.source.clone(),
+            output: tool::tail(&tool::text(&output), 10),
+        });
+    }
+    std::fs::read(path).map_err(|error| ConFreeError::file(path, error))
+}
+
 /// A file as a line marker has it, relative to the tree.
 pub(super) fn file_of(built: &BuiltVersion, directory: &Path, marker: &str) -> String {
-    let whole = normal(&directory.join(marker));
-    let mapped = Path::new(crate::subject::flags::MAPPED_TREE);
-    whole
-        .strip_prefix(&built.tree)
-        .or_else(|_| whole.strip_prefix(mapped))
-        .unwrap_or(&whole)
-        .to_string_lossy()
-        .into_owned()
+    relative_file(&built.tree, directory, marker)
 }

@@ -10,6 +10,7 @@ use toml::Spanned;
 
 use super::check;
 use crate::analysis::Outcome;
+use crate::mechanism::Mechanism;
 use crate::subject::catalogue::folders_with;
 use crate::subject::error::{AtFile, ManifestError, SubjectError};
 use crate::subject::manifest::Subject;
@@ -74,6 +75,8 @@ pub struct Variant {
     pub name: String,
     /// The state transformer, an existing C file.
     pub transformer: Option<PathBuf>,
+    /// How records and prototypes that change are dealt with.
+    pub mechanism: Mechanism,
     /// Which processes one update reaches.
     pub scope: Scope,
 }

@@ -10,6 +10,7 @@ use super::case::{
 };
 use super::raw;
 use crate::analysis::Outcome;
+use crate::mechanism::Mechanism;
 use crate::policy::columns;
 use crate::subject::error::{ManifestError, SubjectError};
 use crate::subject::manifest::check::{function_names, inside, is_word, subject_with};
@@ -163,6 +164,7 @@ fn variants(raw: Vec<raw::Variant>, folder: &Path, place: &Text<'_>) -> Checked<
         return Ok(vec![Variant {
             name: "plain".to_owned(),
             transformer: None,
+            mechanism: Mechanism::default(),
             scope: Scope::default(),
         }]);
     }
@@ -212,6 +214,10 @@ fn variants(raw: Vec<raw::Variant>, folder: &Path, place: &Text<'_>) -> Checked<
             Ok(Variant {
                 name,
                 transformer,
+                mechanism: Mechanism {
+                    layout: variant.layout,
+                    prototypes: variant.prototypes,
+                },
                 scope,
             })
         })

@@ -1,6 +1,7 @@
 //! From cases to an ordinary project: subjects with their update pairs, and on disk
 //! the source trees with what all cases share.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::case::{COMMON, Case, FOLDER, PROBE, SESSION, Variant};
@@ -61,6 +62,8 @@ fn pair(case: &Case, variant: &Variant) -> Pair {
         new: "new".to_owned(),
         variant: Some(variant.name.clone()),
         transformer: variant.transformer.clone(),
+        mechanism: variant.mechanism,
+        room: BTreeMap::new(),
         workloads: case.subject.workloads.study.clone(),
         except_named: case.subject.except_named.clone(),
         notes: case.about.clone(),

@@ -1,5 +1,6 @@
 //! `case.toml` as written, with the place of every value that is checked.
 
+use crate::mechanism::{Layout, Prototypes};
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
@@ -72,6 +73,10 @@ pub(super) struct Run {
 pub(super) struct Variant {
     pub name: Text,
     pub transformer: Option<Text>,
+    #[serde(default)]
+    pub layout: Layout,
+    #[serde(default)]
+    pub prototypes: Prototypes,
     pub scope: Option<Text>,
 }
 

@@ -180,7 +180,9 @@ impl Job<'_> {
                             Fate::Replace(reason) => reason,
                             _ => Reason::ObjectCode,
                         },
-                        prototype_changed: self.prototype_changed(old_id, *id),
+                        prototype_changed: comparison.kept.contains(id)
+                            || self.prototype_changed(old_id, *id),
+                        kept: comparison.kept.contains(id),
                     });
                 }
                 (_, fate) => {

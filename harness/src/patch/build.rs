@@ -8,13 +8,15 @@ use serde::Serialize;
 
 use super::assemble::Job;
 use super::compare::{Comparison, Fate};
+use super::own::Own;
 use super::resolve::Resolver;
 use super::transform::Transformer;
 use super::unit::Place;
 use super::version::{Build, ItemId, Target, Version};
-use super::{Patch, PatchError, Reason, closure, edited, rest, warnings};
+use super::{Patch, PatchError, Reason, closure, edited, kept, rest, warnings};
 use crate::change::Changes;
 use crate::confree::UseTable;
+use crate::mechanism::Prototypes;
 
 /// An update to be built.
 pub struct Update<'a> {
@@ -27,6 +29,10 @@ pub struct Update<'a> {
     /// What functions of the old version use of what changes; users count as
     /// changed. Without it only object code tells.
     pub uses: Option<&'a UseTable>,
+    /// What the versions' own builds tell, where these are not their own.
+    pub own: Option<&'a Own>,
+    /// What calls from old code reach where a prototype changed.
+    pub prototypes: Prototypes,
     /// The pair's state transformer.
     pub transformer: Option<Transformer<'a>>,
     /// Where to leave the intermediate files; a folder that vanishes by default.
@@ -87,7 +93,10 @@ pub fn build(update: &Update<'_>) -> Result<Built, PatchError> {
     let read = started.elapsed();
     let started = Instant::now();
     let users = update.uses.map(UseTable::users).unwrap_or_default();
-    let mut comparison = Comparison::between(&old, &new, &users)?;
+    let mut comparison = Comparison::between(&old, &new, &users, update.own)?;
+    if update.prototypes == Prototypes::Keep {
+        kept::keep(&old, &new, &mut comparison);
+    }
     let mut found = closure::extend(&new, &mut comparison);
     refuse_constructors(&old, &new, &comparison)?;
     let compare = started.elapsed();
@@ -104,7 +113,10 @@ pub fn build(update: &Update<'_>) -> Result<Built, PatchError> {
     };
     let mut built = job.run(update.folder)?;
     found.extend(warnings::find(&job.resolver, &built.patch));
-    let (edited, missing) = edited::find((&old, old_tree), (&new, new_tree), &comparison);
+    let (edited, missing) = match update.own {
+        Some(own) => own.edited(&old),
+        None => edited::find((&old, old_tree), (&new, new_tree), &comparison),
+    };
     found.extend(missing);
     found.sort();
     found.dedup();

@@ -1,5 +1,6 @@
 //! What must be rebuilt although it is unchanged, because it refers to a data
-//! object that moves (a table that grew, say).
+//! object that moves (a table that grew, say) or to a function whose old entry keeps
+//! the old version.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -13,9 +14,29 @@ pub(super) fn extend(new: &Version, comparison: &mut Comparison) -> Vec<Warning>
     let references: HashMap<ItemId, BTreeSet<ItemId>> = comparison
         .items
         .keys()
-        .map(|id| (*id, data_references(new, *id)))
+        .map(|id| {
+            let mut found = item_references(new, *id);
+            let kept = &comparison.kept;
+            found.retain(|to| new.kind(*to) == ItemKind::Data || kept.contains(to));
+            (*id, found)
+        })
         .collect();
     let mut warnings = Vec::new();
+    for (id, matched) in &mut comparison.items {
+        let refers = || references[id].intersection(&comparison.kept).copied();
+        if matched.fate != Fate::Keep || refers().next().is_none() {
+            continue;
+        }
+        match (new.kind(*id), new.section(*id).writable) {
+            (ItemKind::Function, _) => matched.fate = Fate::Replace(Reason::RefersToKept),
+            (_, false) => matched.fate = Fate::Renew,
+            // Pointers that the process holds keep the old callee.
+            (_, true) => {
+                let names: Vec<_> = refers().map(|target| new.name(target)).collect();
+                warnings.push(pointer_to_kept(new.name(*id), &names));
+            }
+        }
+    }
     loop {
         let moved: BTreeSet<ItemId> = comparison
             .items
@@ -48,6 +69,19 @@ pub(super) fn extend(new: &Version, comparison: &mut Comparison) -> Vec<Warning>
     }
 }
 
+fn pointer_to_kept(name: &str, targets: &[&str]) -> Warning {
+    let targets = targets.join(", ");
+    Warning {
+        kind: "pointer-to-kept".to_owned(),
+        subject: name.to_owned(),
+        message: format!(
+            "{name} is initialised with a pointer to {targets}, whose prototype changed and whose \
+             old entry keeps the old version: a call through {name} runs old code. Let the \
+             transformer set it otherwise."
+        ),
+    }
+}
+
 fn pointer_to_moved(name: &str, targets: &[&str]) -> Warning {
     Warning {
         kind: "pointer-to-moved".to_owned(),
@@ -58,18 +92,6 @@ fn pointer_to_moved(name: &str, targets: &[&str]) -> Warning {
             targets.join(", ")
         ),
     }
-}
-
-/// Data objects that an item's section refers to, directly or through unnamed
-/// sections.
-fn data_references(version: &Version, id: ItemId) -> BTreeSet<ItemId> {
-    let mut found = BTreeSet::new();
-    for target in item_references(version, id) {
-        if version.kind(target) == ItemKind::Data {
-            found.insert(target);
-        }
-    }
-    found
 }
 
 /// Items that an item's section refers to, directly or through unnamed sections.

@@ -6,6 +6,7 @@ use rayon::prelude::*;
 
 use super::assemble::has_pad;
 use super::fingerprint::{Fingerprint, Fingerprints};
+use super::own::Own;
 use super::unit::ItemKind;
 use super::version::{ItemId, Version};
 use super::{FunctionName, PatchError, Reason};
@@ -52,23 +53,31 @@ pub(super) struct Comparison {
     pub(super) items: BTreeMap<ItemId, Matched>,
     /// Functions that only the old version has.
     pub(super) deleted: Vec<ItemId>,
+    /// Functions whose old entry gets no jump.
+    pub(super) kept: BTreeSet<ItemId>,
     pub(super) types: Changes,
 }
 
 impl Comparison {
+    /// Compares two builds. With `own`, what counts as changed is what the versions'
+    /// own builds tell.
     pub(super) fn between(
         old: &Version,
         new: &Version,
         uses_changed: &BTreeSet<FunctionName>,
+        own: Option<&Own>,
     ) -> Result<Self, PatchError> {
-        let types = Changes::between(old.program.types(), new.program.types());
+        let types = match own {
+            Some(own) => own.changes.clone(),
+            None => Changes::between(old.program.types(), new.program.types()),
+        };
+        let stays = types.without_records(own.map(|own| &own.shared));
         // A function's own prototype is one that it uses.
-        let own = types
-            .prototypes
-            .iter()
-            .map(|changed| changed.function.clone());
-        let uses_changed: BTreeSet<FunctionName> =
-            uses_changed.iter().cloned().chain(own).collect();
+        let prototypes = types.prototypes.iter();
+        let uses_changed: BTreeSet<FunctionName> = prototypes
+            .map(|changed| changed.function.clone())
+            .chain(uses_changed.iter().cloned())
+            .collect();
         let (old_prints, new_prints) = rayon::join(|| fingerprints(old), || fingerprints(new));
         let mut items = BTreeMap::new();
         let mut matched_old = BTreeSet::new();
@@ -79,14 +88,18 @@ impl Comparison {
                 None => Fate::Add,
                 Some(old_id) => {
                     let same_code = old_prints.get(&old_id) == new_prints.get(&id);
-                    match fate(old, new, old_id, id, same_code, &types) {
-                        Fate::Keep
-                            if has_pad(old, old_id)
-                                && uses_changed.contains(&old.function_name(old_id)) =>
-                        {
-                            Fate::Replace(Reason::UsesChanged)
-                        }
-                        fate => fate,
+                    let fate = fate(old, new, old_id, id, same_code, &stays);
+                    if has_pad(old, old_id) {
+                        let function = old.function_name(old_id);
+                        let uses = uses_changed.contains(&function);
+                        let reason = match (own, fate) {
+                            (Some(own), _) => own.reason(&function, same_code, uses),
+                            (None, Fate::Keep) => uses.then_some(Reason::UsesChanged),
+                            (None, _) => None,
+                        };
+                        reason.map_or(fate, Fate::Replace)
+                    } else {
+                        fate
                     }
                 }
             };
@@ -106,6 +119,7 @@ impl Comparison {
         Ok(Self {
             items,
             deleted,
+            kept: BTreeSet::new(),
             types,
         })
     }
@@ -124,6 +138,7 @@ impl Comparison {
                 })
                 .collect(),
             deleted: Vec::new(),
+            kept: BTreeSet::new(),
             types: Changes::default(),
         }
     }

@@ -10,7 +10,9 @@ pub mod debug;
 mod edited;
 mod error;
 mod fingerprint;
+mod kept;
 mod link;
+mod own;
 mod reduce;
 mod resolve;
 mod rest;
@@ -30,6 +32,7 @@ use crate::confree::UseTable;
 pub use build::{Built, Statistics, Update, build};
 pub use control::{Selection, build_broken, build_control};
 pub use error::PatchError;
+pub use own::Own;
 pub use rest::Rest;
 pub use transform::{Compile, Transformer};
 pub use version::{Build, ObjectUnit};
@@ -57,6 +60,12 @@ pub enum Reason {
     UsesChanged,
     /// Its code is the same, but it refers to a data object that moves.
     RefersToMoved,
+    /// Its code is the same, but its parameters have other names: their meaning may
+    /// have changed.
+    RenamedParameters,
+    /// Its code is the same, but it refers to a function whose old entry keeps the
+    /// old version.
+    RefersToKept,
     /// The control arm replaces it by an identical copy.
     Control,
 }
@@ -76,8 +85,13 @@ pub struct Redirect {
     pub new_size: u64,
     /// Why it is replaced.
     pub reason: Reason,
-    /// Whether return or parameter types differ between the versions.
+    /// Whether return or parameter types differ between the versions, or, where the
+    /// old entry is kept, the meaning of parameters.
     pub prototype_changed: bool,
+    /// Whether the old entry gets no jump: old callers and pointers keep the old
+    /// version, and only new code calls the new one.
+    #[serde(default)]
+    pub kept: bool,
 }
 
 /// A function of the old version that the new version no longer has.

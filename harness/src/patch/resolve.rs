@@ -3,8 +3,9 @@
 //! Function identity: whatever has an entry in the old program keeps it. Every
 //! reference to such a function, calls included, leads to the old entry (which
 //! jumps to the new version where there is one), so that function pointers stay
-//! comparable. Only labels inside image functions (jump tables) and functions
-//! that the old program lacks lead into the image.
+//! comparable. Only labels inside image functions (jump tables), functions that the
+//! old program lacks, and those whose old entry keeps the old version lead into the
+//! image.
 
 use super::PatchError;
 use super::compare::{Comparison, Fate};
@@ -103,6 +104,9 @@ impl Resolver<'_> {
                 let Some(start) = start else {
                     return Some(image);
                 };
+                if self.comparison.kept.contains(&id) {
+                    return Some(image);
+                }
                 if offset == 0 || fate == Fate::Keep {
                     return Some(Link::Absolute(start.plus(value).0));
                 }

@@ -76,7 +76,7 @@ pub(super) fn find(resolver: &Resolver<'_>) -> Result<BTreeMap<Address, Rest>, P
         code::never_returning(&old.program),
         code::never_returning(&new.program),
     );
-    let moves = |id: ItemId| comparison.fate(id).moves();
+    let moves = |id: ItemId| comparison.fate(id).moves() || comparison.kept.contains(&id);
     let found: Vec<Vec<(Address, Rest)>> = replaced
         .par_iter()
         .map(|(id, old_id)| {

@@ -8,7 +8,8 @@ use crate::patch::{FunctionName, Patch, Reason as PatchReason, Rest};
 
 /// The definition of "changed function" in force, recorded in `run.json`.
 pub const DEFINITION_OF_CHANGED: &str = "object code differs, deleted, concretely uses a changed type, prototype or global, or rebuilt \
-     because it refers to a data object that moves";
+     because it refers to a data object that moves, or to a function whose old entry is kept \
+     (where entries are kept, one whose parameters have other names is)";
 
 /// How an update changes a function of the old program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -48,6 +48,7 @@ fn patch() -> Patch {
         new_size: SIZE,
         reason,
         prototype_changed,
+        kept: false,
     };
     Patch {
         pair: "tiny-1-2".to_owned(),
@@ -481,6 +482,7 @@ prop_compose! {
             new_size: range.size,
             reason: PatchReason::ObjectCode,
             prototype_changed,
+            kept: false,
         };
         Patch {
             redirects: chosen(1)

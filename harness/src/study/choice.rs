@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 
 use super::StudyError;
 use super::options::Options;
-use super::plan::{DEFAULT_MECHANISM, SessionKey};
-use super::prepare::{PreparedPair, prepare, prepare_control};
+use super::plan::SessionKey;
+use super::prepare::{PreparedPair, control_id, prepare, prepare_control_of};
 use super::store::{Arm, RunOptions};
+use crate::mechanism::Mechanism;
 use crate::subject::{BuildOptions, Catalogue, Pair, Subject};
 
 /// A pair to be studied, or the control arm of its old version.
@@ -33,7 +34,7 @@ impl<'a> ChosenPair<'a> {
             pair,
             arm: if control { Arm::Control } else { Arm::Update },
             id: if control {
-                format!("{}-{old}-{old}-control", subject.name, old = pair.old)
+                control_id(pair)
             } else {
                 pair.id.clone()
             },
@@ -51,7 +52,7 @@ impl<'a> ChosenPair<'a> {
     /// As [`prepare`].
     pub fn prepare(&self, build: &BuildOptions) -> Result<PreparedPair<'a>, StudyError> {
         if self.arm == Arm::Control {
-            prepare_control(self.subject, &self.pair.old, self.workloads.clone(), build)
+            prepare_control_of(self.subject, self.pair, self.workloads.clone(), build)
         } else {
             prepare(self.subject, self.pair, build)
         }
@@ -60,7 +61,8 @@ impl<'a> ChosenPair<'a> {
     /// What the studied versions are.
     pub fn versions(&self) -> impl Iterator<Item = &'a crate::subject::manifest::Version> {
         let (old, new) = (&self.pair.old, &self.pair.new);
-        let control = self.arm == Arm::Control;
+        // A mechanism of its own builds the old version by what changes.
+        let control = self.arm == Arm::Control && self.pair.mechanism == Mechanism::default();
         let versions = self.subject.versions.iter();
         versions.filter(move |version| version.label == *old || (!control && version.label == *new))
     }
@@ -138,7 +140,7 @@ pub fn sessions(chosen: &[ChosenPair<'_>], options: &RunOptions) -> Vec<SessionK
                     pair: pair.id.clone(),
                     workload: workload.clone(),
                     scope: *scope,
-                    mechanism: DEFAULT_MECHANISM.to_owned(),
+                    mechanism: pair.pair.mechanism.to_string(),
                 });
             }
         }

@@ -20,6 +20,7 @@ pub mod sessions;
 pub mod shard;
 pub mod single;
 pub mod store;
+pub mod versions;
 
 use crate::binary::BinaryError;
 use crate::confree::ConFreeError;
@@ -64,6 +65,22 @@ pub enum StudyError {
         pair: String,
         /// What is wrong.
         source: Box<ConFreeError>,
+    },
+    /// A rewritten build that is not as planned.
+    #[error("pair {pair}: {source}; name the record under `room` in pair.toml, with a reason")]
+    Layout {
+        /// The pair.
+        pair: String,
+        /// What differs.
+        source: crate::mechanism::Mismatch,
+    },
+    /// Something of the old version's own build that its rewritten build lacks.
+    #[error("pair {pair}: the rewritten build of the old version lacks {name}")]
+    Vanished {
+        /// The pair.
+        pair: String,
+        /// A function or variable.
+        name: String,
     },
     /// A workload that does not do on an unpatched server.
     #[error("pair {pair}, workload {workload}, on unpatched {version}: {message}")]

@@ -9,8 +9,8 @@ use super::sample::{sample, stratum_seed};
 use crate::policy::{Decision, Decisions, Evaluation, Evaluator, columns};
 use crate::trace::{PointId, Scope, Trace};
 
-/// The mechanism in force: each object has its own layout per version, and old
-/// entries jump to the new code.
+/// The usual mechanism: each object has its own layout per version, and old entries
+/// jump to the new code.
 pub const DEFAULT_MECHANISM: &str = "own+redirect";
 
 /// What identifies a session of the study: everything but the point.

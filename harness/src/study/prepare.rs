@@ -7,13 +7,14 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use super::StudyError;
-use super::plan::{DEFAULT_MECHANISM, SessionKey};
+use super::plan::SessionKey;
 use super::store::{Arm, PairRecord};
+use super::versions::{Versions, patch_build, units};
 use crate::binary::program::Program;
 use crate::change::Changes;
-use crate::confree::{self, ConFreeError, UseTable};
 use crate::engine::spec::{OwnFunction, Ready, RoleRule, SessionSpec, VersionSpec};
-use crate::patch::{self, Built, ObjectUnit, Patch, Selection, Transformer, Update};
+use crate::mechanism::{LayoutPlan, Mechanism};
+use crate::patch::{self, Built, Patch, Selection, Transformer, Update};
 use crate::policy::{FunctionRange, FunctionTable, ManualPoint};
 use crate::sandbox::namespaces::Identity;
 use crate::sandbox::root::{PROGRAM_LINK, RUN_FOLDER, SandboxUser};
@@ -44,6 +45,10 @@ pub struct PreparedPair<'a> {
     pub changes: Changes,
     /// What the patch took to build; absent for controls that share a build.
     pub statistics: patch::Statistics,
+    /// How records and prototypes that change are dealt with.
+    pub mechanism: Mechanism,
+    /// How changed records are laid out in the builds that run.
+    pub layouts: LayoutPlan,
     /// The old program's functions.
     pub functions: Vec<OwnFunction>,
     /// The same by address, for policies.
@@ -65,8 +70,13 @@ pub fn prepare<'a>(
     pair: &Pair,
     options: &BuildOptions,
 ) -> Result<PreparedPair<'a>, StudyError> {
-    let old = build(subject, subject.version(&pair.old)?, options)?;
-    let new = build(subject, subject.version(&pair.new)?, options)?;
+    let Versions {
+        old,
+        new,
+        uses,
+        own,
+        layouts,
+    } = Versions::build(subject, pair, options)?;
     let compile = |source: &Path, include: &[PathBuf], out: &Path| {
         new.compile_extra(source, include, out)
             .map_err(|error| error.to_string())
@@ -75,24 +85,14 @@ pub fn prepare<'a>(
         source,
         compile: &compile,
     });
-    let uses = uses_of(&old, &new).map_err(|source| StudyError::ConFree {
-        pair: pair.id.clone(),
-        source: Box::new(source),
-    })?;
     let (old_units, new_units) = (units(&old), units(&new));
     let mut built = patch::build(&Update {
         pair: &pair.id,
-        old: patch::Build {
-            program: &old.program,
-            units: &old_units,
-            tree: &old.tree,
-        },
-        new: patch::Build {
-            program: &new.program,
-            units: &new_units,
-            tree: &new.tree,
-        },
+        old: patch_build(&old, &old_units),
+        new: patch_build(&new, &new_units),
         uses: Some(&uses),
+        own: own.as_ref(),
+        prototypes: pair.mechanism.prototypes,
         transformer,
         folder: None,
     })
@@ -119,6 +119,8 @@ pub fn prepare<'a>(
         old,
         new,
         built,
+        pair.mechanism,
+        layouts,
         pair.except_named.clone(),
         workloads,
         transformer_lines,
@@ -148,16 +150,6 @@ fn unknown_names(
     Ok(unknown.into_iter().map(warning).collect())
 }
 
-/// What the old version's functions use of what the new version changes.
-fn uses_of(old: &BuiltVersion, new: &BuiltVersion) -> Result<UseTable, ConFreeError> {
-    let (before, after) = rayon::join(
-        || Program::open(&old.program),
-        || Program::open(&new.program),
-    );
-    let (before, after) = (before?, after?);
-    confree::uses(old, &Changes::between(before.types(), after.types()))
-}
-
 /// Builds a version and the control arm over it: the new version is the old one.
 ///
 /// # Errors
@@ -170,6 +162,62 @@ pub fn prepare_control<'a>(
 ) -> Result<PreparedPair<'a>, StudyError> {
     let id = format!("{}-{label}-{label}-control", subject.name);
     let version = build(subject, subject.version(label)?, options)?;
+    let mechanism = Mechanism::default();
+    control(
+        subject,
+        id,
+        version,
+        workloads,
+        mechanism,
+        LayoutPlan::default(),
+    )
+}
+
+/// The control arm over the old version of `pair` as it runs under the pair's
+/// mechanism.
+///
+/// # Errors
+/// As [`prepare`].
+pub fn prepare_control_of<'a>(
+    subject: &'a Subject,
+    pair: &Pair,
+    workloads: Vec<String>,
+    options: &BuildOptions,
+) -> Result<PreparedPair<'a>, StudyError> {
+    if pair.mechanism == Mechanism::default() {
+        return prepare_control(subject, &pair.old, workloads, options);
+    }
+    let versions = Versions::build(subject, pair, options)?;
+    let (id, mechanism) = (control_id(pair), pair.mechanism);
+    control(
+        subject,
+        id,
+        versions.old,
+        workloads,
+        mechanism,
+        versions.layouts,
+    )
+}
+
+/// The identifier of the control arm over a pair's old version: pairs of the same old
+/// version share it, unless their mechanism builds that version in its own way.
+#[must_use]
+pub fn control_id(pair: &Pair) -> String {
+    if pair.mechanism == Mechanism::default() {
+        format!("{}-{old}-{old}-control", pair.subject, old = pair.old)
+    } else {
+        format!("{}-control", pair.id)
+    }
+}
+
+fn control(
+    subject: &Subject,
+    id: String,
+    version: BuiltVersion,
+    workloads: Vec<String>,
+    mechanism: Mechanism,
+    layouts: LayoutPlan,
+) -> Result<PreparedPair<'_>, StudyError> {
     let built = control_patch(&id, &version)?;
     let new = version.clone();
     finish(
@@ -179,6 +227,8 @@ pub fn prepare_control<'a>(
         version,
         new,
         built,
+        mechanism,
+        layouts,
         subject.except_named.clone(),
         workloads,
         0,
@@ -191,11 +241,7 @@ pub fn prepare_control<'a>(
 /// When the build cannot be read or the image not linked.
 pub fn control_patch(id: &str, version: &BuiltVersion) -> Result<Built, StudyError> {
     let units = units(version);
-    let build = patch::Build {
-        program: &version.program,
-        units: &units,
-        tree: &version.tree,
-    };
+    let build = patch_build(version, &units);
     patch::build_control(id, &build, Selection::All, None).map_err(|source| StudyError::Patch {
         pair: id.to_owned(),
         source,
@@ -208,11 +254,7 @@ pub fn control_patch(id: &str, version: &BuiltVersion) -> Result<Built, StudyErr
 /// When the build cannot be read or the image not linked.
 pub fn broken_patch(id: &str, version: &BuiltVersion, function: &str) -> Result<Built, StudyError> {
     let units = units(version);
-    let build = patch::Build {
-        program: &version.program,
-        units: &units,
-        tree: &version.tree,
-    };
+    let build = patch_build(version, &units);
     patch::build_broken(id, &build, function, None).map_err(|source| StudyError::Patch {
         pair: id.to_owned(),
         source,
@@ -227,6 +269,8 @@ fn finish(
     old: BuiltVersion,
     new: BuiltVersion,
     built: Built,
+    mechanism: Mechanism,
+    layouts: LayoutPlan,
     except_named: Vec<String>,
     workloads: Vec<String>,
     transformer_lines: u32,
@@ -256,23 +300,14 @@ fn finish(
         patch: built.patch,
         changes: built.changes,
         statistics: built.statistics,
+        mechanism,
+        layouts,
         functions,
         table,
         except_named,
         workloads,
         transformer_lines,
     })
-}
-
-fn units(version: &BuiltVersion) -> Vec<ObjectUnit<'_>> {
-    version
-        .units
-        .iter()
-        .map(|unit| ObjectUnit {
-            source: &unit.source,
-            object: &unit.object,
-        })
-        .collect()
 }
 
 fn lines_of(path: &Path) -> u32 {
@@ -289,7 +324,7 @@ impl PreparedPair<'_> {
             pair: self.id.clone(),
             workload: workload.to_owned(),
             scope,
-            mechanism: DEFAULT_MECHANISM.to_owned(),
+            mechanism: self.mechanism.to_string(),
         }
     }
 

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use super::StudyError;
-use super::prepare::{PreparedPair, prepare, prepare_control};
+use super::prepare::{PreparedPair, prepare, prepare_control, prepare_control_of};
 use super::session::{self, Choice, PreparedSession};
 use crate::engine::{RemoteEngine, SessionSpec};
 use crate::patch::Patch;
@@ -13,7 +13,8 @@ use crate::trace::Scope;
 use crate::workload::Script;
 
 /// Builds the pair of that name; the control arm over a version is
-/// `<subject>-<version>-<version>-control`, as studies name it.
+/// `<subject>-<version>-<version>-control`, or `<pair>-control` under the pair's own
+/// mechanism, as studies name it.
 ///
 /// # Errors
 /// When there is no such pair, or it cannot be built.
@@ -28,6 +29,12 @@ pub fn pair<'a>(
         let subject = catalogue.subject(subject).ok()?;
         (old == new).then_some((subject, old))
     };
+    if let Some(pair) = name.strip_suffix("-control")
+        && let Ok(pair) = catalogue.pair(pair)
+    {
+        let subject = catalogue.subject(&pair.subject)?;
+        return prepare_control_of(subject, pair, subject.workloads.study.clone(), build);
+    }
     match (catalogue.pair(name), of_control()) {
         (Ok(pair), _) => prepare(catalogue.subject(&pair.subject)?, pair, build),
         (Err(_), Some((subject, label))) => {

@@ -18,7 +18,8 @@ use super::compiler::Compiler;
 use super::error::{AtFile, BuildError, FailedStep, SubjectError};
 use super::manifest::{Step, Subject, Version, VersionSource};
 use super::source::{self, Sources};
-use super::{flags, program, record, tool, wrapper};
+use super::{flags, program, record, rewritten, tool, wrapper};
+use crate::rewrite::{self, Plan};
 use crate::sandbox::guard;
 
 pub use super::record::Unit;
@@ -142,6 +143,9 @@ impl Layout {
     fn finished(&self) -> PathBuf {
         self.folder.join("build.json")
     }
+    fn plan(&self) -> PathBuf {
+        self.folder.join("plan.json")
+    }
     fn bin(&self) -> PathBuf {
         self.folder.join("bin")
     }
@@ -165,7 +169,22 @@ pub fn build(
     version: &Version,
     options: &BuildOptions,
 ) -> Result<BuiltVersion, SubjectError> {
-    let key = key(subject, version, &options.compiler)?;
+    build_rewritten(subject, version, options, &Plan::default())
+}
+
+/// Builds `version` with its records declared as `plan` says: the recipe runs as it
+/// is, and the compiler wrapper compiles rewritten text. An empty plan is the
+/// version's own build.
+///
+/// # Errors
+/// As [`build`], and a record that cannot be rewritten.
+pub fn build_rewritten(
+    subject: &Subject,
+    version: &Version,
+    options: &BuildOptions,
+    plan: &Plan,
+) -> Result<BuiltVersion, SubjectError> {
+    let key = key(subject, version, &options.compiler, plan)?;
     let name = format!("{}-{}-{}", subject.name, version.label, &key[..16]);
     let layout = Layout {
         folder: options.cache.builds().join(&name),
@@ -182,6 +201,8 @@ pub fn build(
     options.sources.tree(subject, version, &layout.tree())?;
     let flags = flags_in(&layout.tree(), &options.compiler);
     install_wrapper(&layout.bin(), &options.wrapper)?;
+    let plan_path = layout.plan();
+    fs::write(&plan_path, plan_text(plan)?).at("write", &plan_path)?;
     for (index, step) in subject.build.steps.iter().enumerate() {
         run_step(subject, version, options, &layout, &flags, index, step)?;
     }
@@ -207,14 +228,19 @@ pub fn is_built(
     version: &Version,
     options: &BuildOptions,
 ) -> Result<bool, SubjectError> {
-    let key = key(subject, version, &options.compiler)?;
+    let key = key(subject, version, &options.compiler, &Plan::default())?;
     let name = format!("{}-{}-{}", subject.name, version.label, &key[..16]);
     let folder = options.cache.builds().join(name);
     Ok(Layout { folder }.read().is_some())
 }
 
 /// Hash of everything that a build depends on.
-fn key(subject: &Subject, version: &Version, compiler: &Compiler) -> Result<String, SubjectError> {
+fn key(
+    subject: &Subject,
+    version: &Version,
+    compiler: &Compiler,
+    plan: &Plan,
+) -> Result<String, SubjectError> {
     let mut hasher = Sha256::new();
     let mut add = |text: &str| {
         hasher.update((text.len() as u64).to_le_bytes());
@@ -258,7 +284,17 @@ fn key(subject: &Subject, version: &Version, compiler: &Compiler) -> Result<Stri
             }
         }
     }
+    if !plan.is_empty() {
+        hasher.update(rewrite::REVISION.to_le_bytes());
+        hasher.update(plan_text(plan)?);
+    }
     Ok(source::hexadecimal(&hasher.finalize()))
+}
+
+fn plan_text(plan: &Plan) -> Result<Vec<u8>, SubjectError> {
+    serde_json::to_vec(plan)
+        .map_err(std::io::Error::other)
+        .at("write", Path::new("plan.json"))
 }
 
 fn flags_in(tree: &Path, compiler: &Compiler) -> Vec<String> {
@@ -324,6 +360,8 @@ fn run_step(
         .env(wrapper::LOG, layout.records())
         .env(wrapper::REAL, &options.compiler.path)
         .env(wrapper::FLAGS, flags_text)
+        .env(rewritten::PLAN, layout.plan())
+        .env(rewritten::TREE, layout.tree())
         .args(["-e", "-c", &step.command])
         .current_dir(layout.tree())
         .stdout(Stdio::from(log))

@@ -1,6 +1,7 @@
 //! `pair.toml`: an update pair, two versions of a subject and how to go from
 //! one to the other. The format is in `docs/manifests.md`.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -10,6 +11,7 @@ use super::error::{AtFile, ManifestError, SubjectError};
 use super::manifest::check::{function_names, inside, workload_exists};
 use super::manifest::{Subject, raw};
 use super::place::Text;
+use crate::mechanism::{Layout, Mechanism, Prototypes};
 
 /// Name of a pair's manifest in its folder.
 pub const MANIFEST: &str = "pair.toml";
@@ -29,6 +31,10 @@ pub struct Pair {
     pub variant: Option<String>,
     /// The state transformer, an existing C file.
     pub transformer: Option<PathBuf>,
+    /// How records and prototypes that change are dealt with.
+    pub mechanism: Mechanism,
+    /// Records that must not get a common layout, such as `struct x`, and why.
+    pub room: BTreeMap<String, String>,
     /// The workloads to run: the manifest's, or all of the subject's study.
     pub workloads: Vec<String>,
     /// Functions that `activeness_except_named` lets be active: the manifest's, or
@@ -48,6 +54,11 @@ struct Raw {
     new: raw::Text,
     variant: Option<raw::Text>,
     transformer: Option<raw::Text>,
+    #[serde(default)]
+    layout: Layout,
+    #[serde(default)]
+    prototypes: Prototypes,
+    room: Option<Spanned<BTreeMap<String, String>>>,
     workloads: Option<Spanned<Vec<raw::Text>>>,
     except_named: Option<Vec<raw::Text>>,
     #[serde(default)]
@@ -172,6 +183,11 @@ fn check(raw: Raw, place: &Text<'_>, subjects: &[Subject]) -> Result<Pair, Manif
             Some(path)
         }
     };
+    let mechanism = Mechanism {
+        layout: raw.layout,
+        prototypes: raw.prototypes,
+    };
+    let room = room(raw.room, mechanism, place)?;
     let workloads = workloads(raw.workloads, subject, place)?;
     let except_named = match raw.except_named {
         None => subject.except_named.clone(),
@@ -184,11 +200,42 @@ fn check(raw: Raw, place: &Text<'_>, subjects: &[Subject]) -> Result<Pair, Manif
         new: raw.new.into_inner(),
         variant: raw.variant.map(Spanned::into_inner),
         transformer,
+        mechanism,
+        room,
         workloads,
         except_named,
         notes: raw.notes,
         folder,
     })
+}
+
+/// Records that must not get a common layout, each with a reason.
+fn room(
+    raw: Option<Spanned<BTreeMap<String, String>>>,
+    mechanism: Mechanism,
+    place: &Text<'_>,
+) -> Result<BTreeMap<String, String>, ManifestError> {
+    let Some(raw) = raw else {
+        return Ok(BTreeMap::new());
+    };
+    if mechanism.layout != Layout::Common {
+        return Err(place.error(
+            raw.span(),
+            format!(
+                "the layout is `{}`, which `room` says nothing about",
+                mechanism.layout.name()
+            ),
+            "remove it, or write layout = \"common\"",
+        ));
+    }
+    if let Some((name, _)) = raw.get_ref().iter().find(|(_, why)| why.trim().is_empty()) {
+        return Err(place.error(
+            raw.span(),
+            format!("`{name}` has no reason"),
+            format!("say why its members must keep their order: {{ \"{name}\" = \"…\" }}"),
+        ));
+    }
+    Ok(raw.into_inner())
 }
 
 /// The pair's workloads, or all of the subject's study.

@@ -3,7 +3,8 @@
 //! A build's `cc` is a script that runs Kairos itself with [`SUBCOMMAND`]. The
 //! wrapper adds the one list of flags to each compilation and `-no-pie` to each
 //! link, drops what would take symbols or addresses away, appends one line per
-//! command to a log, and then becomes the real compiler.
+//! command to a log, and then becomes the real compiler. In a build that has a plan
+//! for records it compiles rewritten preprocessed text instead of the source.
 
 use std::ffi::OsString;
 use std::fs::OpenOptions;
@@ -13,6 +14,7 @@ use std::path::Path;
 use std::process::{Command, ExitStatus};
 
 use super::record::{Kind, Record};
+use super::rewritten::Rewriting;
 
 /// The hidden subcommand that the generated script runs.
 pub const SUBCOMMAND: &str = "__cc";
@@ -356,6 +358,13 @@ pub fn run(arguments: Vec<OsString>) -> io::Result<ExitStatus> {
         io::Error::other(format!("argument {} is not UTF-8", argument.display()))
     })?;
     let mut runs = rewrite(&arguments, &flags);
+    if let Some(rewriting) = Rewriting::from_environment()? {
+        for run in &mut runs {
+            if let Some(rewritten) = rewriting.apply(&real, run)? {
+                *run = rewritten;
+            }
+        }
+    }
     let Some(last) = runs.pop() else {
         return Err(io::Error::other("nothing to run"));
     };

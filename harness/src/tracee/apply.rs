@@ -243,7 +243,7 @@ fn settle_data(action: &DataAction, memory: &Memory, image: &[u8]) -> Result<(),
 }
 
 fn redirect(patch: &Patch, memory: &Memory) -> Result<(), TraceeError> {
-    for function in &patch.redirects {
+    for function in patch.redirects.iter().filter(|function| !function.kept) {
         let at = function.old.plus(REDIRECT_OFFSET);
         memory.write(at, &counter::relative(0xe9, at, function.new))?;
     }
@@ -255,8 +255,11 @@ fn redirect(patch: &Patch, memory: &Memory) -> Result<(), TraceeError> {
 /// # Errors
 /// When the process is gone.
 pub fn is_applied(patch: &Patch, memory: &Memory) -> Result<bool, TraceeError> {
-    let Some(function) = patch.redirects.first() else {
-        return Ok(true);
+    let Some(function) = patch.redirects.iter().find(|function| !function.kept) else {
+        return match patch.redirects.first() {
+            Some(kept) => is_filled(kept.new, memory),
+            None => Ok(true),
+        };
     };
     let at = function.old.plus(REDIRECT_OFFSET);
     let jump = counter::relative(0xe9, at, function.new);
@@ -265,13 +268,20 @@ pub fn is_applied(patch: &Patch, memory: &Memory) -> Result<bool, TraceeError> {
     Ok(found == jump)
 }
 
+/// Whether the image's room, which is zeroed at `execve`, has something there.
+fn is_filled(at: Address, memory: &Memory) -> Result<bool, TraceeError> {
+    let mut found = [0; 16];
+    memory.read(at, &mut found)?;
+    Ok(found.iter().any(|byte| *byte != 0))
+}
+
 /// A thread that stopped among the pad's NOPs would resume inside the jump: it
 /// has not begun the function, so it takes the jump too.
 fn leave_pad(patch: &Patch, thread: &Stopped) -> Result<(), TraceeError> {
     let mut registers = thread.registers()?;
     let inside = patch.redirects.iter().find(|function| {
         let into = registers.rip.wrapping_sub(function.old.0);
-        (REDIRECT_OFFSET..ENTRY_PAD).contains(&into)
+        !function.kept && (REDIRECT_OFFSET..ENTRY_PAD).contains(&into)
     });
     if let Some(function) = inside {
         registers.rip = function.old.plus(REDIRECT_OFFSET).0;

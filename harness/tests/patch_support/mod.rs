@@ -250,6 +250,8 @@ pub fn patch_with(
         }
     };
     build(&Update {
+        own: None,
+        prototypes: kairos::mechanism::Prototypes::Redirect,
         pair: "tiny-v1-v2",
         old: Build {
             program: &old.program,

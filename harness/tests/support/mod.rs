@@ -35,6 +35,8 @@ pub struct Project {
     pub ready: String,
     workloads: BTreeMap<String, String>,
     pairs: Vec<(String, Option<String>)>,
+    /// Lines of the manifests of pairs, by variant.
+    settings: BTreeMap<String, String>,
 }
 
 impl Project {
@@ -50,6 +52,7 @@ impl Project {
             ready: "{ listening = \"main\" }".to_owned(),
             workloads: BTreeMap::new(),
             pairs: vec![(String::new(), None)],
+            settings: BTreeMap::new(),
         }
     }
 
@@ -82,6 +85,15 @@ impl Project {
     pub fn transformed(mut self, variant: &str, transformer: &str) -> Self {
         self.pairs
             .push((variant.to_owned(), Some(transformer.to_owned())));
+        self
+    }
+
+    /// Adds a pair of the same versions under a variant, with more lines in its
+    /// manifest.
+    pub fn variant(mut self, variant: &str, settings: &str) -> Self {
+        self.pairs.push((variant.to_owned(), None));
+        self.settings
+            .insert(variant.to_owned(), settings.to_owned());
         self
     }
 
@@ -187,6 +199,9 @@ study = [{study}]
         if let Some(transformer) = transformer {
             fs::write(folder.join("transform.c"), transformer).unwrap();
             manifest.push_str("transformer = \"transform.c\"\n");
+        }
+        if let Some(settings) = self.settings.get(variant) {
+            let _ = writeln!(manifest, "{settings}");
         }
         fs::write(folder.join("pair.toml"), manifest).unwrap();
     }

@@ -19,6 +19,8 @@ pub(super) struct Entry {
     /// Offset of the abstract origin or of the declaration.
     pub(super) origin: Option<usize>,
     pub(super) byte_size: Option<u64>,
+    /// Alignment that the source asks for.
+    pub(super) alignment: Option<u64>,
     pub(super) file_index: Option<u64>,
     pub(super) line: Option<u64>,
     pub(super) column: Option<u64>,
@@ -26,6 +28,8 @@ pub(super) struct Entry {
     pub(super) bit_offset: Option<u64>,
     pub(super) bit_size: Option<u64>,
     pub(super) value: Option<i64>,
+    /// How a base type's bytes are read.
+    pub(super) encoding: Option<gimli::DwAte>,
     /// Number of elements of an array's dimension.
     pub(super) count: Option<u64>,
     pub(super) declaration: bool,
@@ -113,6 +117,7 @@ impl Entry {
             type_offset: None,
             origin: None,
             byte_size: None,
+            alignment: None,
             file_index: None,
             line: None,
             column: None,
@@ -120,6 +125,7 @@ impl Entry {
             bit_offset: None,
             bit_size: None,
             value: None,
+            encoding: None,
             count: None,
             declaration: false,
             external: false,
@@ -143,6 +149,7 @@ impl Entry {
                 self.origin = local_offset(&unit, value);
             }
             c::DW_AT_byte_size => self.byte_size = value.udata_value(),
+            c::DW_AT_alignment => self.alignment = value.udata_value(),
             c::DW_AT_decl_file => {
                 self.file_index = match value {
                     AttributeValue::FileIndex(index) => Some(index),
@@ -154,6 +161,12 @@ impl Entry {
             c::DW_AT_data_member_location => self.member_offset = value.udata_value(),
             c::DW_AT_data_bit_offset => self.bit_offset = value.udata_value(),
             c::DW_AT_bit_size => self.bit_size = value.udata_value(),
+            c::DW_AT_encoding => {
+                self.encoding = match value {
+                    AttributeValue::Encoding(encoding) => Some(encoding),
+                    _ => None,
+                };
+            }
             c::DW_AT_const_value => {
                 self.value = constant(&value);
             }

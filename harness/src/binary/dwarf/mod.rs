@@ -49,6 +49,8 @@ pub struct Member {
     /// Size of the type in bytes; that of a record by value follows from the
     /// record and makes no difference of its own.
     pub size: u64,
+    /// Alignment of the type, or of the member where it has one of its own, in bytes.
+    pub align: u64,
     /// Canonical type.
     pub signature: String,
     /// Members of a record without any name, offsets relative to this member.
@@ -72,6 +74,10 @@ impl Member {
 pub struct Layout {
     /// Size in bytes.
     pub size: u64,
+    /// Alignment in bytes.
+    pub align: u64,
+    /// Whether it is a union.
+    pub is_union: bool,
     /// Members in order.
     pub members: Vec<Member>,
     /// Records embedded by value, arrays included.

@@ -209,6 +209,8 @@ impl UnitTypes {
         let entry = &self.entries.list[index];
         let mut layout = Layout {
             size: entry.byte_size.unwrap_or(0),
+            align: self.align(index),
+            is_union: entry.tag == c::DW_TAG_union_type,
             members: Vec::new(),
             embeds: BTreeSet::new(),
         };
@@ -229,6 +231,7 @@ impl UnitTypes {
                     .type_of(*child)
                     .and_then(|member_type| self.size(member_type))
                     .unwrap_or(0),
+                align: self.align(*child),
                 signature: signature.text,
                 inner: self.nameless_members(*child),
             });
@@ -502,6 +505,51 @@ impl UnitTypes {
                 Some(size) => Some(size),
                 None => self.size(self.entries.type_of(index)?),
             },
+        }
+    }
+
+    /// Alignment of a type, or of the type of a member that asks for none itself.
+    fn align(&self, index: usize) -> u64 {
+        let entry = &self.entries.list[index];
+        if let Some(asked) = entry.alignment {
+            return asked;
+        }
+        match entry.tag {
+            c::DW_TAG_structure_type | c::DW_TAG_union_type => self.align_of_record(entry),
+            c::DW_TAG_pointer_type => 8,
+            c::DW_TAG_base_type if entry.encoding == Some(c::DW_ATE_complex_float) => {
+                entry.byte_size.unwrap_or(2) / 2
+            }
+            c::DW_TAG_base_type | c::DW_TAG_enumeration_type => entry.byte_size.unwrap_or(1),
+            _ => self
+                .entries
+                .type_of(index)
+                .map_or(1, |target| self.align(target)),
+        }
+        .max(1)
+    }
+
+    /// The largest alignment of a member; 1 where the record must be packed, which
+    /// debug information does not say.
+    fn align_of_record(&self, entry: &Entry) -> u64 {
+        let members = || {
+            let children = entry.children.iter().copied();
+            children.filter(|child| self.entries.list[*child].tag == c::DW_TAG_member)
+        };
+        let largest = members().map(|child| self.align(child)).max().unwrap_or(1);
+        let is_misplaced = |child: usize| {
+            let member = &self.entries.list[child];
+            member.bit_size.is_none()
+                && !member
+                    .member_offset
+                    .unwrap_or(0)
+                    .is_multiple_of(self.align(child))
+        };
+        let size = entry.byte_size.unwrap_or(0);
+        if !size.is_multiple_of(largest) || members().any(is_misplaced) {
+            1
+        } else {
+            largest
         }
     }
 

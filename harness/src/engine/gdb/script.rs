@@ -76,6 +76,7 @@ pub fn script(point: &GdbPoint, patch: &Patch, program: &Path) -> String {
             patch
                 .redirects
                 .iter()
+                .filter(|r| !r.kept)
                 .map(|r| format!("({}, {})", r.old.plus(REDIRECT_OFFSET), r.new)),
         ),
     );

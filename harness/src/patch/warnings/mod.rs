@@ -98,6 +98,12 @@ fn prototypes(
     };
     let name = old.name(old_id);
     if resolver.comparison.types.prototype_differs(before, after) {
+        let consequence = if resolver.comparison.kept.contains(&id) {
+            "Its old entry keeps the old version, which active old frames and pointers that \
+             the process holds go on calling."
+        } else {
+            "Active old frames call the new code with old arguments."
+        };
         let mut who = names(old, calls.callers(old_id));
         let holders = names(old, calls.holders(old_id));
         if !holders.is_empty() {
@@ -107,8 +113,7 @@ fn prototypes(
             "prototype-changed",
             name,
             format!(
-                "{name} was {} and becomes {}. Active old frames call the new code with old \
-                 arguments. Callers: {who}.",
+                "{name} was {} and becomes {}. {consequence} Callers: {who}.",
                 spelling(before),
                 spelling(after)
             ),
