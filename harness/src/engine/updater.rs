@@ -199,7 +199,7 @@ impl Watcher for Updater<'_> {
                 .tree
                 .hold(&|other, thread, _| other == *process && running.contains(&thread))?;
             let result = await_again(parts, frames, &running, &held);
-            parts.tree.release(held)?;
+            parts.tree.release_into_calls(held)?;
             match result {
                 Err(error) if !error.is_gone() => return Err(error.into()),
                 // It runs in the program's own code, or its stack cannot be followed.

@@ -6,6 +6,7 @@ use nix::sys::ptrace;
 use nix::unistd::Pid;
 
 use super::inject::wait_for;
+use super::stopped::Until;
 use super::tree::{ProcessIndex, Tree};
 use super::{Stopped, TraceeError};
 
@@ -118,6 +119,41 @@ impl Tree {
                 _ => {}
             }
         }
+        Ok(())
+    }
+}
+
+impl Tree {
+    /// Lets held threads go on and sees each that was held in a system call back into
+    /// it: outside, a signal that comes next would not end the call, as it does in a
+    /// server that stands still.
+    ///
+    /// # Errors
+    /// When tracing fails; a thread that is gone is none.
+    pub fn release_into_calls(&mut self, held: Vec<Held>) -> Result<(), TraceeError> {
+        for thread in held {
+            match self.release_into_call(thread) {
+                Err(error) if !error.is_gone() => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn release_into_call(&mut self, held: Held) -> Result<(), TraceeError> {
+        const CALL_STOP: i32 = libc::SIGTRAP | 0x80;
+        let in_call = held.stopped.registers()?.orig_rax.cast_signed() >= 0;
+        if held.reported.is_some() || !in_call {
+            return self.release(vec![held]);
+        }
+        let id = held.stopped.thread();
+        held.stopped.resume(Until::SystemCall, 0)?;
+        let status = wait_for(id)?;
+        if libc::WIFSTOPPED(status) && status >> 8 == CALL_STOP {
+            Stopped::reported(id).resume(self.until, 0)?;
+            return Ok(());
+        }
+        self.report_later(id, status);
         Ok(())
     }
 }
