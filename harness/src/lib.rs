@@ -20,6 +20,7 @@ pub mod policy;
 pub mod recording;
 pub mod report;
 pub mod sandbox;
+pub mod state;
 pub mod study;
 pub mod subject;
 pub mod trace;

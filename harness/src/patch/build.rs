@@ -12,9 +12,11 @@ use super::resolve::Resolver;
 use super::transform::Transformer;
 use super::unit::Place;
 use super::version::{Build, ItemId, Target, Version};
-use super::{Patch, PatchError, Reason, closure, edited, rest, warnings};
+use super::{Patch, PatchError, Reason, Warning, closure, edited, rest, warnings};
+use crate::binary::dwarf::MemoryTypes;
 use crate::change::Changes;
 use crate::confree::UseTable;
+use crate::state::{Gap, Manner, Prepared, Rules, prepare};
 
 /// An update to be built.
 pub struct Update<'a> {
@@ -27,6 +29,10 @@ pub struct Update<'a> {
     /// What functions of the old version use of what changes; users count as
     /// changed. Without it only object code tells.
     pub uses: Option<&'a UseTable>,
+    /// What types do not say about live state.
+    pub rules: Option<&'a Rules>,
+    /// How instances of changed records are converted.
+    pub manner: Manner,
     /// The pair's state transformer.
     pub transformer: Option<Transformer<'a>>,
     /// Where to leave the intermediate files; a folder that vanishes by default.
@@ -91,6 +97,7 @@ pub fn build(update: &Update<'_>) -> Result<Built, PatchError> {
     let mut found = closure::extend(&new, &mut comparison);
     refuse_constructors(&old, &new, &comparison)?;
     let compare = started.elapsed();
+    let live = live_state(&old, &new, &comparison, update)?;
     let bodies = HashMap::new();
     let job = Job {
         pair: update.pair,
@@ -101,9 +108,13 @@ pub fn build(update: &Update<'_>) -> Result<Built, PatchError> {
         },
         bodies: &bodies,
         transformer: update.transformer.as_ref(),
+        live: Some(&live),
     };
     let mut built = job.run(update.folder)?;
     found.extend(warnings::find(&job.resolver, &built.patch));
+    let mut gaps = live.gaps.clone();
+    gaps.extend(found.iter().filter_map(computed_at_start_up));
+    built.patch.gaps = Some(gaps);
     let (edited, missing) = edited::find((&old, old_tree), (&new, new_tree), &comparison);
     found.extend(missing);
     found.sort();
@@ -115,6 +126,39 @@ pub fn build(update: &Update<'_>) -> Result<Built, PatchError> {
     built.statistics.read = read;
     built.statistics.compare = compare;
     Ok(built)
+}
+
+/// Conversions of live state; nothing is read where nothing needs them.
+fn live_state(
+    old: &Version,
+    new: &Version,
+    comparison: &Comparison,
+    update: &Update<'_>,
+) -> Result<Prepared, PatchError> {
+    let carries = comparison.items.values().any(|m| m.fate == Fate::Carry);
+    let changes = &comparison.types;
+    if changes.records.is_empty() && changes.enums.is_empty() && !carries {
+        return Ok(Prepared::default());
+    }
+    let (before, after) = rayon::join(
+        || MemoryTypes::read(old.program.path()),
+        || MemoryTypes::read(new.program.path()),
+    );
+    let none = Rules::default();
+    let rules = update.rules.unwrap_or(&none);
+    Ok(prepare(&before?, &after?, changes, rules, update.manner))
+}
+
+/// What start-up code computes is not computed again.
+fn computed_at_start_up(warning: &Warning) -> Option<Gap> {
+    (warning.kind == "only-called-at-start-up").then(|| {
+        Gap::new(
+            "start-up-value",
+            &warning.subject,
+            warning.message.clone(),
+            format!("/* in transform.c */ {}(…);", warning.subject),
+        )
+    })
 }
 
 /// Functions that run before `main` or after it must not be new or changed.

@@ -18,6 +18,7 @@ use crate::policy::{FunctionRange, FunctionTable, ManualPoint};
 use crate::sandbox::namespaces::Identity;
 use crate::sandbox::root::{PROGRAM_LINK, RUN_FOLDER, SandboxUser};
 use crate::sandbox::run_folder::Entry;
+use crate::state::Manner;
 use crate::subject::manifest::{self, FileContent, Placeholders};
 use crate::subject::source::hexadecimal;
 use crate::subject::{BuildOptions, BuiltVersion, Pair, Subject, build};
@@ -93,6 +94,8 @@ pub fn prepare<'a>(
             tree: &new.tree,
         },
         uses: Some(&uses),
+        rules: Some(&pair.rules),
+        manner: Manner::default(),
         transformer,
         folder: None,
     })
@@ -314,7 +317,11 @@ impl PreparedPair<'_> {
             pair: self.id.clone(),
             subject: self.subject.name.clone(),
             arm: self.arm,
-            patch: self.patch.clone(),
+            // How instances are found is for workers alone.
+            patch: Patch {
+                state: None,
+                ..self.patch.clone()
+            },
             functions: self.table.clone(),
             manual: self.manual(),
             annotation_lines: Some(self.subject.manual_lines),

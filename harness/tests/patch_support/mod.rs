@@ -246,6 +246,8 @@ pub fn patch_with(
         }
     };
     build(&Update {
+        rules: None,
+        manner: kairos::state::Manner::Own,
         pair: "tiny-v1-v2",
         old: Build {
             program: &old.program,

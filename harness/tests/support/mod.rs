@@ -35,6 +35,8 @@ pub struct Project {
     pub ready: String,
     workloads: BTreeMap<String, String>,
     pairs: Vec<(String, Option<String>)>,
+    /// Lines that every `pair.toml` ends with.
+    pub rules: String,
 }
 
 impl Project {
@@ -50,6 +52,7 @@ impl Project {
             ready: "{ listening = \"main\" }".to_owned(),
             workloads: BTreeMap::new(),
             pairs: vec![(String::new(), None)],
+            rules: String::new(),
         }
     }
 
@@ -82,6 +85,12 @@ impl Project {
     pub fn transformed(mut self, variant: &str, transformer: &str) -> Self {
         self.pairs
             .push((variant.to_owned(), Some(transformer.to_owned())));
+        self
+    }
+
+    /// Ends every `pair.toml` with these lines.
+    pub fn rules(mut self, lines: &str) -> Self {
+        lines.clone_into(&mut self.rules);
         self
     }
 
@@ -188,6 +197,7 @@ study = [{study}]
             fs::write(folder.join("transform.c"), transformer).unwrap();
             manifest.push_str("transformer = \"transform.c\"\n");
         }
+        manifest.push_str(&self.rules);
         fs::write(folder.join("pair.toml"), manifest).unwrap();
     }
 

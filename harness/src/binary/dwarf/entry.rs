@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use gimli::{AttributeValue, DwAt, DwTag, Operation, Unit, UnitRef, constants as c};
+use gimli::{AttributeValue, DwAt, DwAte, DwTag, Operation, Unit, UnitRef, constants as c};
 
 use super::Bytes;
 
@@ -26,6 +26,10 @@ pub(super) struct Entry {
     pub(super) bit_offset: Option<u64>,
     pub(super) bit_size: Option<u64>,
     pub(super) value: Option<i64>,
+    /// How a base type's bits are read (`DW_ATE_*`).
+    pub(super) encoding: Option<DwAte>,
+    /// Offset in its unit.
+    pub(super) offset: usize,
     /// Number of elements of an array's dimension.
     pub(super) count: Option<u64>,
     pub(super) declaration: bool,
@@ -54,6 +58,7 @@ impl Entries {
             }
             let index = list.len();
             let mut entry = Entry::new(die.tag(), open.last().map(|(_, i)| *i));
+            entry.offset = die.offset().0;
             for attribute in die.attrs() {
                 entry.take(unit, attribute.name(), attribute.value())?;
             }
@@ -120,6 +125,8 @@ impl Entry {
             bit_offset: None,
             bit_size: None,
             value: None,
+            encoding: None,
+            offset: 0,
             count: None,
             declaration: false,
             external: false,
@@ -141,6 +148,11 @@ impl Entry {
             c::DW_AT_type => self.type_offset = local_offset(&unit, value),
             c::DW_AT_abstract_origin | c::DW_AT_specification => {
                 self.origin = local_offset(&unit, value);
+            }
+            c::DW_AT_encoding => {
+                if let AttributeValue::Encoding(encoding) = value {
+                    self.encoding = Some(encoding);
+                }
             }
             c::DW_AT_byte_size => self.byte_size = value.udata_value(),
             c::DW_AT_decl_file => {

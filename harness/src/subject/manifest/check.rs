@@ -7,6 +7,7 @@ use regex::Regex;
 use toml::Spanned;
 
 use super::check_profile::profiles;
+use super::check_rules::rules;
 use super::check_run::{ports, run};
 use super::raw;
 use super::{
@@ -16,7 +17,7 @@ use super::{
 use crate::subject::error::ManifestError;
 use crate::subject::place::Text;
 
-pub(super) type Checked<T> = Result<T, ManifestError>;
+pub(in crate::subject) type Checked<T> = Result<T, ManifestError>;
 
 pub(super) fn subject(raw: raw::Manifest, place: &Text<'_>) -> Checked<Subject> {
     let folder = place
@@ -55,6 +56,15 @@ pub(super) fn subject(raw: raw::Manifest, place: &Text<'_>) -> Checked<Subject> 
         profiles,
         roles,
         except_named: function_names(raw.except_named, place)?,
+        rules: rules(
+            raw::Rules {
+                array: raw.array,
+                cast: raw.cast,
+                union: raw.union,
+            },
+            true,
+            place,
+        )?,
         volatile: raw
             .volatile
             .into_iter()
