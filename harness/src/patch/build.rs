@@ -10,7 +10,7 @@ use super::assemble::Job;
 use super::compare::{Comparison, Fate};
 use super::resolve::Resolver;
 use super::transform::Transformer;
-use super::unit::Place;
+use super::unit::{ItemKind, Place};
 use super::version::{Build, ItemId, Target, Version};
 use super::{Patch, PatchError, Reason, Warning, closure, edited, rest, warnings};
 use crate::binary::dwarf::MemoryTypes;
@@ -113,7 +113,7 @@ pub fn build(update: &Update<'_>) -> Result<Built, PatchError> {
     let mut built = job.run(update.folder)?;
     found.extend(warnings::find(&job.resolver, &built.patch));
     let mut gaps = live.gaps.clone();
-    gaps.extend(found.iter().filter_map(computed_at_start_up));
+    gaps.extend(found.iter().filter_map(|w| computed_at_start_up(&new, w)));
     built.patch.gaps = Some(gaps);
     let (edited, missing) = edited::find((&old, old_tree), (&new, new_tree), &comparison);
     found.extend(missing);
@@ -150,8 +150,23 @@ fn live_state(
 }
 
 /// What start-up code computes is not computed again.
-fn computed_at_start_up(warning: &Warning) -> Option<Gap> {
-    (warning.kind == "only-called-at-start-up").then(|| {
+fn computed_at_start_up(new: &Version, warning: &Warning) -> Option<Gap> {
+    if warning.kind != "only-called-at-start-up" {
+        return None;
+    }
+    let touches_variables = |id: &ItemId| {
+        let mut relocations = new.section(*id).relocations.iter();
+        relocations.any(|relocation| match new.target(id.unit, relocation) {
+            Target::Item { id, .. } => {
+                new.kind(id) == ItemKind::Data && new.section(id).writable
+            }
+            _ => false,
+        })
+    };
+    let named = |id: &ItemId| {
+        new.kind(*id) == ItemKind::Function && new.name(*id) == warning.subject
+    };
+    new.items().filter(named).any(|id| touches_variables(&id)).then(|| {
         Gap::new(
             "start-up-value",
             &warning.subject,

@@ -160,7 +160,7 @@ mod tests {
         words[1] = 0x20 | 1; // in use, at 0x1010
         words[5] = 0x30 | 1; // freed, at 0x1030
         words[11] = 0x20; // in use, at 0x1060: the one before is free
-        words[15] = 0x80 | 1; // the rest
+        words[15] = 0x90 | 1; // the rest
         let mappings = Mappings(vec![Mapping {
             range: START..START + 256,
             writable: true,

@@ -110,8 +110,13 @@ impl Pairing<'_> {
             steps.push(Step::Copy { from, to, size });
             return;
         }
+        let mut path = path;
+        let record_name;
         if let Some(record) = self.changed(old) {
             steps.push(Step::Instance { record, from, to });
+            // What is not known of its members is not known wherever it lies.
+            record_name = self.old.readable(old);
+            path = &record_name;
         }
         let (Some(before), Some(after)) = (self.old.get(old).cloned(), self.new.get(new).cloned())
         else {

@@ -211,7 +211,7 @@ impl TypeGraph {
     /// tells a typedef apart.
     #[must_use]
     pub fn readable(&self, id: TypeId) -> String {
-        crate::change::layout::readable(&self.spell(id))
+        crate::change::layout::readable(&self.spell(id)).replace("typedef ", "")
     }
 }
 
