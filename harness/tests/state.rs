@@ -149,3 +149,40 @@ fn trees_tables_cycles_and_unions_lead_to_every_instance() {
         assert_eq!(count(&state, "struct item"), items[exchange], "{row:?}\n{state}");
     }
 }
+
+#[test]
+fn a_record_that_grows_in_a_frame_moves_and_the_frame_keeps_the_old_one() {
+    let run = list("$CC -DFRAME_GROWS -o tiny main.c").study("--sample 6");
+    for (row, state) in states(&run) {
+        assert_eq!(count(&state, "struct server"), 1, "{row:?}\n{state}");
+        assert_eq!(state["moved"], 1, "{row:?}\n{state}");
+    }
+    run.expect_sound_controls();
+}
+
+#[test]
+fn flexible_arrays_constants_and_pointers_into_arrays_keep_their_meaning() {
+    let rules = "[[array]]\nof = \"cells\"\nlength = \"used\"\n";
+    let words = [
+        ("twelve letters", 1),
+        ("a7", 1),
+        ("a9", 1),
+        ("k1", 1),
+        ("?", 4),
+        ("a5", 1),
+        ("?", 4),
+    ];
+    let run = Project::of("state_kinds")
+        .rules(rules)
+        .session(BACKWARD, &lines(&words))
+        .study("");
+    let cells = [0, 0, 1, 2, 2, 2, 3, 3];
+    for (row, state) in expect_new_where(&run, |row| row.activeness == "allowed") {
+        if row.function == "command" {
+            let exchange = usize::try_from(row.exchange).unwrap();
+            assert_eq!(count(&state, "struct cell"), cells[exchange], "{row:?}\n{state}");
+            assert_eq!(count(&state, "struct text"), u64::from(exchange > 0), "{row:?}\n{state}");
+            assert_eq!(count(&state, "struct tally"), 1, "{row:?}\n{state}");
+        }
+    }
+}

@@ -268,6 +268,7 @@ impl Job<'_> {
             Fate::Renew => DataAction::Renew {
                 name,
                 old: place,
+                old_size,
                 new: at,
                 size,
             },

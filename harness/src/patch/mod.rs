@@ -169,6 +169,9 @@ pub enum DataAction {
         name: String,
         /// Place in the old program.
         old: Address,
+        /// Size in bytes in the old program; 0 in runs that did not record it.
+        #[serde(default)]
+        old_size: u64,
         /// Place in the image.
         new: Address,
         /// Size in bytes in the image.

@@ -20,6 +20,9 @@ mod resolve;
 pub mod rules;
 pub mod walk;
 
+#[cfg(test)]
+mod tests;
+
 pub use gaps::Gap;
 pub use plan::{Manner, Plan};
 pub use prepare::{Prepared, prepare};

@@ -24,6 +24,19 @@ pub struct Walked {
     pub conversion: Option<usize>,
     /// What in it leads on.
     pub parts: Vec<Part>,
+    /// The flexible array that it ends in, if its length is known.
+    pub tail: Option<Tail>,
+}
+
+/// A flexible array at the end of a record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tail {
+    /// Where it begins, in bytes from the start of the record.
+    pub offset: u64,
+    /// Size of an element in bytes.
+    pub stride: u64,
+    /// How many there are.
+    pub count: Count,
 }
 
 /// A pointer in a type, or a part that lies in it.

@@ -9,12 +9,12 @@ use super::header::declarations;
 use super::identifier;
 use super::pairing::Pairing;
 use super::plan::{
-    Count, FrameRoot, FrameRoots, Manner, Part, Plan, Record, Root, Walked,
+    Count, FrameRoot, FrameRoots, Manner, Part, Plan, Record, Root, Tail, Walked,
 };
 use super::resolve::Named;
 use super::rules::Rules;
 use crate::binary::Address;
-use crate::binary::dwarf::graph::{Shape, TypeGraph, TypeId};
+use crate::binary::dwarf::graph::{Shape, TypeGraph, TypeId, TypedVariable};
 use crate::binary::dwarf::{MemoryTypes, TypeKey};
 use crate::change::{Changes, HowRecord};
 
@@ -106,16 +106,21 @@ struct Preparation<'a> {
 impl Preparation<'_> {
     /// Conversions of variables that both versions have, where their types differ.
     fn variables(&mut self, new: &TypeGraph) -> BTreeMap<Address, Conversion> {
-        let mut by_name: HashMap<&str, Vec<TypeId>> = HashMap::new();
+        let mut by_name: HashMap<&str, Vec<&TypedVariable>> = HashMap::new();
         for variable in &new.variables {
-            by_name.entry(&variable.name).or_default().push(variable.of);
+            by_name.entry(&variable.name).or_default().push(variable);
         }
         self.pairing.initialised = true;
         let mut found = BTreeMap::new();
         for variable in &self.old.variables {
-            // A name that several files define says nothing by itself.
-            let Some([of]) = by_name.get(variable.name.as_str()).map(Vec::as_slice) else {
-                continue;
+            let same = by_name.get(variable.name.as_str()).map(Vec::as_slice);
+            let of = match same.unwrap_or_default() {
+                [only] => &only.of,
+                // Of a name that several files define, the same file's is meant.
+                several => match several.iter().find(|v| v.file == variable.file) {
+                    Some(found) => &found.of,
+                    None => continue,
+                },
             };
             let differs = self.holds_changed(variable.of, 0)
                 || self.old.spell(variable.of) != new.spell(*of);
@@ -188,6 +193,7 @@ impl Preparation<'_> {
             alignment: self.old.alignment(id),
             conversion: None,
             parts: Vec::new(),
+            tail: self.tail(id),
         });
         let mut parts = Vec::new();
         match self.old.get(id).map(|of| of.shape.clone()) {
@@ -222,6 +228,22 @@ impl Preparation<'_> {
             self.plan.types[number].conversion = self.conversion(id);
         }
         number
+    }
+
+    /// The length of the flexible array that a record ends in, if a rule names it.
+    fn tail(&self, id: TypeId) -> Option<Tail> {
+        let field = self.old.fields(id).last()?;
+        match self.old.get(field.of).map(|of| &of.shape)? {
+            Shape::Array {
+                element,
+                count: None,
+            } => Some(Tail {
+                offset: field.offset,
+                stride: self.old.size(*element),
+                count: self.named.count(Some(id), &field.name)?,
+            }),
+            _ => None,
+        }
     }
 
     /// A member at `offset`: if it is a pointer or a flexible array, of `count`
@@ -337,6 +359,7 @@ impl Preparation<'_> {
                         alignment: 8,
                         conversion: None,
                         parts: vec![part],
+                        tail: None,
                     });
                     self.plan.types.len() - 1
                 }

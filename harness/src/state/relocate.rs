@@ -19,6 +19,8 @@ pub struct ChangedVariable {
     pub new: u64,
     /// The new version's initial value.
     pub initial: Vec<u8>,
+    /// Whether it is a constant: then nothing of the old one is taken along.
+    pub constant: bool,
 }
 
 /// An instance of a changed record for the transformer.
@@ -84,7 +86,7 @@ pub fn relocate(
     for (index, block) in found.blocks.iter().enumerate() {
         let next = found.blocks.get(index + 1).map(|next| next.address);
         match place(plan, block, next, variables, allocate) {
-            Ok(place) => placed.push(place),
+            Ok(place) => placed.extend(place),
             Err(problem) => result.problems.push(problem),
         }
     }
@@ -103,6 +105,10 @@ pub fn relocate(
         let Some(conversion) = plan.conversion(block.of) else {
             continue;
         };
+        let constant = |v: &ChangedVariable| v.old == block.address && v.constant;
+        if variables.iter().any(constant) {
+            continue;
+        }
         let moved = place.target != block.address;
         result.moved += if moved { block.count } else { 0 };
         let old = if moved {
@@ -150,7 +156,7 @@ fn place<'a>(
     next: Option<u64>,
     variables: &[ChangedVariable],
     allocate: &mut dyn FnMut(u64) -> Option<u64>,
-) -> Result<Placed<'a>, String> {
+) -> Result<Option<Placed<'a>>, String> {
     let name = || plan.types[block.of].name.clone();
     let refuse = |why: &str| Err(format!("{} at {:#x} {why}", name(), block.address));
     let Some(conversion) = plan.conversion(block.of) else {
@@ -158,12 +164,22 @@ fn place<'a>(
     };
     let moves = |v: &&ChangedVariable| v.old == block.address && v.new != v.old;
     if let Some(variable) = variables.iter().find(moves) {
-        return Ok(Placed {
+        let elements = conversion.new_length(block.count, block.length);
+        if variable.constant && elements != variable.initial.len() as u64 {
+            return refuse(
+                "is a constant with another number of elements; pointers into it stay with the \
+                 old one",
+            );
+        }
+        return Ok(Some(Placed {
             block,
             target: variable.new,
             length: variable.initial.len() as u64,
             variable: true,
-        });
+        }));
+    }
+    if block.constant {
+        return Ok(None);
     }
     let length = if plan.manner == Manner::Common {
         block.length
@@ -178,7 +194,7 @@ fn place<'a>(
     };
     let room = next.map_or(block.room, |next| block.room.min(next - block.address));
     if length <= room.max(block.length) {
-        return Ok(in_place);
+        return Ok(Some(in_place));
     }
     if block.home == Home::Variable {
         return refuse("is a variable that grows but does not move; it is not converted");
@@ -187,7 +203,7 @@ fn place<'a>(
         return refuse("shares its allocation with others and does not fit; it is not converted");
     }
     match allocate(length) {
-        Some(target) => Ok(Placed { target, ..in_place }),
+        Some(target) => Ok(Some(Placed { target, ..in_place })),
         None => refuse("grows, and the process has no memory for it"),
     }
 }
@@ -258,7 +274,7 @@ fn target(
     // A variable that moves and holds no changed record.
     let variable = variables
         .iter()
-        .find(|v| (v.old..v.old + v.old_size).contains(&address))?;
+        .find(|v| !v.constant && (v.old..v.old + v.old_size).contains(&address))?;
     let offset = address - variable.old;
     (offset < variable.initial.len() as u64).then(|| variable.new + offset)
 }

@@ -37,6 +37,8 @@ pub struct Block {
     pub room: u64,
     /// What holds them.
     pub home: Home,
+    /// Whether the process cannot write them.
+    pub constant: bool,
     /// The variable from which they were reached first.
     pub root: usize,
 }
@@ -196,6 +198,7 @@ impl Walk<'_> {
             length,
             room: length,
             home,
+            constant: false,
             root: self.roots.len().saturating_sub(1),
         });
         self.open.push_back(index);
@@ -316,6 +319,10 @@ impl Walk<'_> {
         if self.weak && !self.believable(value, of, length) {
             return;
         }
+        if let Some(why) = self.misfit(value, length) {
+            self.problem(format!("{} {why}; it is left alone", self.object(of, value)));
+            return;
+        }
         self.slots.insert((place, value), ());
         self.block(value, of, count, Home::Heap);
     }
@@ -332,6 +339,19 @@ impl Walk<'_> {
         let allocation = self.view.heap.allocation(self.view.reader, address);
         allocation.is_some_and(|allocation| {
             allocation.start == address && !allocation.free && length <= allocation.usable
+        })
+    }
+
+    /// Why what the allocator has at `address` cannot be `length` bytes of objects.
+    fn misfit(&self, address: u64, length: u64) -> Option<String> {
+        let allocation = self.view.heap.allocation(self.view.reader, address)?;
+        if allocation.free {
+            return Some("has been freed".to_owned());
+        }
+        let fits = address + length <= allocation.start + allocation.usable;
+        (!fits).then(|| {
+            let usable = allocation.usable;
+            format!("is larger than its allocation of {usable} bytes")
         })
     }
 
@@ -408,22 +428,30 @@ impl Walk<'_> {
 
     /// The block with the room that it has; none if it is not what it seems to be.
     fn fitting(&mut self, mut block: Block) -> Option<Block> {
-        let name = self.plan.types[block.of].name.clone();
+        let of = &self.plan.types[block.of];
+        let name = of.name.clone();
+        let named = of.tail.as_ref().filter(|_| block.count == 1);
+        let named = named.and_then(|tail| {
+            let count = self.count(&tail.count, block.address, block.address)?;
+            Some(tail.offset + count * tail.stride)
+        });
+        if let Some(length) = named {
+            block.length = block.length.max(length);
+            block.room = block.length;
+        }
         let flexible = self
             .plan
             .conversion(block.of)
             .is_some_and(|conversion| conversion.tail.is_some());
         let writable = self.view.mappings.holding(block.address, block.length);
-        if !writable.is_some_and(|mapping| mapping.writable) {
-            // Constants are renewed with the code that uses them.
-            return None;
-        }
-        if block.home != Home::Heap {
+        // Constants are renewed with the code that uses them.
+        block.constant = !writable.is_some_and(|mapping| mapping.writable);
+        if block.home != Home::Heap || block.constant {
             return Some(block);
         }
         let at = block.address;
         let Some(allocation) = self.view.heap.allocation(self.view.reader, at) else {
-            if flexible {
+            if flexible && named.is_none() {
                 self.problem(format!(
                     "{name} at {at:#x} ends in an array whose length is not known; it is not \
                      converted"
@@ -432,19 +460,16 @@ impl Walk<'_> {
             }
             return Some(block);
         };
-        let end = allocation.start + allocation.usable;
-        if allocation.free || block.end() > end {
-            let why = if allocation.free {
-                "has been freed".to_owned()
-            } else {
-                format!("is larger than its allocation of {} bytes", allocation.usable)
-            };
-            self.problem(format!("{name} at {at:#x} {why}; it is not converted"));
+        if block.end() > allocation.start + allocation.usable {
+            let usable = allocation.usable;
+            self.problem(format!(
+                "{name} at {at:#x} is larger than its allocation of {usable} bytes; it is left alone"
+            ));
             return None;
         }
         if allocation.start == at {
             block.room = allocation.usable;
-            if flexible && block.count == 1 {
+            if flexible && named.is_none() && block.count == 1 {
                 block.length = allocation.usable;
             }
             let size = self.plan.types[block.of].size;

@@ -189,14 +189,29 @@ fn changed_variables(patch: &Patch) -> Vec<ChangedVariable> {
             old_size: *old_size,
             new: new.0,
             initial: initial(*new, *new_size),
+            constant: false,
+        }),
+        DataAction::Renew {
+            old,
+            old_size,
+            new,
+            size,
+            ..
+        } => Some(ChangedVariable {
+            old: old.0,
+            old_size: *old_size,
+            new: new.0,
+            initial: initial(*new, *size),
+            constant: true,
         }),
         DataAction::Reinitialise { old, size, new, .. } => Some(ChangedVariable {
             old: old.0,
             old_size: *size,
             new: old.0,
             initial: initial(*new, *size),
+            constant: false,
         }),
-        DataAction::Add { .. } | DataAction::Renew { .. } => None,
+        DataAction::Add { .. } => None,
     };
     patch.data.iter().filter_map(of).collect()
 }

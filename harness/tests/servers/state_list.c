@@ -1,6 +1,7 @@
 /* Proves: instances of changed records are found at every point and converted, so
  * that new code reads what old code built. A list in the heap, a record in main's
- * frame, and both under one name. With GROWS the list's members need more room. */
+ * frame. With GROWS the list's members need more room; with FRAME_GROWS the record in
+ * main's frame does, so that it must move although main goes on with the old place. */
 #include "line_server.h"
 
 struct entry {
@@ -23,6 +24,9 @@ struct server {
     struct entry *first;
     int count;
     int calls;
+#ifdef FRAME_GROWS
+    long more[6];
+#endif
 #else
     int calls;
     int count;

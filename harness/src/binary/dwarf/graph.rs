@@ -91,6 +91,8 @@ pub struct Type {
 pub struct TypedVariable {
     /// Its name; `function.name` where it is local to a function.
     pub name: String,
+    /// Source file.
+    pub file: String,
     /// Where it lies.
     pub address: Address,
     /// Its type.
@@ -227,7 +229,7 @@ pub(super) struct Collector {
 impl Collector {
     /// Adds a unit; returns the number of each of its types that a variable has,
     /// by the place of its entry.
-    pub(super) fn unit(&mut self, unit: &UnitTypes) -> HashMap<usize, TypeId> {
+    pub(super) fn unit(&mut self, unit: &UnitTypes, file: &str) -> HashMap<usize, TypeId> {
         let mut known = HashMap::new();
         for (index, entry) in unit.entries.list.iter().enumerate() {
             if !matches!(entry.tag, c::DW_TAG_variable | c::DW_TAG_formal_parameter) {
@@ -245,6 +247,7 @@ impl Collector {
                 };
                 self.graph.variables.push(TypedVariable {
                     name,
+                    file: file.to_owned(),
                     address: Address(address),
                     of,
                 });

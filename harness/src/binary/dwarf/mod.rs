@@ -260,7 +260,8 @@ impl MemoryTypes {
         let mut collector = graph::Collector::default();
         let mut frames = Vec::new();
         for (unit, types) in &units {
-            let mut known = collector.unit(types);
+            let file = signature::unit_file(unit.unit_ref(dwarf));
+            let mut known = collector.unit(types, &file);
             collector.records(types, &mut known);
             frames.extend(locals::read(unit.unit_ref(dwarf), types, &known)?);
         }
