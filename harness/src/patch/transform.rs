@@ -84,13 +84,20 @@ impl Transform {
         Ok(Self { unit, entry, names })
     }
 
-    /// Section and offset of a variable of the transformer.
+    /// Section and offset of a variable of the transformer, if its code uses it.
     pub(super) fn variable(&self, name: &str) -> Option<(usize, u64)> {
         let mut symbols = self.unit.symbols.iter();
-        symbols.find_map(|symbol| match symbol.place {
+        let (section, offset) = symbols.find_map(|symbol| match symbol.place {
             Place::Section(section) if symbol.name == name => Some((section, symbol.value)),
             _ => None,
-        })
+        })?;
+        let refers = |relocation: &Relocation| {
+            self.unit.symbols[relocation.symbol].place == Place::Section(section)
+        };
+        self.sections()
+            .flat_map(|number| &self.unit.sections[number].relocations)
+            .any(refers)
+            .then_some((section, offset))
     }
 
     /// Sections that go into the image.
