@@ -272,6 +272,41 @@ fn only_uses_that_can_follow_count() {
 }
 
 #[test]
+fn a_kept_pointer_to_a_member_that_did_not_change_matters_to_types_alone() {
+    if !compiler() {
+        return;
+    }
+    let uses = marked(
+        "#include \"t.h\"\nstruct T { long first; int list[2];\nN: long added;\n int a; };\n\
+         void ext(void *p) { (void)p; }\n\
+         long stays(struct T *p) { long *kept = &p->first; ext(0); return *kept; }\n\
+         int stays_too(struct T *p) { int *kept = p->list; ext(0); return kept[1]; }\n\
+         int moves(struct T *p) { int *kept = &p->a; ext(0); return *kept; }\n\
+         int element(struct T *p) { struct T *kept = &p[2]; ext(0); return kept != 0; }\n\
+         struct T *volatile one;\n\
+         void show(void) { if (one) { stays(one); stays_too(one); moves(one); element(one); } }\n",
+    );
+    if !uses.has_syntax() {
+        return;
+    }
+    for (function, by_member) in [
+        ("stays", false),
+        ("stays_too", false),
+        ("moves", true),
+        ("element", true),
+    ] {
+        let entry = uses.entry(function);
+        let sites: Vec<Address> = uses.table.functions[&entry].sites.keys().copied().collect();
+        let [site] = sites[..] else {
+            panic!("{function}: {sites:?}")
+        };
+        let mut after = uses.table.after(entry, site).peekable();
+        assert!(after.peek().is_some(), "{function}");
+        assert_eq!(after.any(|what| what.by_member), by_member, "{function}");
+    }
+}
+
+#[test]
 fn the_syntax_tree_covers_what_padding_shows() {
     if !compiler() {
         return;

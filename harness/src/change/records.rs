@@ -28,6 +28,16 @@ pub struct ChangedRecord {
     pub new: Option<Layout>,
 }
 
+impl ChangedRecord {
+    /// Whether the member went or differs, or is not known: one of a nameless
+    /// record inside, say.
+    #[must_use]
+    pub fn changes_member(&self, name: &str) -> bool {
+        let known = |layout: &Layout| layout.members.iter().any(|member| member.name == name);
+        self.members.contains(name) || !self.old.as_ref().is_some_and(known)
+    }
+}
+
 /// In what way a record changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

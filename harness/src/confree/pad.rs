@@ -65,7 +65,7 @@ pub(super) fn definitions(text: &str) -> Vec<Definition> {
 pub(super) fn insert(
     text: &str,
     definitions: &[Definition],
-    words: impl Fn(&Definition) -> Option<usize>,
+    mut words: impl FnMut(&Definition) -> Option<usize>,
 ) -> (String, usize) {
     let mut padded = String::with_capacity(text.len() + 4096);
     let (mut done, mut count) = (0, 0);

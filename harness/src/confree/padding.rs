@@ -78,13 +78,16 @@ fn one(
 ) -> Result<Padded, ConFreeError> {
     let mut padded = Padded::default();
     let definitions = pad::definitions(&unit.text);
+    let mut here = BTreeMap::new();
     let (text, count) = pad::insert(&unit.text, &definitions, |definition| {
         let key = TypeKey {
             tag: definition.tag.to_owned(),
             name: definition.name.clone(),
             file: file_of(built, &unit.directory, &definition.file),
         };
-        pads.get(&key).copied()
+        let (key, words) = pads.get_key_value(&key)?;
+        here.insert(*key, *words);
+        Some(*words)
     });
     if count == 0 {
         return Ok(padded);
@@ -108,7 +111,7 @@ fn one(
     }
     let before = Unit::read(&unit.source, &unit.object)?;
     let after = Unit::read(&unit.source, &object)?;
-    let names = Names::of(pads, changes);
+    let names = Names::of(&here, changes);
     for (section, item) in before.items() {
         if item.kind != ItemKind::Function {
             continue;
@@ -145,24 +148,45 @@ fn one(
     Ok(padded)
 }
 
-/// Struct names by the size of their pads.
+/// Structs by the distance that padding moves what lies in them.
+#[derive(Default)]
 struct Names {
-    by_bytes: HashMap<u64, String>,
+    /// Nothing where several structs have the same distance.
+    by_bytes: HashMap<u64, Option<String>>,
 }
 
 impl Names {
+    /// Names of the structs that a unit defines. What lies in a struct behind one
+    /// that it holds is moved by the pads of both.
     fn of(pads: &BTreeMap<&TypeKey, usize>, changes: &Changes) -> Self {
-        let named = pads.iter().filter_map(|(key, words)| {
-            let name = changes.record(key)?.name.clone();
-            Some((8 * *words as u64, name))
-        });
-        Self {
-            by_bytes: named.collect(),
+        let mut names = Self::default();
+        for (key, words) in pads {
+            let Some(record) = changes.record(key) else {
+                continue;
+            };
+            names.note(*words, &record.name);
+            let held = record.old.iter().flat_map(|layout| &layout.embeds);
+            let held: Vec<usize> = held.filter_map(|inner| pads.get(inner).copied()).collect();
+            for inner in &held {
+                names.note(words + inner, &record.name);
+            }
+            names.note(words + held.iter().sum::<usize>(), &record.name);
+        }
+        names
+    }
+
+    fn note(&mut self, words: usize, name: &str) {
+        let noted = self.by_bytes.entry(8 * words as u64);
+        let noted = noted.or_insert_with(|| Some(name.to_owned()));
+        if noted.as_deref() != Some(name) {
+            *noted = None;
         }
     }
 
     fn by_delta(&self, deltas: &BTreeSet<u64>) -> String {
-        let named = deltas.iter().find_map(|delta| self.by_bytes.get(delta));
+        let named = deltas
+            .iter()
+            .find_map(|delta| self.by_bytes.get(delta)?.as_ref());
         named
             .cloned()
             .unwrap_or_else(|| "a changed struct".to_owned())

@@ -167,15 +167,11 @@ impl Entry {
             c::DW_AT_data_bit_offset => self.bit_offset = value.udata_value(),
             c::DW_AT_bit_size => self.bit_size = value.udata_value(),
             c::DW_AT_const_value => {
-                self.value = value
-                    .sdata_value()
-                    .or_else(|| value.udata_value().map(u64::cast_signed));
+                self.value = constant(&value);
             }
             // An absent bound and `[]` are the same; a bound of -1 is `[0]`.
             c::DW_AT_upper_bound => {
-                self.count = value
-                    .sdata_value()
-                    .map(|b| b.wrapping_add(1).cast_unsigned());
+                self.count = constant(&value).map(|bound| bound.wrapping_add(1).cast_unsigned());
             }
             c::DW_AT_count => self.count = value.udata_value(),
             c::DW_AT_declaration => self.declaration = true,
@@ -190,6 +186,13 @@ impl Entry {
         }
         Ok(())
     }
+}
+
+/// A constant whose form may leave open whether it is signed: compilers write
+/// negative ones in a signed form, so the forms of a fixed size hold no sign.
+fn constant(value: &AttributeValue<Bytes<'_>>) -> Option<i64> {
+    let unsigned = value.udata_value().map(u64::cast_signed);
+    unsigned.or_else(|| value.sdata_value())
 }
 
 fn local_offset(unit: &Unit<Bytes<'_>>, value: AttributeValue<Bytes<'_>>) -> Option<usize> {

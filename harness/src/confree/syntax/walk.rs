@@ -157,6 +157,27 @@ impl<'a, 'w> Walk<'a, 'w> {
         }
     }
 
+    /// A pointer into an instance that is kept: to a member, which matters to
+    /// those that tell members apart if that member changed, or to an element.
+    fn add_interior(&mut self, records: Vec<&ChangedRecord>, into: Entity<'_>) {
+        let field = into
+            .get_reference()
+            .filter(|field| field.get_kind() == EntityKind::FieldDecl)
+            .map(member_name);
+        for record in records {
+            let by_member = match &field {
+                Some(name) => record.changes_member(name),
+                None => record.resized,
+            };
+            let what = Use {
+                member: field.clone().filter(|name| !name.is_empty()),
+                by_member,
+                ..bare(UseKind::Interior, record.name.clone(), self.file)
+            };
+            self.note(Place::Whole, what);
+        }
+    }
+
     fn walk(&mut self, entity: Entity<'_>, in_expression: bool, is_base: bool) {
         let kind = entity.get_kind();
         let is_expression = entity.is_expression();
@@ -264,7 +285,7 @@ impl<'a, 'w> Walk<'a, 'w> {
                 .get_type()
                 .is_some_and(|kind| kind.get_canonical_type().get_element_type().is_some());
             if is_array && self.arguments_of.is_empty() {
-                self.add_whole(UseKind::Interior, records);
+                self.add_interior(records, entity);
             } else {
                 for record in records {
                     let what = Use {
@@ -374,7 +395,7 @@ impl<'a, 'w> Walk<'a, 'w> {
                 EntityKind::ParenExpr | EntityKind::UnexposedExpr => {}
                 EntityKind::MemberRefExpr | EntityKind::ArraySubscriptExpr => {
                     if let Some(base) = first {
-                        self.add_whole(UseKind::Interior, self.base_records(base));
+                        self.add_interior(self.base_records(base), at);
                     }
                 }
                 _ => return,
