@@ -78,7 +78,11 @@ fn a_list_in_the_heap_and_a_record_in_a_frame_are_converted_in_place() {
     let run = list("$CC -o tiny main.c").study("");
     for (row, state) in expect_new_where(&run, enters_from_main) {
         assert_eq!(count(&state, "struct server"), 1, "{row:?}\n{state}");
-        assert_eq!(count(&state, "struct entry"), linked(&row), "{row:?}\n{state}");
+        assert_eq!(
+            count(&state, "struct entry"),
+            linked(&row),
+            "{row:?}\n{state}"
+        );
         assert_eq!(state["moved"], 0);
         assert_eq!(state["problems"].as_array().unwrap().len(), 0, "{state}");
     }
@@ -100,8 +104,16 @@ fn entries_that_grow_move_and_every_pointer_follows() {
     let project = list("$CC -DGROWS -o tiny main.c").transformed("each", EACH);
     let run = project.study("");
     for (row, state) in expect_new_where(&run, enters_from_main) {
-        assert_eq!(count(&state, "struct entry"), linked(&row), "{row:?}\n{state}");
-        assert_eq!(state["moved"].as_u64().unwrap(), linked(&row), "{row:?}\n{state}");
+        assert_eq!(
+            count(&state, "struct entry"),
+            linked(&row),
+            "{row:?}\n{state}"
+        );
+        assert_eq!(
+            state["moved"].as_u64().unwrap(),
+            linked(&row),
+            "{row:?}\n{state}"
+        );
     }
 }
 
@@ -144,9 +156,21 @@ fn trees_tables_cycles_and_unions_lead_to_every_instance() {
         if row.function != "command" {
             continue;
         }
-        assert_eq!(count(&state, "struct node"), nodes[exchange], "{row:?}\n{state}");
-        assert_eq!(count(&state, "struct stamp"), nodes[exchange], "{row:?}\n{state}");
-        assert_eq!(count(&state, "struct item"), items[exchange], "{row:?}\n{state}");
+        assert_eq!(
+            count(&state, "struct node"),
+            nodes[exchange],
+            "{row:?}\n{state}"
+        );
+        assert_eq!(
+            count(&state, "struct stamp"),
+            nodes[exchange],
+            "{row:?}\n{state}"
+        );
+        assert_eq!(
+            count(&state, "struct item"),
+            items[exchange],
+            "{row:?}\n{state}"
+        );
     }
 }
 
@@ -180,8 +204,16 @@ fn flexible_arrays_constants_and_pointers_into_arrays_keep_their_meaning() {
     for (row, state) in expect_new_where(&run, |row| row.activeness == "allowed") {
         if row.function == "command" {
             let exchange = usize::try_from(row.exchange).unwrap();
-            assert_eq!(count(&state, "struct cell"), cells[exchange], "{row:?}\n{state}");
-            assert_eq!(count(&state, "struct text"), u64::from(exchange > 0), "{row:?}\n{state}");
+            assert_eq!(
+                count(&state, "struct cell"),
+                cells[exchange],
+                "{row:?}\n{state}"
+            );
+            assert_eq!(
+                count(&state, "struct text"),
+                u64::from(exchange > 0),
+                "{row:?}\n{state}"
+            );
             assert_eq!(count(&state, "struct tally"), 1, "{row:?}\n{state}");
         }
     }

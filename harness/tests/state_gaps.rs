@@ -81,18 +81,30 @@ fn what_cannot_be_generated_is_listed_with_the_line_to_write() {
     let gaps = patch.gaps.expect("gaps");
     let visits = gap(&gaps, "added-member", "struct item.visits");
     assert!(visits.message.contains("it may be `hits`"), "{visits:?}");
-    assert!(visits.line.ends_with("new->visits = old->hits;"), "{visits:?}");
+    assert!(
+        visits.line.ends_with("new->visits = old->hits;"),
+        "{visits:?}"
+    );
     gap(&gaps, "added-member", "struct inner.first");
     gap(&gaps, "retyped-member", "struct item.weight");
     let data = gap(&gaps, "void-pointer", "struct item.data");
-    assert_eq!(data.line, "[[cast]] of = \"struct item.data\", to = \"struct …\"");
+    assert_eq!(
+        data.line,
+        "[[cast]] of = \"struct item.data\", to = \"struct …\""
+    );
     let all = gap(&gaps, "unknown-length", "struct holder.all");
-    assert_eq!(all.line, "[[array]] of = \"struct holder.all\", length = \"…\"");
+    assert_eq!(
+        all.line,
+        "[[array]] of = \"struct holder.all\", length = \"…\""
+    );
     gap(&gaps, "union", "struct holder.is");
     gap(&gaps, "deleted-type", "struct gone");
     gap(&gaps, "renumbered-constant", "enum mode");
     // A number that only grows needs nobody.
-    assert!(!gaps.iter().any(|gap| gap.subject == "struct item.count"), "{gaps:#?}");
+    assert!(
+        !gaps.iter().any(|gap| gap.subject == "struct item.count"),
+        "{gaps:#?}"
+    );
 }
 
 #[test]

@@ -111,7 +111,11 @@ pub fn converted(rows: &[TestRow]) -> Vec<Converted> {
             middle(times, f64::total_cmp).unwrap_or(0.0)
         };
         let whole = Whole {
-            moved: tests.iter().map(|(_, state)| state.moved).max().unwrap_or(0),
+            moved: tests
+                .iter()
+                .map(|(_, state)| state.moved)
+                .max()
+                .unwrap_or(0),
             walk_us: times(|state| state.walk_us),
             convert_us: times(|state| state.convert_us),
             with_problems: tests
@@ -120,7 +124,9 @@ pub fn converted(rows: &[TestRow]) -> Vec<Converted> {
                 .count(),
             gaps: tests.first().and_then(|(row, _)| row.gaps),
         };
-        let all = tests.iter().map(|(_, state)| state.instances.values().sum());
+        let all = tests
+            .iter()
+            .map(|(_, state)| state.instances.values().sum());
         found.push(row(ALL, all.collect(), Some(whole)));
         let records: BTreeSet<&String> = tests
             .iter()

@@ -151,7 +151,11 @@ pub fn human(built: &Built) -> String {
         }
     }
     if let Some(gaps) = patch.gaps.as_ref().filter(|gaps| !gaps.is_empty()) {
-        _ = writeln!(text, "  live state: what a person must write ({})", gaps.len());
+        _ = writeln!(
+            text,
+            "  live state: what a person must write ({})",
+            gaps.len()
+        );
         for gap in gaps {
             _ = writeln!(text, "    {}: {}", gap.kind, gap.message);
             _ = writeln!(text, "      {}", gap.line);

@@ -47,7 +47,11 @@ fn below(uses: &UseTable, stack: &Stack, from: usize) -> Vec<String> {
             .collect();
         if !used.is_empty() {
             let used: Vec<&str> = used.into_iter().collect();
-            lines.push(format!("{} goes on with the old {}", name.name, used.join(", ")));
+            lines.push(format!(
+                "{} goes on with the old {}",
+                name.name,
+                used.join(", ")
+            ));
         }
     }
     lines

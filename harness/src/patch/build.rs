@@ -13,6 +13,7 @@ use super::transform::Transformer;
 use super::unit::{ItemKind, Place};
 use super::version::{Build, ItemId, Target, Version};
 use super::{Patch, PatchError, Reason, Warning, closure, edited, rest, warnings};
+use crate::binary::Address;
 use crate::binary::dwarf::MemoryTypes;
 use crate::change::Changes;
 use crate::confree::UseTable;
@@ -135,9 +136,14 @@ fn live_state(
     comparison: &Comparison,
     update: &Update<'_>,
 ) -> Result<Prepared, PatchError> {
-    let carries = comparison.items.values().any(|m| m.fate == Fate::Carry);
+    let carried: BTreeSet<Address> = comparison
+        .items
+        .values()
+        .filter(|matched| matched.fate == Fate::Carry)
+        .filter_map(|matched| old.address(matched.old?))
+        .collect();
     let changes = &comparison.types;
-    if changes.records.is_empty() && changes.enums.is_empty() && !carries {
+    if changes.records.is_empty() && changes.enums.is_empty() && carried.is_empty() {
         return Ok(Prepared::default());
     }
     let (before, after) = rayon::join(
@@ -146,7 +152,15 @@ fn live_state(
     );
     let none = Rules::default();
     let rules = update.rules.unwrap_or(&none);
-    Ok(prepare(&before?, &after?, changes, rules, update.manner))
+    let (before, after) = (before?, after?);
+    Ok(prepare(
+        &before,
+        &after,
+        changes,
+        rules,
+        update.manner,
+        &carried,
+    ))
 }
 
 /// What start-up code computes is not computed again.
@@ -157,23 +171,23 @@ fn computed_at_start_up(new: &Version, warning: &Warning) -> Option<Gap> {
     let touches_variables = |id: &ItemId| {
         let mut relocations = new.section(*id).relocations.iter();
         relocations.any(|relocation| match new.target(id.unit, relocation) {
-            Target::Item { id, .. } => {
-                new.kind(id) == ItemKind::Data && new.section(id).writable
-            }
+            Target::Item { id, .. } => new.kind(id) == ItemKind::Data && new.section(id).writable,
             _ => false,
         })
     };
-    let named = |id: &ItemId| {
-        new.kind(*id) == ItemKind::Function && new.name(*id) == warning.subject
-    };
-    new.items().filter(named).any(|id| touches_variables(&id)).then(|| {
-        Gap::new(
-            "start-up-value",
-            &warning.subject,
-            warning.message.clone(),
-            format!("/* in transform.c */ {}(…);", warning.subject),
-        )
-    })
+    let named =
+        |id: &ItemId| new.kind(*id) == ItemKind::Function && new.name(*id) == warning.subject;
+    new.items()
+        .filter(named)
+        .any(|id| touches_variables(&id))
+        .then(|| {
+            Gap::new(
+                "start-up-value",
+                &warning.subject,
+                warning.message.clone(),
+                format!("/* in transform.c */ {}(…);", warning.subject),
+            )
+        })
 }
 
 /// Functions that run before `main` or after it must not be new or changed.

@@ -47,9 +47,11 @@ impl Transform {
     ) -> Result<Self, PatchError> {
         let states = states(resolver);
         let header = folder.join(HEADER);
-        std::fs::write(&header, header_text(&states, types)).map_err(|source| PatchError::File {
-            path: header.clone(),
-            source,
+        std::fs::write(&header, header_text(&states, types)).map_err(|source| {
+            PatchError::File {
+                path: header.clone(),
+                source,
+            }
         })?;
         let object = folder.join("transform.o");
         (transformer.compile)(transformer.source, &[folder.to_owned()], &object).map_err(

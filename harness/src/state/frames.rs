@@ -128,24 +128,17 @@ enum Located {
     Unknown,
 }
 
-fn locate(
-    expression: &[u8],
-    base: &[u8],
-    frame: &FrameState,
-    reader: &dyn Reader,
-) -> Located {
+fn locate(expression: &[u8], base: &[u8], frame: &FrameState, reader: &dyn Reader) -> Located {
     let pieces = match evaluate(expression, base, frame, reader) {
         Ok(pieces) => pieces,
         Err(failure) => return failure,
     };
     match pieces.as_slice() {
         [Location::Address { address }] => Located::At(Place::Memory(*address), 0),
-        [Location::Register { register }] => {
-            match frame.registers.get(usize::from(register.0)) {
-                Some(Some((value, place))) => Located::At(*place, *value),
-                _ => Located::Dead,
-            }
-        }
+        [Location::Register { register }] => match frame.registers.get(usize::from(register.0)) {
+            Some(Some((value, place))) => Located::At(*place, *value),
+            _ => Located::Dead,
+        },
         [
             Location::Value {
                 value: Value::Generic(value),
@@ -266,7 +259,9 @@ mod tests {
         let found = variables(&plan(expression), &threads, &Nothing);
         assert_eq!(found.unknown, Vec::<String>::new());
         let known = found.known.into_iter();
-        known.map(|variable| (variable.place, variable.value)).collect()
+        known
+            .map(|variable| (variable.place, variable.value))
+            .collect()
     }
 
     #[test]

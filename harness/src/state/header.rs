@@ -56,9 +56,10 @@ pub fn declarations(
         }
         text.push_str(&version.text);
     }
-    let pairs = records.iter().zip(keys).filter(|(_, key)| {
-        definition(old, key).is_some() && definition(new, key).is_some()
-    });
+    let pairs = records
+        .iter()
+        .zip(keys)
+        .filter(|(_, key)| definition(old, key).is_some() && definition(new, key).is_some());
     let tags: Vec<(&str, &str)> = pairs
         .map(|(record, key)| (record.identifier.as_str(), tag(key)))
         .collect();
@@ -86,7 +87,11 @@ pub fn declarations(
 }
 
 fn tag(key: &TypeKey) -> &'static str {
-    if key.tag == "union" { "union" } else { "struct" }
+    if key.tag == "union" {
+        "union"
+    } else {
+        "struct"
+    }
 }
 
 /// The record of that name; of that file where several have it.
@@ -118,7 +123,10 @@ impl Version<'_> {
              _Static_assert(sizeof({name}) == {size}, \"size\");"
         );
         let fields = self.graph.fields(id);
-        for field in fields.iter().filter(|f| f.bits.is_none() && !f.name.is_empty()) {
+        for field in fields
+            .iter()
+            .filter(|f| f.bits.is_none() && !f.name.is_empty())
+        {
             _ = writeln!(
                 self.text,
                 "_Static_assert(__builtin_offsetof({name}, {}) == {}, \"{0}\");",
@@ -133,16 +141,15 @@ impl Version<'_> {
             self.graph.get(id).map(|of| &of.shape),
             Some(Shape::Record { union: true, .. })
         );
-        let identifier = match self.names.get(&id) {
-            Some(known) => known.clone(),
-            None => {
-                let mut chosen = identifier(&self.graph.spell(id));
-                while self.names.values().any(|taken| *taken == chosen) {
-                    chosen.push('_');
-                }
-                self.names.insert(id, chosen.clone());
-                chosen
+        let identifier = if let Some(known) = self.names.get(&id) {
+            known.clone()
+        } else {
+            let mut chosen = identifier(&self.graph.spell(id));
+            while self.names.values().any(|taken| *taken == chosen) {
+                chosen.push('_');
             }
+            self.names.insert(id, chosen.clone());
+            chosen
         };
         let tag = if union { "union" } else { "struct" };
         format!("{tag} kairos_{}_{identifier}", self.word)
@@ -202,16 +209,9 @@ impl Version<'_> {
     }
 
     fn member(&mut self, field: &Field) -> String {
-        match field.bits {
-            Some((_, size)) => {
-                let (before, _) = self.spell(field.of);
-                format!("{before} {} : {size}", field.name)
-            }
-            None => {
-                let (before, after) = self.spell(field.of);
-                format!("{before} {}{after}", field.name)
-            }
-        }
+        let (before, after) = self.spell(field.of);
+        let bits = field.bits.map(|(_, size)| format!(" : {size}"));
+        format!("{before} {}{after}{}", field.name, bits.unwrap_or_default())
     }
 
     /// What comes before and after a name of that type.
@@ -248,9 +248,10 @@ impl Version<'_> {
                 )
             }
             Some(Shape::Pointer(None)) => ("void *".to_owned(), String::new()),
-            Some(Shape::Code { .. } | Shape::Unknown { .. }) | None => {
-                (format!("unsigned char kairos_unknown_{of}[{size}]"), String::new())
-            }
+            Some(Shape::Code { .. } | Shape::Unknown { .. }) | None => (
+                format!("unsigned char kairos_unknown_{of}[{size}]"),
+                String::new(),
+            ),
         }
     }
 

@@ -53,7 +53,7 @@ impl Heap {
         while at + SMALLEST <= heap.range.end {
             let Some(word) = size(at) else { break };
             let length = word & !FLAGS;
-            if length < HEADER || length % 16 != 0 || length > heap.range.end - at {
+            if length < HEADER || !length.is_multiple_of(16) || length > heap.range.end - at {
                 break;
             }
             let next = at + length;
@@ -119,7 +119,7 @@ impl Heap {
         if address % 4096 == HEADER {
             let word = reader.word(address - 8)?;
             let length = word & !FLAGS;
-            let alone = word & FLAGS == MAPPED && length % 4096 == 0 && length > 0;
+            let alone = word & FLAGS == MAPPED && length.is_multiple_of(4096) && length > 0;
             return alone.then_some(Allocation {
                 start: address,
                 usable: length - HEADER,
@@ -175,15 +175,9 @@ mod tests {
                 free,
             })
         };
-        assert_eq!(
-            heap.allocation(&image, 0x1010),
-            block(0x1010, 0x18, false)
-        );
+        assert_eq!(heap.allocation(&image, 0x1010), block(0x1010, 0x18, false));
         assert_eq!(heap.allocation(&image, 0x1040), block(0x1030, 0x28, true));
-        assert_eq!(
-            heap.allocation(&image, 0x1060),
-            block(0x1060, 0x18, false)
-        );
+        assert_eq!(heap.allocation(&image, 0x1060), block(0x1060, 0x18, false));
         assert_eq!(heap.allocation(&image, 0x1080), None);
     }
 }

@@ -36,7 +36,8 @@ struct Place {
 
 impl Pairing<'_> {
     /// The conversion of an old type's instances into a new type's.
-    pub(super) fn conversion(&mut self, old: TypeId, new: TypeId) -> Conversion {
+    /// `name` is what they are called in gaps.
+    pub(super) fn conversion(&mut self, old: TypeId, new: TypeId, name: &str) -> Conversion {
         let mut steps = Vec::new();
         let place = Place {
             old,
@@ -45,11 +46,10 @@ impl Pairing<'_> {
             to: 0,
             depth: 0,
         };
-        let name = self.old.readable(old);
-        self.pair(place, &name, &mut steps);
+        self.pair(place, name, &mut steps);
         Conversion {
-            tail: self.tail(old, new, &name),
-            name,
+            tail: self.tail(old, new, name),
+            name: name.to_owned(),
             old_size: self.old.size(old),
             new_size: self.new.size(new),
             steps: joined(steps),
@@ -123,10 +123,9 @@ impl Pairing<'_> {
             return;
         };
         match (before.shape, after.shape) {
-            (
-                Shape::Record { union: false, .. },
-                Shape::Record { union: false, .. },
-            ) => self.record(place, path, steps),
+            (Shape::Record { union: false, .. }, Shape::Record { union: false, .. }) => {
+                self.record(place, path, steps);
+            }
             (Shape::Record { union: true, .. }, Shape::Record { union: true, .. }) => {
                 let size = before.size.min(after.size);
                 steps.push(Step::Copy { from, to, size });
@@ -147,34 +146,9 @@ impl Pairing<'_> {
                     count: others,
                 },
             ) => {
-                let (Some(count), Some(others)) = (count, others) else {
-                    return;
-                };
-                if count > others {
-                    self.gap(
-                        "array-shrinks",
-                        path,
-                        format!("{path} has {others} elements instead of {count}; the last are dropped"),
-                        format!("/* in transform.c */ … = old->{};", last(path)),
-                    );
+                if let (Some(count), Some(others)) = (count, others) {
+                    self.array(place, [element, other], [count, others], path, steps);
                 }
-                let mut inner = Vec::new();
-                let start = Place {
-                    old: element,
-                    new: other,
-                    from: 0,
-                    to: 0,
-                    depth: depth + 1,
-                };
-                self.pair(start, path, &mut inner);
-                steps.push(repeat(Elements {
-                    count: count.min(others),
-                    from,
-                    from_stride: self.old.size(element),
-                    to,
-                    to_stride: self.new.size(other),
-                    steps: joined(inner),
-                }));
             }
             (
                 Shape::Scalar { kind, .. },
@@ -188,11 +162,8 @@ impl Pairing<'_> {
                     (Scalar::Unsigned, Scalar::Signed) => after.size > before.size,
                     _ => after.size >= before.size,
                 };
-                // A sign that changes at one size leaves all bits as they are.
-                let bits_stay = before.size == after.size
-                    && kind != Scalar::Other
-                    && other_kind != Scalar::Other;
-                if keeps || bits_stay {
+                let integers = kind != Scalar::Other && other_kind != Scalar::Other;
+                if integers {
                     steps.push(Step::Integer {
                         from: 8 * from,
                         from_bits: 8 * before.size,
@@ -202,13 +173,15 @@ impl Pairing<'_> {
                     });
                 }
                 if !keeps {
-                    self.retyped(place, path, steps, bits_stay);
+                    self.retyped(place, path, steps, integers);
                 }
             }
             (Shape::Pointer(target), Shape::Pointer(other)) => {
                 // A pointer to nothing in particular keeps its value.
                 let free = target.is_none() || other.is_none();
-                if free || self.old.spell(old) == self.new.spell(new) {
+                // A record that was an unnamed one behind a typedef may have got a tag.
+                let names = |spelt: String| spelt.replace("typedef ", "").replace("struct ", "");
+                if free || names(self.old.spell(old)) == names(self.new.spell(new)) {
                     steps.push(Step::Copy { from, to, size });
                 } else {
                     self.retyped(place, path, steps, false);
@@ -218,11 +191,44 @@ impl Pairing<'_> {
         }
     }
 
+    /// Elements that both versions have.
+    fn array(
+        &mut self,
+        place: Place,
+        [old, new]: [TypeId; 2],
+        [count, others]: [u64; 2],
+        path: &str,
+        steps: &mut Vec<Step>,
+    ) {
+        if count > others {
+            self.gap(
+                "array-shrinks",
+                path,
+                format!("{path} has {others} elements instead of {count}; the last are dropped"),
+                format!("/* in transform.c */ … = old->{};", last(path)),
+            );
+        }
+        let mut inner = Vec::new();
+        let start = Place {
+            old,
+            new,
+            from: 0,
+            to: 0,
+            depth: place.depth + 1,
+        };
+        self.pair(start, path, &mut inner);
+        steps.push(repeat(Elements {
+            count: count.min(others),
+            from: place.from,
+            from_stride: self.old.size(old),
+            to: place.to,
+            to_stride: self.new.size(new),
+            steps: joined(inner),
+        }));
+    }
+
     fn retyped(&mut self, place: Place, path: &str, steps: &mut Vec<Step>, kept: bool) {
-        let (before, after) = (
-            self.old.readable(place.old),
-            self.new.readable(place.new),
-        );
+        let (before, after) = (self.old.readable(place.old), self.new.readable(place.new));
         if !kept {
             steps.push(Step::Added {
                 to: 8 * place.to,
@@ -230,7 +236,7 @@ impl Pairing<'_> {
             });
         }
         let instead = if kept {
-            "its bits are kept"
+            "its lower bits are kept"
         } else {
             "it gets the initial value or zero"
         };
@@ -238,10 +244,7 @@ impl Pairing<'_> {
             "retyped-member",
             path,
             format!("{path} was {before} and becomes {after}; {instead}"),
-            format!(
-                "/* in transform.c */ new->{0} = … old->{0} …;",
-                last(path)
-            ),
+            format!("/* in transform.c */ new->{0} = … old->{0} …;", last(path)),
         );
     }
 
@@ -293,7 +296,9 @@ impl Pairing<'_> {
             self.gap(
                 "retyped-member",
                 path,
-                format!("{path} has {to_bits} bits instead of {from_bits}; the upper ones are dropped"),
+                format!(
+                    "{path} has {to_bits} bits instead of {from_bits}; the upper ones are dropped"
+                ),
                 format!("/* in transform.c */ new->{0} = … old->{0} …;", last(path)),
             );
         }
@@ -361,10 +366,7 @@ impl Pairing<'_> {
             Some(Shape::Array { element, .. }) => Some(*element),
             _ => None,
         };
-        let (from, to) = (
-            element(self.old, old.of)?,
-            element(self.new, new.of)?,
-        );
+        let (from, to) = (element(self.old, old.of)?, element(self.new, new.of)?);
         let mut steps = Vec::new();
         let start = Place {
             old: from,
@@ -440,15 +442,17 @@ fn flatten(graph: &TypeGraph, of: TypeId) -> Vec<Field> {
 /// One copy in place of an array whose elements are copied without a gap.
 fn repeat(elements: Elements) -> Step {
     match elements.steps.as_slice() {
-        [Step::Copy { from: 0, to: 0, size }]
-            if *size == elements.from_stride && *size == elements.to_stride =>
-        {
+        [
             Step::Copy {
-                from: elements.from,
-                to: elements.to,
-                size: size * elements.count,
-            }
-        }
+                from: 0,
+                to: 0,
+                size,
+            },
+        ] if *size == elements.from_stride && *size == elements.to_stride => Step::Copy {
+            from: elements.from,
+            to: elements.to,
+            size: size.saturating_mul(elements.count),
+        },
         _ => Step::Repeat(elements),
     }
 }

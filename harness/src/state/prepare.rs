@@ -8,9 +8,7 @@ use super::gaps::Gap;
 use super::header::declarations;
 use super::identifier;
 use super::pairing::Pairing;
-use super::plan::{
-    Count, FrameRoot, FrameRoots, Manner, Part, Plan, Record, Root, Tail, Walked,
-};
+use super::plan::{Count, FrameRoot, FrameRoots, Manner, Part, Plan, Record, Root, Tail, Walked};
 use super::resolve::Named;
 use super::rules::Rules;
 use crate::binary::Address;
@@ -31,7 +29,8 @@ pub struct Prepared {
     pub header: String,
 }
 
-/// Prepares what an update does to live state.
+/// Prepares what an update does to live state. `carried` are the places of variables
+/// that move and take their value along.
 #[must_use]
 pub fn prepare(
     old: &MemoryTypes,
@@ -39,6 +38,7 @@ pub fn prepare(
     changes: &Changes,
     rules: &Rules,
     manner: Manner,
+    carried: &BTreeSet<Address>,
 ) -> Prepared {
     let changed: Vec<TypeKey> = changes.records.iter().map(|r| r.key.clone()).collect();
     let mut preparation = Preparation {
@@ -67,7 +67,7 @@ pub fn prepare(
             ..Plan::default()
         },
     };
-    let variables = preparation.variables(&new.graph);
+    let variables = preparation.variables(&new.graph, carried);
     let mut gaps = preparation.named.gaps.clone();
     let plan = (!changed.is_empty()).then(|| {
         preparation.find_reaching();
@@ -105,14 +105,19 @@ struct Preparation<'a> {
 
 impl Preparation<'_> {
     /// Conversions of variables that both versions have, where their types differ.
-    fn variables(&mut self, new: &TypeGraph) -> BTreeMap<Address, Conversion> {
+    fn variables(
+        &mut self,
+        new: &TypeGraph,
+        carried: &BTreeSet<Address>,
+    ) -> BTreeMap<Address, Conversion> {
         let mut by_name: HashMap<&str, Vec<&TypedVariable>> = HashMap::new();
         for variable in &new.variables {
             by_name.entry(&variable.name).or_default().push(variable);
         }
         self.pairing.initialised = true;
         let mut found = BTreeMap::new();
-        for variable in &self.old.variables {
+        let moves = |v: &&TypedVariable| carried.contains(&v.address);
+        for variable in self.old.variables.iter().filter(moves) {
             let same = by_name.get(variable.name.as_str()).map(Vec::as_slice);
             let of = match same.unwrap_or_default() {
                 [only] => &only.of,
@@ -122,10 +127,8 @@ impl Preparation<'_> {
                     None => continue,
                 },
             };
-            let differs = self.holds_changed(variable.of, 0)
-                || self.old.spell(variable.of) != new.spell(*of);
-            if differs && self.old.size(variable.of) > 0 && new.size(*of) > 0 {
-                let conversion = self.pairing.conversion(variable.of, *of);
+            if self.old.size(variable.of) > 0 && new.size(*of) > 0 {
+                let conversion = self.pairing.conversion(variable.of, *of, &variable.name);
                 found.insert(variable.address, conversion);
             }
         }
@@ -256,7 +259,12 @@ impl Preparation<'_> {
             Some(Shape::Array {
                 element,
                 count: None,
-            }) => self.part(element, Some(element), offset, count.unwrap_or(Count::Fixed(0))),
+            }) => self.part(
+                element,
+                Some(element),
+                offset,
+                count.unwrap_or(Count::Fixed(0)),
+            ),
             _ => self.part(of, Some(of), offset, count.unwrap_or(Count::Fixed(1))),
         }
     }
@@ -310,7 +318,8 @@ impl Preparation<'_> {
 
     fn conversion(&mut self, id: TypeId) -> Option<usize> {
         let counterpart = self.counterpart(id)?;
-        let conversion = self.pairing.conversion(id, counterpart);
+        let name = self.old.readable(id);
+        let conversion = self.pairing.conversion(id, counterpart, &name);
         self.plan.conversions.push(conversion);
         Some(self.plan.conversions.len() - 1)
     }
@@ -499,7 +508,10 @@ fn deleted(changes: &Changes) -> Vec<Gap> {
                 "{} is gone from the new version; its instances are left as they are",
                 record.name
             ),
-            format!("/* in transform.c */ … = … kairos_old_{} …;", identifier(&record.name)),
+            format!(
+                "/* in transform.c */ … = … kairos_old_{} …;",
+                identifier(&record.name)
+            ),
         )
     })
     .collect()

@@ -121,7 +121,11 @@ pub fn relocate(
             Some(at as u64)
         };
         conversion.instances(block.count, block.length, &mut |record, from, to| {
-            let to = if plan.manner == Manner::Common { from } else { to };
+            let to = if plan.manner == Manner::Common {
+                from
+            } else {
+                to
+            };
             result.pairs.push(Pair {
                 record,
                 old: match old {

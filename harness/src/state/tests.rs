@@ -69,8 +69,14 @@ impl Reader for Image {
             return false;
         }
         for (byte, at) in buffer.iter_mut().zip(address..) {
-            let word = self.words.iter().rev().find(|(start, _)| (*start..start + 8).contains(&at));
-            *byte = word.map_or(0, |(start, word)| word.to_le_bytes()[usize::try_from(at - start).unwrap()]);
+            let word = self
+                .words
+                .iter()
+                .rev()
+                .find(|(start, _)| (*start..start + 8).contains(&at));
+            *byte = word.map_or(0, |(start, word)| {
+                word.to_le_bytes()[usize::try_from(at - start).unwrap()]
+            });
         }
         true
     }
@@ -112,8 +118,18 @@ fn plan(roots: &[(u64, usize)]) -> Plan {
             table: None,
         }],
         types: vec![
-            walked("struct node", 16, Some(0), vec![pointer(8, NODE, Count::Fixed(1))]),
-            walked("struct node *", 8, None, vec![pointer(0, NODE, Count::Fixed(1))]),
+            walked(
+                "struct node",
+                16,
+                Some(0),
+                vec![pointer(8, NODE, Count::Fixed(1))],
+            ),
+            walked(
+                "struct node *",
+                8,
+                None,
+                vec![pointer(0, NODE, Count::Fixed(1))],
+            ),
             // struct table { int length; struct node **buckets; struct node *nodes; }
             walked(
                 "struct table",
@@ -309,7 +325,12 @@ fn an_instance_that_does_not_fit_its_allocation_is_not_converted() {
     let found = find(&plan, &image, &[]);
     assert_eq!(addresses(&found), []);
     assert_eq!(found.problems.len(), 2, "{:?}", found.problems);
-    assert!(found.problems.iter().all(|p| p.contains("larger than its allocation")));
+    assert!(
+        found
+            .problems
+            .iter()
+            .all(|p| p.contains("larger than its allocation"))
+    );
 }
 
 #[test]
@@ -339,7 +360,11 @@ fn two_views_of_one_place_are_a_conflict() {
     let plan = plan(&[(VARIABLES, POINTER), (VARIABLES + 8, POINTER)]);
     let found = find(&plan, &image, &[]);
     assert_eq!(addresses(&found), [(at[0], 1)]);
-    assert!(found.problems.iter().any(|p| p.contains("overlaps")), "{:?}", found.problems);
+    assert!(
+        found.problems.iter().any(|p| p.contains("overlaps")),
+        "{:?}",
+        found.problems
+    );
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Finds instances of changed records: from typed variables along typed pointers,
 //! each once. Pure over a view of memory.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use super::frames::{FrameVariable, FrameVariables, Place};
 use super::heap::Heap;
@@ -94,7 +94,7 @@ pub fn walk(plan: &Plan, view: View<'_>, frames: &FrameVariables) -> Found {
         blocks: Vec::new(),
         seen: HashMap::new(),
         open: VecDeque::new(),
-        slots: BTreeMap::new(),
+        slots: BTreeSet::new(),
         problems: Vec::new(),
         roots: Vec::new(),
         weak: false,
@@ -127,7 +127,7 @@ struct Walk<'a> {
     /// Blocks by address and type.
     seen: HashMap<(u64, usize), usize>,
     open: VecDeque<usize>,
-    slots: BTreeMap<(Place, u64), ()>,
+    slots: BTreeSet<Slot>,
     problems: Vec<String>,
     roots: Vec<String>,
     weak: bool,
@@ -265,7 +265,7 @@ impl Walk<'_> {
                 } else {
                     (whole << unused) >> unused
                 };
-                Some((value & u128::from(u64::MAX)) as u64)
+                u64::try_from(value & u128::from(u64::MAX)).ok()
             }
         }
     }
@@ -320,10 +320,13 @@ impl Walk<'_> {
             return;
         }
         if let Some(why) = self.misfit(value, length) {
-            self.problem(format!("{} {why}; it is left alone", self.object(of, value)));
+            self.problem(format!(
+                "{} {why}; it is left alone",
+                self.object(of, value)
+            ));
             return;
         }
-        self.slots.insert((place, value), ());
+        self.slots.insert(Slot { place, value });
         self.block(value, of, count, Home::Heap);
     }
 
@@ -386,11 +389,7 @@ impl Walk<'_> {
         }
         Found {
             blocks: kept,
-            slots: self
-                .slots
-                .into_keys()
-                .map(|(place, value)| Slot { place, value })
-                .collect(),
+            slots: self.slots.into_iter().collect(),
             problems: self.problems,
             roots: self.roots,
         }

@@ -155,7 +155,13 @@ pub fn apply(
         count_entries(patch, &mut image);
         memory.write(IMAGE_BASE, &image)?;
         if let Some(plan) = &patch.state {
-            state = Some(convert_state(patch, plan, target, &mut registers, libraries)?);
+            state = Some(convert_state(
+                patch,
+                plan,
+                target,
+                &mut registers,
+                libraries,
+            )?);
         }
         for action in &patch.data {
             settle_data(action, memory, &image)?;
@@ -250,7 +256,8 @@ fn fill_imports(
         };
         let address = if found.indirect {
             let state = stopped.extended_state()?;
-            let resolved = inject::call(stopped, &process.memory, counter::GADGET, found.address, 0)?;
+            let resolved =
+                inject::call(stopped, &process.memory, counter::GADGET, found.address, 0)?;
             stopped.set_extended_state(&state)?;
             resolved
         } else {

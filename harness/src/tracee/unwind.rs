@@ -183,9 +183,7 @@ impl Unwinder {
                 let rule = row.registers.iter().find(|(of, _)| *of == register);
                 match rule.map(|(_, rule)| rule) {
                     Some(Rule::Same) if register != RSP => places[register],
-                    Some(Rule::At(offset)) => {
-                        Some(Place::Memory(cfa.wrapping_add_signed(*offset)))
-                    }
+                    Some(Rule::At(offset)) => Some(Place::Memory(cfa.wrapping_add_signed(*offset))),
                     Some(Rule::Register(other, 0)) => places.get(*other).copied().flatten(),
                     // Its value is known, not a place that could be written.
                     Some(_) => Some(Place::Nowhere),
