@@ -23,6 +23,7 @@ pub mod recording;
 pub mod report;
 pub mod rewrite;
 pub mod sandbox;
+pub mod state;
 pub mod study;
 pub mod subject;
 pub mod trace;

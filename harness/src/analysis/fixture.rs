@@ -94,6 +94,8 @@ fn patch(
         uses: Some(crate::confree::UseTable::default()),
         rests: std::collections::BTreeMap::new(),
         warnings: Vec::new(),
+        state: None,
+        gaps: None,
     }
 }
 

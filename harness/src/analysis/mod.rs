@@ -9,6 +9,7 @@ pub mod delay_rows;
 pub mod effort;
 #[cfg(test)]
 pub(crate) mod fixture;
+pub mod live_state;
 pub mod patches;
 pub mod refusals;
 pub mod rows;
@@ -66,6 +67,8 @@ pub struct Analysis {
     pub coverage: Vec<coverage::Coverage>,
     /// What each patch changes.
     pub patches: Vec<patches::PatchRow>,
+    /// Instances of changed records that updates converted.
+    pub live_state: Vec<live_state::Converted>,
     /// What each policy costs a developer.
     pub effort: Vec<effort::Effort>,
 }
@@ -92,6 +95,7 @@ where
         refusals: refusals::refusals(&sessions),
         patches: patches::patches(&run.pairs),
         effort: effort::effort(&run.pairs, &sessions),
+        live_state: live_state::converted(&rows),
         rows,
         summary,
         coverage,

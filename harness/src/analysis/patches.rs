@@ -35,9 +35,11 @@ pub struct PatchRow {
     pub changed_prototypes: usize,
     /// Warnings.
     pub warnings: usize,
+    /// What a person must write for live state, where looked for.
+    pub gaps: Option<usize>,
 }
 
-const COLUMNS: [Column<PatchRow>; 14] = [
+const COLUMNS: [Column<PatchRow>; 15] = [
     ("pair", |row| Cell::text(&row.pair)),
     ("division", |row| Cell::text(row.division.name())),
     ("changed", |row| Cell::number(row.changed)),
@@ -56,6 +58,7 @@ const COLUMNS: [Column<PatchRow>; 14] = [
         Cell::number(row.changed_prototypes)
     }),
     ("warnings", |row| Cell::number(row.warnings)),
+    ("gaps", |row| Cell::optional(row.gaps)),
 ];
 
 /// `patches.csv` as a table.
@@ -103,6 +106,7 @@ pub fn patches(pairs: &[PairRecord]) -> Vec<PatchRow> {
                 changed_types: patch.changed_types.len(),
                 changed_prototypes: patch.changed_prototypes.len(),
                 warnings: patch.warnings.len(),
+                gaps: patch.gaps.as_ref().map(Vec::len),
             }
         })
         .collect()

@@ -11,6 +11,7 @@ use crate::policy::{ANY, columns};
 use crate::study::plan::{PlannedTest, SessionKey};
 use crate::study::store::{SessionRecord, StoreError, TestRecord};
 use crate::trace::PointId;
+use crate::verdict::observation::{SeenState, Update};
 use crate::verdict::{Judgement, Observation, Verdict};
 
 /// A test's verdict over its repeats.
@@ -99,6 +100,11 @@ pub struct TestRow {
     pub repeats: u32,
     /// Wall-clock time in microseconds, repeats included.
     pub wall_us: u64,
+    /// What became of live state in the first run; none where no record changed.
+    pub state: Option<SeenState>,
+    /// What a person must write for the pair's live state; none in runs that did not
+    /// look.
+    pub gaps: Option<usize>,
     /// Columns of the policies that allow the point.
     pub allowed_by: BTreeSet<&'static str>,
 }
@@ -112,7 +118,7 @@ impl TestRow {
 }
 
 /// Columns of `tests.csv` before those of the policies.
-const COLUMNS: [Column<TestRow>; 20] = [
+const COLUMNS: [Column<TestRow>; 23] = [
     ("pair", |row| Cell::text(&row.session.pair)),
     ("workload", |row| Cell::text(&row.session.workload)),
     ("scope", |row| Cell::text(row.session.scope)),
@@ -133,6 +139,15 @@ const COLUMNS: [Column<TestRow>; 20] = [
     ("engine", |row| Cell::text(&row.engine)),
     ("repeats", |row| Cell::number(row.repeats)),
     ("wall_us", |row| Cell::number(row.wall_us)),
+    ("instances", |row| {
+        let state = row.state.as_ref();
+        Cell::optional(state.map(|state| state.instances.values().sum::<u64>()))
+    }),
+    ("convert_us", |row| {
+        let state = row.state.as_ref();
+        Cell::optional(state.map(|state| (state.walk_us + state.convert_us).round()))
+    }),
+    ("gaps", |row| Cell::optional(row.gaps)),
 ];
 
 /// `tests.csv` as a table.
@@ -191,6 +206,7 @@ where
             .ok_or_else(|| AnalysisError::NoPoint(test.id.clone()))?;
         ran.record(place, test, &record);
         if let Some(mut row) = row(test, session.record, &record, &judge) {
+            row.gaps = session.pair.patch.gaps.as_ref().map(Vec::len);
             row.allowed_by = columns()
                 .filter(|column| session.evaluation.allows_point(index, column))
                 .collect();
@@ -246,6 +262,11 @@ where
         engine: record.engine.clone(),
         repeats: u32::try_from(judgements.len() - 1).unwrap_or(u32::MAX),
         wall_us: record.wall_us,
+        state: match record.observations.first().map(|seen| &seen.update) {
+            Some(Update::Applied { state, .. }) => state.clone(),
+            _ => None,
+        },
+        gaps: None,
         allowed_by: BTreeSet::new(),
     })
 }

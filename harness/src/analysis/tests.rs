@@ -19,7 +19,7 @@ fn header(table: &Table) -> String {
 #[test]
 fn csv_headers_are_those_of_the_architecture() {
     let analysis = analysed(None);
-    let tests = "pair, workload, scope, mechanism, role, thread, exchange, point, function, class, weight, verdict, cause, diverged_at, discriminating, new_code_entries, old_frame_ran, engine, repeats, wall_us";
+    let tests = "pair, workload, scope, mechanism, role, thread, exchange, point, function, class, weight, verdict, cause, diverged_at, discriminating, new_code_entries, old_frame_ran, engine, repeats, wall_us, instances, convert_us, gaps";
     let policies: Vec<&str> = columns().collect();
     assert_eq!(
         header(&rows::table(&analysis.rows)),
@@ -127,18 +127,18 @@ fn rows_of_the_first_pair() {
     let analysis = analysed(None);
     let first: Vec<TestRow> = analysis.rows.into_iter().take(9).collect();
     let text = Csv.export(&rows::table(&first)).unwrap();
-    insta::assert_snapshot!(text, @r#"
-pair,workload,scope,mechanism,role,thread,exchange,point,function,class,weight,verdict,cause,diverged_at,discriminating,new_code_entries,old_frame_ran,engine,repeats,wall_us,activeness,activeness_edited,activeness_conservative,activeness_except_named,activeness_rest,con_free,con_free_field,manual
-kvd-1-2,basic,process,own+redirect,listener,0,0,listener#1/0@0:1,accept,listener#1/0@0:1,1,new,,,2,2,false,restart,0,4200,allowed,allowed,allowed,allowed,allowed,allowed,allowed,allowed
-kvd-1-2,basic,process,own+redirect,session,0,0,session#1/0@0:1,serve,session#1/0@0:1,1,new,,,2,2,false,restart,0,4200,allowed,allowed,allowed,allowed,allowed,allowed,allowed,allowed
-kvd-1-2,basic,process,own+redirect,session,0,0,session#1/0@0:2,parse,session#1/0@0:2,1,new,,,2,2,false,restart,0,4200,allowed,allowed,allowed,allowed,allowed,allowed,allowed,refused
-kvd-1-2,basic,process,own+redirect,session,0,0,session#1/0@0:3,note,session#1/0@0:3,1,late,,,2,2,true,restart,0,4200,refused,refused,refused,allowed,refused,allowed,allowed,refused
-kvd-1-2,basic,process,own+redirect,session,0,0,session#1/0@0:4,reply,session#1/0@0:4,1,new,,,2,2,false,restart,0,4200,allowed,allowed,allowed,allowed,allowed,allowed,allowed,refused
-kvd-1-2,basic,process,own+redirect,session,0,1,session#1/0@1:1,serve,session#1/0@1:1,1,new,,,2,2,false,restart,0,4200,allowed,allowed,refused,allowed,allowed,allowed,allowed,allowed
-kvd-1-2,basic,process,own+redirect,session,0,1,session#1/0@1:2,parse,session#1/0@1:2,1,new,,,2,2,false,restart,0,4200,allowed,allowed,refused,allowed,allowed,allowed,allowed,refused
-kvd-1-2,basic,process,own+redirect,session,0,1,session#1/0@1:3,note,session#1/0@1:3,1,mixed,in-flight,1,2,2,false,restart,2,4200,refused,refused,refused,allowed,refused,allowed,allowed,refused
-kvd-1-2,basic,process,own+redirect,session,0,1,session#1/0@1:4,reply,session#1/0@1:4,1,wrong,,1,2,2,false,restart,2,4200,allowed,allowed,refused,allowed,allowed,allowed,allowed,refused
-"#);
+    insta::assert_snapshot!(text, @"
+    pair,workload,scope,mechanism,role,thread,exchange,point,function,class,weight,verdict,cause,diverged_at,discriminating,new_code_entries,old_frame_ran,engine,repeats,wall_us,instances,convert_us,gaps,activeness,activeness_edited,activeness_conservative,activeness_except_named,activeness_rest,con_free,con_free_field,manual
+    kvd-1-2,basic,process,own+redirect,listener,0,0,listener#1/0@0:1,accept,listener#1/0@0:1,1,new,,,2,2,false,restart,0,4200,,,,allowed,allowed,allowed,allowed,allowed,allowed,allowed,allowed
+    kvd-1-2,basic,process,own+redirect,session,0,0,session#1/0@0:1,serve,session#1/0@0:1,1,new,,,2,2,false,restart,0,4200,,,,allowed,allowed,allowed,allowed,allowed,allowed,allowed,allowed
+    kvd-1-2,basic,process,own+redirect,session,0,0,session#1/0@0:2,parse,session#1/0@0:2,1,new,,,2,2,false,restart,0,4200,,,,allowed,allowed,allowed,allowed,allowed,allowed,allowed,refused
+    kvd-1-2,basic,process,own+redirect,session,0,0,session#1/0@0:3,note,session#1/0@0:3,1,late,,,2,2,true,restart,0,4200,,,,refused,refused,refused,allowed,refused,allowed,allowed,refused
+    kvd-1-2,basic,process,own+redirect,session,0,0,session#1/0@0:4,reply,session#1/0@0:4,1,new,,,2,2,false,restart,0,4200,,,,allowed,allowed,allowed,allowed,allowed,allowed,allowed,refused
+    kvd-1-2,basic,process,own+redirect,session,0,1,session#1/0@1:1,serve,session#1/0@1:1,1,new,,,2,2,false,restart,0,4200,,,,allowed,allowed,refused,allowed,allowed,allowed,allowed,allowed
+    kvd-1-2,basic,process,own+redirect,session,0,1,session#1/0@1:2,parse,session#1/0@1:2,1,new,,,2,2,false,restart,0,4200,,,,allowed,allowed,refused,allowed,allowed,allowed,allowed,refused
+    kvd-1-2,basic,process,own+redirect,session,0,1,session#1/0@1:3,note,session#1/0@1:3,1,mixed,in-flight,1,2,2,false,restart,2,4200,,,,refused,refused,refused,allowed,refused,allowed,allowed,refused
+    kvd-1-2,basic,process,own+redirect,session,0,1,session#1/0@1:4,reply,session#1/0@1:4,1,wrong,,1,2,2,false,restart,2,4200,,,,allowed,allowed,refused,allowed,allowed,allowed,allowed,refused
+    ");
 }
 
 #[test]
@@ -154,104 +154,104 @@ fn refusals_effort_coverage_and_patches_of_the_fixture() {
     .iter()
     .map(|table| Csv.export(table).unwrap() + "\n")
     .collect();
-    insta::assert_snapshot!(text, @r#"
-pair,policy,reason,function,points
-kvd-1-1-control,activeness,changed-on-stack,serve,8
-kvd-1-1-control,activeness,changed-on-stack,main,5
-kvd-1-1-control,activeness,changed-on-stack,parse,4
-kvd-1-1-control,activeness_conservative,changed-on-stack,serve,8
-kvd-1-1-control,activeness_conservative,changed-on-stack,main,5
-kvd-1-1-control,activeness_conservative,changed-on-stack,parse,4
-kvd-1-1-control,activeness_except_named,changed-on-stack,serve,12
-kvd-1-1-control,activeness_rest,rest-differs,serve,8
-kvd-1-1-control,activeness_rest,rest-differs,main,5
-kvd-1-1-control,activeness_rest,rest-differs,parse,4
-kvd-1-1-control,manual,not-manual-entry,note,4
-kvd-1-1-control,manual,not-manual-entry,parse,4
-kvd-1-1-control,manual,not-manual-entry,reply,4
-kvd-1-2,activeness,changed-on-stack,parse,4
-kvd-1-2,activeness_conservative,word-into-changed,parse,9
-kvd-1-2,activeness_conservative,changed-on-stack,parse,4
-kvd-1-2,activeness_edited,edited-on-stack,parse,4
-kvd-1-2,activeness_rest,rest-differs,parse,4
-kvd-1-2,manual,not-manual-entry,note,4
-kvd-1-2,manual,not-manual-entry,parse,4
-kvd-1-2,manual,not-manual-entry,reply,4
-kvd-2-3,manual,not-manual-entry,note,4
-kvd-2-3,manual,not-manual-entry,parse,4
-kvd-2-3,manual,not-manual-entry,reply,4
-kvd-2-3-bare,manual,not-manual-entry,note,4
-kvd-2-3-bare,manual,not-manual-entry,parse,4
-kvd-2-3-bare,manual,not-manual-entry,reply,4
-kvd-3-4,manual,not-manual-entry,note,4
-kvd-3-4,manual,not-manual-entry,parse,4
-kvd-3-4,manual,not-manual-entry,reply,4
+    insta::assert_snapshot!(text, @"
+    pair,policy,reason,function,points
+    kvd-1-1-control,activeness,changed-on-stack,serve,8
+    kvd-1-1-control,activeness,changed-on-stack,main,5
+    kvd-1-1-control,activeness,changed-on-stack,parse,4
+    kvd-1-1-control,activeness_conservative,changed-on-stack,serve,8
+    kvd-1-1-control,activeness_conservative,changed-on-stack,main,5
+    kvd-1-1-control,activeness_conservative,changed-on-stack,parse,4
+    kvd-1-1-control,activeness_except_named,changed-on-stack,serve,12
+    kvd-1-1-control,activeness_rest,rest-differs,serve,8
+    kvd-1-1-control,activeness_rest,rest-differs,main,5
+    kvd-1-1-control,activeness_rest,rest-differs,parse,4
+    kvd-1-1-control,manual,not-manual-entry,note,4
+    kvd-1-1-control,manual,not-manual-entry,parse,4
+    kvd-1-1-control,manual,not-manual-entry,reply,4
+    kvd-1-2,activeness,changed-on-stack,parse,4
+    kvd-1-2,activeness_conservative,word-into-changed,parse,9
+    kvd-1-2,activeness_conservative,changed-on-stack,parse,4
+    kvd-1-2,activeness_edited,edited-on-stack,parse,4
+    kvd-1-2,activeness_rest,rest-differs,parse,4
+    kvd-1-2,manual,not-manual-entry,note,4
+    kvd-1-2,manual,not-manual-entry,parse,4
+    kvd-1-2,manual,not-manual-entry,reply,4
+    kvd-2-3,manual,not-manual-entry,note,4
+    kvd-2-3,manual,not-manual-entry,parse,4
+    kvd-2-3,manual,not-manual-entry,reply,4
+    kvd-2-3-bare,manual,not-manual-entry,note,4
+    kvd-2-3-bare,manual,not-manual-entry,parse,4
+    kvd-2-3-bare,manual,not-manual-entry,reply,4
+    kvd-3-4,manual,not-manual-entry,note,4
+    kvd-3-4,manual,not-manual-entry,parse,4
+    kvd-3-4,manual,not-manual-entry,reply,4
 
-pair,policy,points_named,annotation_lines,transformer_lines,workloads,workloads_without_point,names_of_those,blocking_functions
-kvd-1-2,activeness,,,0,1,0,,
-kvd-1-2,activeness_edited,,,0,1,0,,
-kvd-1-2,activeness_conservative,,,0,1,0,,
-kvd-1-2,activeness_except_named,,,0,1,0,,
-kvd-1-2,activeness_rest,,,0,1,0,,
-kvd-1-2,con_free,,,0,1,0,,
-kvd-1-2,con_free_field,,,0,1,0,,
-kvd-1-2,manual,2,10,0,1,0,,
-kvd-2-3,activeness,,,12,1,0,,
-kvd-2-3,activeness_edited,,,12,1,0,,
-kvd-2-3,activeness_conservative,,,12,1,0,,
-kvd-2-3,activeness_except_named,,,12,1,0,,
-kvd-2-3,activeness_rest,,,12,1,0,,
-kvd-2-3,con_free,,,12,1,0,,
-kvd-2-3,con_free_field,,,12,1,0,,
-kvd-2-3,manual,2,10,12,1,0,,
-kvd-2-3-bare,activeness,,,0,1,0,,
-kvd-2-3-bare,activeness_edited,,,0,1,0,,
-kvd-2-3-bare,activeness_conservative,,,0,1,0,,
-kvd-2-3-bare,activeness_except_named,,,0,1,0,,
-kvd-2-3-bare,activeness_rest,,,0,1,0,,
-kvd-2-3-bare,con_free,,,0,1,0,,
-kvd-2-3-bare,con_free_field,,,0,1,0,,
-kvd-2-3-bare,manual,2,10,0,1,0,,
-kvd-3-4,activeness,,,0,1,0,,
-kvd-3-4,activeness_edited,,,0,1,0,,
-kvd-3-4,activeness_conservative,,,0,1,0,,
-kvd-3-4,activeness_except_named,,,0,1,0,,
-kvd-3-4,activeness_rest,,,0,1,0,,
-kvd-3-4,con_free,,,0,1,0,,
-kvd-3-4,con_free_field,,,0,1,0,,
-kvd-3-4,manual,2,10,0,1,0,,
-kvd-1-1-control,activeness,,,0,1,1,basic,serve main parse
-kvd-1-1-control,activeness_edited,,,0,1,0,,
-kvd-1-1-control,activeness_conservative,,,0,1,1,basic,serve main parse
-kvd-1-1-control,activeness_except_named,,,0,1,0,,
-kvd-1-1-control,activeness_rest,,,0,1,1,basic,serve main parse
-kvd-1-1-control,con_free,,,0,1,0,,
-kvd-1-1-control,con_free_field,,,0,1,0,,
-kvd-1-1-control,manual,2,10,0,1,0,,
+    pair,policy,points_named,annotation_lines,transformer_lines,workloads,workloads_without_point,names_of_those,blocking_functions
+    kvd-1-2,activeness,,,0,1,0,,
+    kvd-1-2,activeness_edited,,,0,1,0,,
+    kvd-1-2,activeness_conservative,,,0,1,0,,
+    kvd-1-2,activeness_except_named,,,0,1,0,,
+    kvd-1-2,activeness_rest,,,0,1,0,,
+    kvd-1-2,con_free,,,0,1,0,,
+    kvd-1-2,con_free_field,,,0,1,0,,
+    kvd-1-2,manual,2,10,0,1,0,,
+    kvd-2-3,activeness,,,12,1,0,,
+    kvd-2-3,activeness_edited,,,12,1,0,,
+    kvd-2-3,activeness_conservative,,,12,1,0,,
+    kvd-2-3,activeness_except_named,,,12,1,0,,
+    kvd-2-3,activeness_rest,,,12,1,0,,
+    kvd-2-3,con_free,,,12,1,0,,
+    kvd-2-3,con_free_field,,,12,1,0,,
+    kvd-2-3,manual,2,10,12,1,0,,
+    kvd-2-3-bare,activeness,,,0,1,0,,
+    kvd-2-3-bare,activeness_edited,,,0,1,0,,
+    kvd-2-3-bare,activeness_conservative,,,0,1,0,,
+    kvd-2-3-bare,activeness_except_named,,,0,1,0,,
+    kvd-2-3-bare,activeness_rest,,,0,1,0,,
+    kvd-2-3-bare,con_free,,,0,1,0,,
+    kvd-2-3-bare,con_free_field,,,0,1,0,,
+    kvd-2-3-bare,manual,2,10,0,1,0,,
+    kvd-3-4,activeness,,,0,1,0,,
+    kvd-3-4,activeness_edited,,,0,1,0,,
+    kvd-3-4,activeness_conservative,,,0,1,0,,
+    kvd-3-4,activeness_except_named,,,0,1,0,,
+    kvd-3-4,activeness_rest,,,0,1,0,,
+    kvd-3-4,con_free,,,0,1,0,,
+    kvd-3-4,con_free_field,,,0,1,0,,
+    kvd-3-4,manual,2,10,0,1,0,,
+    kvd-1-1-control,activeness,,,0,1,1,basic,serve main parse
+    kvd-1-1-control,activeness_edited,,,0,1,0,,
+    kvd-1-1-control,activeness_conservative,,,0,1,1,basic,serve main parse
+    kvd-1-1-control,activeness_except_named,,,0,1,0,,
+    kvd-1-1-control,activeness_rest,,,0,1,1,basic,serve main parse
+    kvd-1-1-control,con_free,,,0,1,0,,
+    kvd-1-1-control,con_free_field,,,0,1,0,,
+    kvd-1-1-control,manual,2,10,0,1,0,,
 
-pair,workload,function,change,entries,tests
-kvd-1-2,basic,parse,changed,4,17
-kvd-1-2,basic,reply,changed,4,0
-kvd-2-3,basic,legacy,deleted,0,0
-kvd-2-3,basic,note,changed,4,0
-kvd-2-3-bare,basic,legacy,deleted,0,0
-kvd-2-3-bare,basic,note,changed,4,0
-kvd-3-4,basic,legacy,changed,0,0
-kvd-1-1-control,basic,accept,identical,1,0
-kvd-1-1-control,basic,legacy,identical,0,0
-kvd-1-1-control,basic,main,identical,0,0
-kvd-1-1-control,basic,note,identical,4,0
-kvd-1-1-control,basic,parse,identical,4,17
-kvd-1-1-control,basic,reply,identical,4,0
-kvd-1-1-control,basic,serve,identical,4,0
+    pair,workload,function,change,entries,tests
+    kvd-1-2,basic,parse,changed,4,17
+    kvd-1-2,basic,reply,changed,4,0
+    kvd-2-3,basic,legacy,deleted,0,0
+    kvd-2-3,basic,note,changed,4,0
+    kvd-2-3-bare,basic,legacy,deleted,0,0
+    kvd-2-3-bare,basic,note,changed,4,0
+    kvd-3-4,basic,legacy,changed,0,0
+    kvd-1-1-control,basic,accept,identical,1,0
+    kvd-1-1-control,basic,legacy,identical,0,0
+    kvd-1-1-control,basic,main,identical,0,0
+    kvd-1-1-control,basic,note,identical,4,0
+    kvd-1-1-control,basic,parse,identical,4,17
+    kvd-1-1-control,basic,reply,identical,4,0
+    kvd-1-1-control,basic,serve,identical,4,0
 
-pair,division,changed,rebuilt,edited,added,deleted,data_added,data_reinitialised,data_carried,data_renewed,changed_types,changed_prototypes,warnings
-kvd-1-2,no-transformer,2,0,1,0,0,0,0,0,0,0,0,0
-kvd-2-3,with-transformer,1,0,1,0,1,0,0,0,0,0,0,0
-kvd-2-3-bare,lacking-transformer,1,0,1,0,1,0,0,0,0,0,0,0
-kvd-3-4,no-transformer,1,0,1,0,0,0,0,0,0,0,0,0
-kvd-1-1-control,no-transformer,7,0,0,0,0,0,0,0,0,0,0,0
-"#);
+    pair,division,changed,rebuilt,edited,added,deleted,data_added,data_reinitialised,data_carried,data_renewed,changed_types,changed_prototypes,warnings,gaps
+    kvd-1-2,no-transformer,2,0,1,0,0,0,0,0,0,0,0,0,
+    kvd-2-3,with-transformer,1,0,1,0,1,0,0,0,0,0,0,0,
+    kvd-2-3-bare,lacking-transformer,1,0,1,0,1,0,0,0,0,0,0,0,
+    kvd-3-4,no-transformer,1,0,1,0,0,0,0,0,0,0,0,0,
+    kvd-1-1-control,no-transformer,7,0,0,0,0,0,0,0,0,0,0,0,
+    ");
 }
 
 #[test]

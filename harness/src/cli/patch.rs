@@ -105,10 +105,12 @@ pub fn json(built: &Built, mechanism: &MechanismFacts<'_>) -> serde_json::Result
         mechanism: &'a MechanismFacts<'a>,
         statistics: &'a Statistics,
     }
-    // What policies need of each return address is for no reader.
+    // What policies need of each return address is for no reader, nor is what workers
+    // need to find instances.
     let patch = Patch {
         uses: None,
         rests: std::collections::BTreeMap::new(),
+        state: None,
         ..built.patch.clone()
     };
     serde_json::to_string_pretty(&Whole {
@@ -195,6 +197,22 @@ pub fn human(built: &Built) -> String {
         for warning in &patch.warnings {
             _ = writeln!(text, "    {}: {}", warning.kind, warning.message);
         }
+    }
+    if let Some(gaps) = patch.gaps.as_ref().filter(|gaps| !gaps.is_empty()) {
+        _ = writeln!(
+            text,
+            "  live state: what a person must write ({})",
+            gaps.len()
+        );
+        for gap in gaps {
+            _ = writeln!(text, "    {}: {}", gap.kind, gap.message);
+            _ = writeln!(text, "      {}", gap.line);
+        }
+        _ = writeln!(
+            text,
+            "    Constants behind macros leave no trace in a program: look for those that were \
+             renumbered."
+        );
     }
     let milliseconds = |time: std::time::Duration| time.as_secs_f64() * 1e3;
     _ = writeln!(

@@ -64,6 +64,7 @@ fn pair(case: &Case, variant: &Variant) -> Pair {
         transformer: variant.transformer.clone(),
         mechanism: variant.mechanism,
         room: BTreeMap::new(),
+        rules: case.subject.rules.clone(),
         workloads: case.subject.workloads.study.clone(),
         except_named: case.subject.except_named.clone(),
         notes: case.about.clone(),

@@ -4,6 +4,7 @@
 use super::names::{FunctionNames, RoleNames};
 use super::spec::SessionSpec;
 use crate::policy::lookup_address;
+use crate::state::frames::FrameState;
 use crate::trace::{Frame, RoleInstance};
 use crate::tracee::activity::Activities;
 use crate::tracee::libraries::Libraries;
@@ -78,6 +79,29 @@ impl Parts<'_> {
             .tools
             .unwinder
             .walk(process.pid, &process.memory, Registers::from(&registers)))
+    }
+
+    /// Frames of a stopped thread, the `number`th of those that are looked at, with
+    /// what is known of their registers; at a counted entry from that of the function.
+    ///
+    /// # Errors
+    /// When the process is gone.
+    pub fn frames(
+        &mut self,
+        process: ProcessIndex,
+        stopped: &Stopped,
+        number: usize,
+    ) -> Result<Vec<FrameState>, TraceeError> {
+        let function = self.entry_of(process, stopped)?;
+        let now = stopped.registers()?;
+        let registers = function.map_or(now, |function| counter::at_entry(&now, function));
+        let process = &self.tree.processes[process];
+        Ok(self.tools.unwinder.frames(
+            process.pid,
+            &process.memory,
+            Registers::from(&registers),
+            number,
+        ))
     }
 
     /// The exchange under way; none before the server is ready.

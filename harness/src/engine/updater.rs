@@ -12,6 +12,7 @@ use super::spec::{SessionSpec, Which};
 use super::updating::{update, update_forked};
 use super::watch::Watcher;
 use crate::binary::Address;
+use crate::patch::Patch;
 use crate::sandbox::run_folder::point_program_at;
 use crate::trace::fingerprint;
 use crate::tracee::counter::{self, Instrument, NEVER};
@@ -134,6 +135,7 @@ impl<'a> Updater<'a> {
             tries: self.tries,
             drifted: index != self.point.id.index,
             apply_us: 0.0,
+            state: None,
         };
         let Some(patch) = parts
             .spec
@@ -149,8 +151,12 @@ impl<'a> Updater<'a> {
             self.update = Update::NotApplied { reason };
             return Ok(0);
         }
-        if let Update::Applied { apply_us, .. } = &mut applied {
+        if let Update::Applied {
+            apply_us, state, ..
+        } = &mut applied
+        {
             *apply_us = updated.apply_us;
+            *state = updated.state;
         }
         self.update = applied;
         point_program_at(&parts.spec.program_inside(Which::New))?;
@@ -343,7 +349,5 @@ fn await_again(
 /// Room that the session's patch image needs in a process, in whole pages.
 #[must_use]
 pub fn image_length(spec: &SessionSpec) -> u64 {
-    const PAGE: u64 = 4096;
-    let length = spec.patch.as_ref().map_or(0, |patch| patch.image.len());
-    (length as u64).next_multiple_of(PAGE)
+    spec.patch.as_ref().map_or(0, Patch::room)
 }

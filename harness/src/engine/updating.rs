@@ -9,12 +9,14 @@ use nix::sys::signal::{Signal, kill};
 use super::old_frames::OldFrames;
 use super::parts::Parts;
 use crate::patch::Patch;
+use crate::state::frames::FrameState;
 use crate::trace::Scope;
 use crate::tracee::Stopped;
 use crate::tracee::apply::{Outcome, Target, apply, calls_functions, is_applied, refusal};
 use crate::tracee::hold::Held;
 use crate::tracee::tree::ProcessIndex;
 use crate::tracee::unwind::Walk;
+use crate::verdict::observation::SeenState;
 use crate::world::HostError;
 
 /// How updating went.
@@ -27,6 +29,9 @@ pub struct Updated {
     pub old_frames: HashMap<ProcessIndex, OldFrames>,
     /// Microseconds that applying took, holding the threads not counted.
     pub apply_us: f64,
+    /// What became of live state in the process at the point; none where no record
+    /// changed.
+    pub state: Option<SeenState>,
 }
 
 /// A thread with its stack.
@@ -106,6 +111,7 @@ fn update_held(
         signal: 0,
         old_frames: HashMap::new(),
         apply_us: 0.0,
+        state: None,
     };
     for index in &processes {
         let of_process: Vec<&Walked<'_>> = of(&threads, *index);
@@ -133,12 +139,21 @@ fn update_held(
             continue;
         };
         let others: Vec<&Stopped> = others.iter().map(|thread| thread.stopped).collect();
+        let mut frames = Vec::new();
+        for (number, thread) in of_process.iter().enumerate() {
+            frames.extend(frames_of(parts, patch, *index, thread.stopped, number)?);
+        }
         let target = Target {
             process: &parts.tree.processes[*index],
             stopped: first.stopped,
             others: &others,
+            frames: &frames,
         };
-        match apply(patch, &target, &mut parts.tools.libraries)? {
+        let applied = apply(patch, &target, &mut parts.tools.libraries)?;
+        if *index == process {
+            updated.state = applied.state;
+        }
+        match applied.outcome {
             Outcome::Applied => {}
             Outcome::Faulted(signal) if *index == process => updated.signal = signal,
             // The signal is the process's end, as it would be at the point.
@@ -186,10 +201,14 @@ pub fn update_forked(
         return Ok(None);
     }
     let walk = parts.walk(child, stopped, None)?;
+    let frames: Vec<_> = frames_of(parts, patch, child, stopped, 0)?
+        .into_iter()
+        .collect();
     let target = Target {
         process: &parts.tree.processes[child],
         stopped,
         others: &[],
+        frames: &frames,
     };
     apply(patch, &target, &mut parts.tools.libraries)?;
     let process = &mut parts.tree.processes[child];
@@ -201,6 +220,20 @@ pub fn update_forked(
         memory,
         breakpoints,
     )?))
+}
+
+/// Frames of a thread with their registers, if live state is to be converted.
+fn frames_of(
+    parts: &mut Parts<'_>,
+    patch: &Patch,
+    process: ProcessIndex,
+    stopped: &Stopped,
+    number: usize,
+) -> Result<Option<Vec<FrameState>>, HostError> {
+    if patch.state.is_none() {
+        return Ok(None);
+    }
+    Ok(Some(parts.frames(process, stopped, number)?))
 }
 
 fn of<'t, 's>(threads: &'t [Walked<'s>], process: ProcessIndex) -> Vec<&'t Walked<'s>> {

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::columns::Columns;
 use super::exchanges::{self, ExchangeLine, columns, files};
+use super::layouts::old_layouts;
 use super::stack::{NamedFrame, named};
 use super::suspects::suspects;
 use crate::analysis::{Outcome, StudiedSession};
@@ -46,6 +47,8 @@ pub struct Account {
     pub other_stacks: Vec<Vec<NamedFrame>>,
     /// Changed functions that are active there, the one being entered left out.
     pub active: Vec<String>,
+    /// Active frames that go on with the old layout of a changed record.
+    pub old_layouts: Vec<String>,
     /// How often changed functions had been entered before the point.
     pub entered_before: BTreeMap<String, u64>,
     /// How often the unpatched session enters changed functions from the point on.
@@ -171,6 +174,11 @@ pub fn account(
         verdict,
         cause,
         active: active(&frames, &other_stacks),
+        old_layouts: old_layouts(
+            &studied.pair.patch,
+            stack,
+            point.other_stacks.iter().filter_map(|i| stack_of(*i)),
+        ),
         stack_complete: stack.is_some_and(|stack| stack.complete),
         stack: frames,
         other_stacks,

@@ -7,6 +7,7 @@ pub mod causes;
 pub mod columns;
 pub mod difference;
 pub mod exchanges;
+pub mod layouts;
 pub mod logs;
 pub mod select;
 pub mod stack;

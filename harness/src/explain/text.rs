@@ -7,7 +7,7 @@ use super::account::{Account, PolicyLine, RunAccount};
 use super::causes::Frequency;
 use super::exchanges::{ExchangeLine, Moment};
 use super::stack;
-use crate::verdict::observation::Update;
+use crate::verdict::observation::{SeenState, Update};
 use crate::verdict::text::Likeness;
 
 /// The account of a point: place, stack, policies, and what its first run showed;
@@ -82,6 +82,12 @@ fn place(account: &Account) -> String {
     for (number, other) in account.other_stacks.iter().enumerate() {
         _ = writeln!(text, "another thread in scope ({})", number + 1);
         text.push_str(&stack::render(other, "  "));
+    }
+    if !account.old_layouts.is_empty() {
+        text.push_str("old layouts in use\n");
+        for line in &account.old_layouts {
+            _ = writeln!(text, "  {line}");
+        }
     }
     text
 }
@@ -202,6 +208,7 @@ fn update(run: &RunAccount) -> String {
             tries,
             drifted,
             apply_us,
+            state,
             ..
         } => {
             let how = if *apply_us > 0.0 {
@@ -214,9 +221,31 @@ fn update(run: &RunAccount) -> String {
                 more => format!(", found at try {more}"),
             };
             let drifted = if *drifted { ", at another index" } else { "" };
-            format!("update     {how} before `{function}`{tries}{drifted}\n")
+            let state = state.as_ref().map(live_state).unwrap_or_default();
+            format!("update     {how} before `{function}`{tries}{drifted}\n{state}")
         }
     }
+}
+
+/// What became of instances of changed records.
+fn live_state(state: &SeenState) -> String {
+    let instances: Vec<String> = state
+        .instances
+        .iter()
+        .map(|(record, count)| format!("{count} {record}"))
+        .collect();
+    let instances = match instances.as_slice() {
+        [] => "no instance of a changed record found".to_owned(),
+        some => format!("converted {}", some.join(", ")),
+    };
+    let mut text = format!(
+        "state      {instances} ({} moved, {} pointers redirected; found in {:.0} µs, converted in {:.0} µs)\n",
+        state.moved, state.redirected, state.walk_us, state.convert_us
+    );
+    for problem in &state.problems {
+        _ = writeln!(text, "           {problem}");
+    }
+    text
 }
 
 fn exchange(line: &ExchangeLine) -> String {

@@ -17,6 +17,9 @@ use super::{
 };
 use crate::binary::Address;
 use crate::sandbox::guard;
+use crate::state::Prepared;
+use crate::state::convert::Conversion;
+use crate::state::header::TABLE;
 
 /// Whether the program can redirect the function.
 pub(super) fn has_pad(version: &Version, id: ItemId) -> bool {
@@ -34,6 +37,8 @@ pub(super) struct Job<'a> {
     /// Bodies that replace those of the new version's objects.
     pub(super) bodies: &'a HashMap<ItemId, Section>,
     pub(super) transformer: Option<&'a Transformer<'a>>,
+    /// Conversions of live state.
+    pub(super) live: Option<&'a Prepared>,
 }
 
 impl Job<'_> {
@@ -54,9 +59,10 @@ impl Job<'_> {
         };
         let (old, new) = (self.resolver.old, self.resolver.new);
         let started = Instant::now();
+        let types = self.live.map_or("", |live| live.header.as_str());
         let transform = self
             .transformer
-            .map(|t| Transform::compile(t, &self.resolver, folder))
+            .map(|t| Transform::compile(t, &self.resolver, types, folder))
             .transpose()?;
         let mut reducer = Reducer::new(&old.program);
         self.place_all(&mut reducer, transform.as_ref())?;
@@ -215,6 +221,16 @@ impl Job<'_> {
             patch.transformer = Some(at.plus(offset));
             patch.transformer_imports = transform.imports(&self.resolver)?;
         }
+        patch.state = self.live.and_then(|live| live.plan.clone());
+        if let (Some(transform), Some(plan)) = (transform, &mut patch.state) {
+            for record in &mut plan.records {
+                let name = format!("{TABLE}{}", record.identifier);
+                if let Some((section, offset)) = transform.variable(&name) {
+                    let at = image.address((new.units.len(), section))?;
+                    record.table = Some(at.plus(offset));
+                }
+            }
+        }
         patch.image = image.bytes;
         Ok(patch)
     }
@@ -254,6 +270,7 @@ impl Job<'_> {
             Fate::Renew => DataAction::Renew {
                 name,
                 old: place,
+                old_size,
                 new: at,
                 size,
             },
@@ -264,8 +281,16 @@ impl Job<'_> {
                 old_size,
                 new: at,
                 new_size: size,
+                conversion: self.conversion(place, old_size, size),
             },
         })
+    }
+
+    /// How a variable that moves is converted, if its whole type is known.
+    fn conversion(&self, at: Address, old_size: u64, new_size: u64) -> Option<Conversion> {
+        let found = self.live?.variables.get(&at)?;
+        let whole = (found.old_size, found.new_size) == (old_size, new_size);
+        whole.then(|| found.clone())
     }
 
     fn prototype_changed(&self, old_id: ItemId, id: ItemId) -> bool {

@@ -11,12 +11,15 @@ use super::compare::{Comparison, Fate};
 use super::own::Own;
 use super::resolve::Resolver;
 use super::transform::Transformer;
-use super::unit::Place;
+use super::unit::{ItemKind, Place};
 use super::version::{Build, ItemId, Target, Version};
-use super::{Patch, PatchError, Reason, closure, edited, kept, rest, warnings};
+use super::{Patch, PatchError, Reason, Warning, closure, edited, kept, rest, warnings};
+use crate::binary::Address;
+use crate::binary::dwarf::MemoryTypes;
 use crate::change::Changes;
 use crate::confree::UseTable;
 use crate::mechanism::Prototypes;
+use crate::state::{Gap, Manner, Prepared, Rules, prepare};
 
 /// An update to be built.
 pub struct Update<'a> {
@@ -33,6 +36,10 @@ pub struct Update<'a> {
     pub own: Option<&'a Own>,
     /// What calls from old code reach where a prototype changed.
     pub prototypes: Prototypes,
+    /// What types do not say about live state.
+    pub rules: Option<&'a Rules>,
+    /// How instances of changed records are converted.
+    pub manner: Manner,
     /// The pair's state transformer.
     pub transformer: Option<Transformer<'a>>,
     /// Where to leave the intermediate files; a folder that vanishes by default.
@@ -100,6 +107,7 @@ pub fn build(update: &Update<'_>) -> Result<Built, PatchError> {
     let mut found = closure::extend(&new, &mut comparison);
     refuse_constructors(&old, &new, &comparison)?;
     let compare = started.elapsed();
+    let live = live_state(&old, &new, &comparison, update)?;
     let bodies = HashMap::new();
     let job = Job {
         pair: update.pair,
@@ -110,9 +118,13 @@ pub fn build(update: &Update<'_>) -> Result<Built, PatchError> {
         },
         bodies: &bodies,
         transformer: update.transformer.as_ref(),
+        live: Some(&live),
     };
     let mut built = job.run(update.folder)?;
     found.extend(warnings::find(&job.resolver, &built.patch));
+    let mut gaps = live.gaps.clone();
+    gaps.extend(found.iter().filter_map(|w| computed_at_start_up(&new, w)));
+    built.patch.gaps = Some(gaps);
     let (edited, missing) = match update.own {
         Some(own) => own.edited(&old),
         None => edited::find((&old, old_tree), (&new, new_tree), &comparison),
@@ -127,6 +139,67 @@ pub fn build(update: &Update<'_>) -> Result<Built, PatchError> {
     built.statistics.read = read;
     built.statistics.compare = compare;
     Ok(built)
+}
+
+/// Conversions of live state; nothing is read where nothing needs them.
+fn live_state(
+    old: &Version,
+    new: &Version,
+    comparison: &Comparison,
+    update: &Update<'_>,
+) -> Result<Prepared, PatchError> {
+    let carried: BTreeSet<Address> = comparison
+        .items
+        .values()
+        .filter(|matched| matched.fate == Fate::Carry)
+        .filter_map(|matched| old.address(matched.old?))
+        .collect();
+    let changes = &comparison.types;
+    if changes.records.is_empty() && changes.enums.is_empty() && carried.is_empty() {
+        return Ok(Prepared::default());
+    }
+    let (before, after) = rayon::join(
+        || MemoryTypes::read(old.program.path()),
+        || MemoryTypes::read(new.program.path()),
+    );
+    let none = Rules::default();
+    let rules = update.rules.unwrap_or(&none);
+    let (before, after) = (before?, after?);
+    Ok(prepare(
+        &before,
+        &after,
+        changes,
+        rules,
+        update.manner,
+        &carried,
+    ))
+}
+
+/// What start-up code computes is not computed again.
+fn computed_at_start_up(new: &Version, warning: &Warning) -> Option<Gap> {
+    if warning.kind != "only-called-at-start-up" {
+        return None;
+    }
+    let touches_variables = |id: &ItemId| {
+        let mut relocations = new.section(*id).relocations.iter();
+        relocations.any(|relocation| match new.target(id.unit, relocation) {
+            Target::Item { id, .. } => new.kind(id) == ItemKind::Data && new.section(id).writable,
+            _ => false,
+        })
+    };
+    let named =
+        |id: &ItemId| new.kind(*id) == ItemKind::Function && new.name(*id) == warning.subject;
+    new.items()
+        .filter(named)
+        .any(|id| touches_variables(&id))
+        .then(|| {
+            Gap::new(
+                "start-up-value",
+                &warning.subject,
+                warning.message.clone(),
+                format!("/* in transform.c */ {}(…);", warning.subject),
+            )
+        })
 }
 
 /// Functions that run before `main` or after it must not be new or changed.

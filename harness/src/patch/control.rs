@@ -121,6 +121,7 @@ fn control_job(
         },
         bodies,
         transformer: None,
+        live: None,
     };
     let mut built = job.run(folder)?;
     // A control has one version, so nobody edited anything.

@@ -29,6 +29,8 @@ use serde::{Deserialize, Serialize};
 use crate::binary::Address;
 pub use crate::binary::FunctionName;
 use crate::confree::UseTable;
+use crate::state::convert::Conversion;
+use crate::state::{Gap, Plan};
 pub use build::{Built, Statistics, Update, build};
 pub use control::{Selection, build_broken, build_control};
 pub use error::PatchError;
@@ -156,8 +158,8 @@ pub enum DataAction {
         new: Address,
     },
     /// The object changes size or type and moves into the image: live bytes that
-    /// still equal the old initialiser become the new one, others are copied up
-    /// to the smaller size.
+    /// still equal the old initialiser become the new one, others are converted
+    /// member by member, or copied up to the smaller size.
     Carry {
         /// Name of the object.
         name: String,
@@ -171,6 +173,9 @@ pub enum DataAction {
         new: Address,
         /// Size in bytes in the image.
         new_size: u64,
+        /// How its value is converted, where both types are known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        conversion: Option<Conversion>,
     },
     /// A read-only object that changed: new code uses the image's copy.
     Renew {
@@ -178,6 +183,9 @@ pub enum DataAction {
         name: String,
         /// Place in the old program.
         old: Address,
+        /// Size in bytes in the old program; 0 in runs that did not record it.
+        #[serde(default)]
+        old_size: u64,
         /// Place in the image.
         new: Address,
         /// Size in bytes in the image.
@@ -256,4 +264,37 @@ pub struct Patch {
     pub rests: BTreeMap<Address, Rest>,
     /// What outputs cannot show.
     pub warnings: Vec<Warning>,
+    /// How live state is found and converted; none where no record changed, and in
+    /// records of runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<Plan>,
+    /// What a person must write for live state; none in runs that did not look.
+    #[serde(default)]
+    pub gaps: Option<Vec<Gap>>,
+}
+
+/// Bytes behind the image that tell a transformer of converted instances.
+const SCRATCH: u64 = 16 << 20;
+
+impl Patch {
+    /// Room that the image needs in a process, in whole pages, and what it needs
+    /// behind it.
+    #[must_use]
+    pub fn room(&self) -> u64 {
+        let (base, length) = self.scratch();
+        base.since(IMAGE_BASE) + length
+    }
+
+    /// The place behind the image where a transformer is told of instances, and its
+    /// length; 0 where none is.
+    #[must_use]
+    pub fn scratch(&self) -> (Address, u64) {
+        const PAGE: u64 = 4096;
+        let image = (self.image.len() as u64).next_multiple_of(PAGE);
+        let tells = self
+            .state
+            .as_ref()
+            .is_some_and(|plan| plan.records.iter().any(|record| record.table.is_some()));
+        (IMAGE_BASE.plus(image), if tells { SCRATCH } else { 0 })
+    }
 }

@@ -81,6 +81,8 @@ fn patch() -> Patch {
         uses: Some(crate::confree::UseTable::default()),
         rests: std::collections::BTreeMap::new(),
         warnings: Vec::new(),
+        state: None,
+        gaps: None,
     }
 }
 

@@ -10,7 +10,7 @@ use crate::analysis::statistics::{Share, as_float};
 use crate::analysis::summary::{Group, GroupKind, PolicyMeasures};
 use crate::analysis::table::{Cell, estimate, percent};
 use crate::analysis::{Analysis, Summary, Table};
-use crate::analysis::{coverage, delay_rows, effort, patches, refusals, rows, summary};
+use crate::analysis::{coverage, delay_rows, effort, live_state, patches, refusals, rows, summary};
 use crate::policy::{ANY, REGISTRY};
 use crate::study::store::{Arm, Run};
 
@@ -25,6 +25,7 @@ pub fn data(analysis: &Analysis) -> Vec<Table> {
         patches::table(&analysis.patches),
         coverage::table(&analysis.coverage),
         delay_rows::table(&analysis.delays),
+        live_state::table(&analysis.live_state),
     ]
 }
 
@@ -42,6 +43,7 @@ pub fn for_people(run: &Run, analysis: &Analysis) -> Vec<Table> {
         effort::table(&analysis.effort),
         patches::table(&analysis.patches),
         coverage::table(&analysis.coverage),
+        live_state::table(&analysis.live_state),
     ]
 }
 

@@ -13,12 +13,14 @@ use super::versions::{Versions, patch_build, units};
 use crate::binary::program::Program;
 use crate::change::Changes;
 use crate::engine::spec::{OwnFunction, Ready, RoleRule, SessionSpec, VersionSpec};
+use crate::mechanism::Layout;
 use crate::mechanism::{LayoutPlan, Mechanism};
 use crate::patch::{self, Built, Patch, Selection, Transformer, Update};
 use crate::policy::{FunctionRange, FunctionTable, ManualPoint};
 use crate::sandbox::namespaces::Identity;
 use crate::sandbox::root::{PROGRAM_LINK, RUN_FOLDER, SandboxUser};
 use crate::sandbox::run_folder::Entry;
+use crate::state::Manner;
 use crate::subject::manifest::{self, FileContent, Placeholders};
 use crate::subject::source::hexadecimal;
 use crate::subject::{BuildOptions, BuiltVersion, Pair, Subject, build};
@@ -93,6 +95,11 @@ pub fn prepare<'a>(
         uses: Some(&uses),
         own: own.as_ref(),
         prototypes: pair.mechanism.prototypes,
+        rules: Some(&pair.rules),
+        manner: match pair.mechanism.layout {
+            Layout::Common => Manner::Common,
+            Layout::Own | Layout::Room => Manner::Own,
+        },
         transformer,
         folder: None,
     })
@@ -349,7 +356,11 @@ impl PreparedPair<'_> {
             pair: self.id.clone(),
             subject: self.subject.name.clone(),
             arm: self.arm,
-            patch: self.patch.clone(),
+            // How instances are found is for workers alone.
+            patch: Patch {
+                state: None,
+                ..self.patch.clone()
+            },
             functions: self.table.clone(),
             manual: self.manual(),
             annotation_lines: Some(self.subject.manual_lines),

@@ -9,9 +9,11 @@ use toml::Spanned;
 
 use super::error::{AtFile, ManifestError, SubjectError};
 use super::manifest::check::{function_names, inside, workload_exists};
+use super::manifest::check_rules::rules;
 use super::manifest::{Subject, raw};
 use super::place::Text;
 use crate::mechanism::{Layout, Mechanism, Prototypes};
+use crate::state::Rules;
 
 /// Name of a pair's manifest in its folder.
 pub const MANIFEST: &str = "pair.toml";
@@ -40,6 +42,8 @@ pub struct Pair {
     /// Functions that `activeness_except_named` lets be active: the manifest's, or
     /// the subject's.
     pub except_named: Vec<String>,
+    /// What types do not say about live state: the subject's rules and the pair's.
+    pub rules: Rules,
     /// What the update does and what to expect; may be empty.
     pub notes: String,
     /// The pair's folder.
@@ -61,6 +65,12 @@ struct Raw {
     room: Option<Spanned<BTreeMap<String, String>>>,
     workloads: Option<Spanned<Vec<raw::Text>>>,
     except_named: Option<Vec<raw::Text>>,
+    #[serde(default)]
+    array: Vec<raw::Array>,
+    #[serde(default)]
+    cast: Vec<raw::Cast>,
+    #[serde(default)]
+    union: Vec<raw::Union>,
     #[serde(default)]
     notes: String,
 }
@@ -193,7 +203,14 @@ fn check(raw: Raw, place: &Text<'_>, subjects: &[Subject]) -> Result<Pair, Manif
         None => subject.except_named.clone(),
         Some(names) => function_names(names, place)?,
     };
+    let own = raw::Rules {
+        array: raw.array,
+        cast: raw.cast,
+        union: raw.union,
+    };
+    let rules = subject.rules.clone().and(rules(own, false, place)?);
     Ok(Pair {
+        rules,
         id,
         subject: raw.subject.into_inner(),
         old: raw.old.into_inner(),

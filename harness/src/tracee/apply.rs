@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use super::convert::convert;
 use super::inject;
 use super::libraries::Libraries;
 use super::tree::Process;
@@ -11,7 +12,32 @@ use super::unwind::Walk;
 use super::{Memory, Stopped, TraceeError, counter};
 use crate::binary::Address;
 use crate::patch::{DataAction, ENTRY_PAD, IMAGE_BASE, Patch, REDIRECT_OFFSET};
+use crate::state::Plan;
+use crate::state::frames::FrameState;
+use crate::verdict::observation::SeenState;
+use libc::user_regs_struct;
 use nix::unistd::Pid;
+
+/// Functions of the C library that hold a lock of its allocator.
+const ALLOCATOR: [&str; 8] = [
+    "malloc",
+    "free",
+    "calloc",
+    "realloc",
+    "memalign",
+    "aligned_alloc",
+    "posix_memalign",
+    "malloc_trim",
+];
+
+/// How applying went, and what became of live state where records changed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Applied {
+    /// How it went.
+    pub outcome: Outcome,
+    /// What was converted.
+    pub state: Option<SeenState>,
+}
 
 /// How applying went.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +88,9 @@ pub struct Target<'a> {
     pub stopped: &'a Stopped,
     /// Its other threads.
     pub others: &'a [&'a Stopped],
+    /// Frames of all of these threads, in this order; not looked at where no record
+    /// changed.
+    pub frames: &'a [Vec<FrameState>],
 }
 
 /// Why the mechanism cannot apply `patch` to process `pid` now; none if it can.
@@ -76,7 +105,8 @@ pub fn refusal(
     let clash = walks
         .iter()
         .find_map(|walk| transformer_would_clash(patch, walk));
-    clash.or_else(|| {
+    let busy = || allocator_busy(patch, pid, walks, libraries);
+    clash.or_else(busy).or_else(|| {
         let missing = patch
             .imports
             .iter()
@@ -92,6 +122,7 @@ pub fn refusal(
 #[must_use]
 pub fn calls_functions(patch: &Patch, pid: Pid, libraries: &mut Libraries) -> bool {
     patch.transformer.is_some()
+        || patch.state.as_ref().is_some_and(Plan::may_allocate)
         || patch.imports.iter().any(|import| {
             let found = libraries.find(pid, &import.name);
             found.is_some_and(|function| function.indirect)
@@ -106,14 +137,16 @@ pub fn apply(
     patch: &Patch,
     target: &Target<'_>,
     libraries: &mut Libraries,
-) -> Result<Outcome, TraceeError> {
+) -> Result<Applied, TraceeError> {
     let Target {
         process,
         stopped,
         others,
+        ..
     } = *target;
     let memory = &process.memory;
-    let registers = stopped.registers()?;
+    let mut registers = stopped.registers()?;
+    let mut state = None;
     let mask = stopped.signal_mask()?;
     stopped.set_signal_mask(u64::MAX)?;
     let outcome = (|| {
@@ -121,6 +154,15 @@ pub fn apply(
         fill_imports(patch, &mut image, process, stopped, libraries)?;
         count_entries(patch, &mut image);
         memory.write(IMAGE_BASE, &image)?;
+        if let Some(plan) = &patch.state {
+            state = Some(convert_state(
+                patch,
+                plan,
+                target,
+                &mut registers,
+                libraries,
+            )?);
+        }
         for action in &patch.data {
             settle_data(action, memory, &image)?;
         }
@@ -134,7 +176,56 @@ pub fn apply(
         stopped.set_registers(&registers)?;
     }
     stopped.set_signal_mask(mask)?;
-    outcome
+    Ok(Applied {
+        outcome: outcome?,
+        state,
+    })
+}
+
+/// Converts live state; `registers` are those that the thread at the point goes on
+/// with, the other threads' are written at once.
+fn convert_state(
+    patch: &Patch,
+    plan: &Plan,
+    target: &Target<'_>,
+    registers: &mut user_regs_struct,
+    libraries: &mut Libraries,
+) -> Result<SeenState, TraceeError> {
+    let mut all = vec![*registers];
+    for other in target.others {
+        all.push(other.registers()?);
+    }
+    let before = all.clone();
+    let seen = convert(patch, plan, target, &mut all, libraries)?;
+    *registers = all[0];
+    for (number, other) in target.others.iter().enumerate() {
+        if all[number + 1] != before[number + 1] {
+            other.set_registers(&all[number + 1])?;
+        }
+    }
+    Ok(seen)
+}
+
+/// Whether a thread stands in the allocator, whose lock it may hold, although the
+/// update may have to allocate.
+fn allocator_busy(
+    patch: &Patch,
+    pid: Pid,
+    walks: &[&Walk],
+    libraries: &mut Libraries,
+) -> Option<String> {
+    let may_allocate = patch.state.as_ref().is_some_and(Plan::may_allocate);
+    if !may_allocate {
+        return None;
+    }
+    ALLOCATOR.iter().find_map(|name| {
+        let function = libraries.find(pid, name)?;
+        let inside = |address: Address| address.since(function.address) < function.size.max(1);
+        let mut frames = walks.iter().flat_map(|walk| &walk.frames);
+        frames
+            .any(|frame| inside(frame.address))
+            .then(|| format!("records grow, and a thread stands in {name}"))
+    })
 }
 
 /// A transformer that calls into the library must not run while a signal handler
@@ -165,7 +256,8 @@ fn fill_imports(
         };
         let address = if found.indirect {
             let state = stopped.extended_state()?;
-            let resolved = inject::call(stopped, &process.memory, counter::GADGET, found.address)?;
+            let resolved =
+                inject::call(stopped, &process.memory, counter::GADGET, found.address, 0)?;
             stopped.set_extended_state(&state)?;
             resolved
         } else {
@@ -231,10 +323,19 @@ fn settle_data(action: &DataAction, memory: &Memory, image: &[u8]) -> Result<(),
             old_initial,
             new,
             new_size,
+            conversion,
             ..
-        } => match live_if_changed(*old, old_initial)? {
-            None => Ok(()),
-            Some(live) => {
+        } => match (live_if_changed(*old, old_initial)?, conversion) {
+            (None, _) => Ok(()),
+            (Some(live), Some(conversion)) => {
+                let at = usize::try_from(new.since(IMAGE_BASE)).unwrap_or(usize::MAX);
+                let size = usize::try_from(*new_size).unwrap_or(0);
+                let initial = image.get(at..at.saturating_add(size));
+                let mut value = initial.unwrap_or_default().to_vec();
+                conversion.convert(1, &live, &mut value);
+                memory.write(*new, &value)
+            }
+            (Some(live), None) => {
                 let length = live.len().min(usize::try_from(*new_size).unwrap_or(0));
                 memory.write(*new, &live[..length])
             }
@@ -295,7 +396,7 @@ fn transform(patch: &Patch, memory: &Memory, stopped: &Stopped) -> Result<Outcom
         return Ok(Outcome::Applied);
     };
     let state = stopped.extended_state()?;
-    match inject::call(stopped, memory, counter::GADGET, transformer) {
+    match inject::call(stopped, memory, counter::GADGET, transformer, 0) {
         Ok(_) => {
             stopped.set_extended_state(&state)?;
             Ok(Outcome::Applied)

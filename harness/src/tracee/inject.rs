@@ -98,8 +98,8 @@ pub fn system_call(
     Ok(answer.cast_signed())
 }
 
-/// Calls `function()` on the thread's own stack, below its red zone, and returns
-/// what it returns. The caller restores registers and extended state.
+/// Calls `function(argument)` on the thread's own stack, below its red zone, and
+/// returns what it returns. The caller restores registers and extended state.
 ///
 /// # Errors
 /// When the process is gone, or dies in the call.
@@ -108,11 +108,13 @@ pub fn call(
     memory: &Memory,
     gadget: Gadget,
     function: Address,
+    argument: u64,
 ) -> Result<u64, TraceeError> {
     let mut registers = stopped.registers()?;
     registers.rsp = ((registers.rsp - 1024) & !15) - 8;
     memory.write(Address(registers.rsp), &gadget.trap().0.to_le_bytes())?;
     registers.rip = function.0;
+    registers.rdi = argument;
     registers.rax = 0;
     registers.orig_rax = u64::MAX;
     run_to_trap(stopped, gadget, &registers, "a function")

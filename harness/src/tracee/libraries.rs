@@ -17,12 +17,14 @@ pub struct LibraryFunction {
     pub address: Address,
     /// Whether the address is a resolver to be called (`STT_GNU_IFUNC`).
     pub indirect: bool,
+    /// Its size in bytes.
+    pub size: u64,
 }
 
 /// Symbols of libraries, read once per file.
 #[derive(Default)]
 pub struct Libraries {
-    symbols: HashMap<String, HashMap<String, (u64, bool)>>,
+    symbols: HashMap<String, HashMap<String, (u64, bool, u64)>>,
 }
 
 impl Libraries {
@@ -34,17 +36,20 @@ impl Libraries {
                 .symbols
                 .entry(file.path.clone())
                 .or_insert_with(|| default_versions(&file.path).unwrap_or_default());
-            symbols.get(name).map(|(offset, indirect)| LibraryFunction {
-                address: file.base.plus(*offset),
-                indirect: *indirect,
-            })
+            symbols
+                .get(name)
+                .map(|(offset, indirect, size)| LibraryFunction {
+                    address: file.base.plus(*offset),
+                    indirect: *indirect,
+                    size: *size,
+                })
         })
     }
 }
 
 /// Functions that a shared library exports, each in its default version: an older
 /// `realpath` once made a patched filter fail open.
-fn default_versions(path: &str) -> Option<HashMap<String, (u64, bool)>> {
+fn default_versions(path: &str) -> Option<HashMap<String, (u64, bool, u64)>> {
     let bytes = std::fs::read(path).ok()?;
     let file = ElfFile64::<LittleEndian>::parse(&*bytes).ok()?;
     let endian = LittleEndian;
@@ -71,7 +76,11 @@ fn default_versions(path: &str) -> Option<HashMap<String, (u64, bool)>> {
         if let Ok(name) = table.symbol_name(endian, symbol) {
             found.insert(
                 String::from_utf8_lossy(name).into_owned(),
-                (symbol.st_value.get(endian), kind == elf::STT_GNU_IFUNC),
+                (
+                    symbol.st_value.get(endian),
+                    kind == elf::STT_GNU_IFUNC,
+                    symbol.st_size.get(endian),
+                ),
             );
         }
     }

@@ -3,6 +3,7 @@
 use nix::unistd::Pid;
 
 use crate::binary::Address;
+use crate::state::memory::{Mapping, Mappings};
 
 /// A file mapped into a process, at the address its first byte would have.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +35,39 @@ pub fn mapped_files(pid: Pid) -> Vec<MappedFile> {
     files
 }
 
+/// Everything mapped into `pid` that it can read, by ascending address; empty if it
+/// is gone.
+#[must_use]
+pub fn mappings(pid: Pid) -> Mappings {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
+    let mut found: Vec<Mapping> = Vec::new();
+    for mapping in text.lines().filter_map(readable) {
+        match found.last_mut() {
+            // Memory that grew in steps is one all the same.
+            Some(last)
+                if last.range.end == mapping.range.start
+                    && (last.writable, last.heap) == (mapping.writable, mapping.heap) =>
+            {
+                last.range.end = mapping.range.end;
+            }
+            _ => found.push(mapping),
+        }
+    }
+    Mappings(found)
+}
+
+fn readable(line: &str) -> Option<Mapping> {
+    let mut fields = line.split_ascii_whitespace();
+    let (start, end) = fields.next()?.split_once('-')?;
+    let rights = fields.next().filter(|rights| rights.starts_with('r'))?;
+    let number = |text| u64::from_str_radix(text, 16).ok();
+    Some(Mapping {
+        range: number(start)?..number(end)?,
+        writable: rights[1..].starts_with('w'),
+        heap: fields.nth(3) == Some("[heap]"),
+    })
+}
+
 /// `7f00-7f10 r-xp 00001000 08:01 123   /path`
 fn parse(line: &str) -> Option<MappedFile> {
     let mut fields = line.split_ascii_whitespace();
@@ -53,6 +87,16 @@ fn parse(line: &str) -> Option<MappedFile> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn knows_the_heap_and_what_can_be_written() {
+        let heap = readable("1000-2000 rw-p 00000000 00:00 0                  [heap]").unwrap();
+        assert_eq!(heap.range, 0x1000..0x2000);
+        assert!(heap.heap && heap.writable);
+        let text = readable("7f10-7f20 r-xp 00000100 08:01 123   /usr/lib/libc.so.6").unwrap();
+        assert!(!text.heap && !text.writable);
+        assert_eq!(readable("7f10-7f20 ---p 00000000 00:00 0"), None);
+    }
 
     #[test]
     fn reads_a_file_mapping_and_skips_the_rest() {

@@ -5,6 +5,7 @@
 pub mod activity;
 pub mod apply;
 pub mod breakpoint;
+pub mod convert;
 pub mod counter;
 pub mod error;
 pub mod hold;

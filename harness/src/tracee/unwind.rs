@@ -17,6 +17,7 @@ use super::Memory;
 use super::maps::mapped_files;
 use crate::binary::Address;
 use crate::patch::IMAGE_BASE;
+use crate::state::frames::{FrameState, Place, REGISTERS};
 use crate::trace::{Frame, Stack};
 
 type Reader = EndianArcSlice<LittleEndian>;
@@ -26,7 +27,6 @@ const RBX: usize = 3;
 const RBP: usize = 6;
 const RSP: usize = 7;
 const RETURN_ADDRESS: usize = 16;
-const REGISTERS: usize = 17;
 const PRESERVED: [usize; 6] = [RBX, RBP, 12, 13, 14, 15];
 
 /// Addresses from here on are no longer those of a patch image.
@@ -152,6 +152,55 @@ impl Unwinder {
     /// Walks the stack from `registers`; the first frame is at its address itself
     /// (a function entry, a system call), the others at return addresses.
     pub fn walk(&mut self, pid: Pid, memory: &Memory, registers: Registers) -> Walk {
+        self.walk_with(pid, memory, registers, &mut |_, _, _, _| {})
+    }
+
+    /// Walks the stack of a thread, the `thread`th of those that are looked at, and
+    /// keeps of every frame what is known of its registers.
+    pub fn frames(
+        &mut self,
+        pid: Pid,
+        memory: &Memory,
+        registers: Registers,
+        thread: usize,
+    ) -> Vec<FrameState> {
+        let mut places: [Option<Place>; REGISTERS] =
+            std::array::from_fn(|register| Some(Place::Register { thread, register }));
+        let mut frames = Vec::new();
+        self.walk_with(pid, memory, registers, &mut |now, row, cfa, exact| {
+            let mut registers = [None; REGISTERS];
+            for (register, known) in registers.iter_mut().enumerate() {
+                let place = places[register];
+                *known = place.map(|place| (now.values[register], place));
+            }
+            frames.push(FrameState {
+                address: Address(now.values[RETURN_ADDRESS]),
+                cfa,
+                exact,
+                registers,
+            });
+            places = std::array::from_fn(|register| {
+                let rule = row.registers.iter().find(|(of, _)| *of == register);
+                match rule.map(|(_, rule)| rule) {
+                    Some(Rule::Same) if register != RSP => places[register],
+                    Some(Rule::At(offset)) => Some(Place::Memory(cfa.wrapping_add_signed(*offset))),
+                    Some(Rule::Register(other, 0)) => places.get(*other).copied().flatten(),
+                    // Its value is known, not a place that could be written.
+                    Some(_) => Some(Place::Nowhere),
+                    None => None,
+                }
+            });
+        });
+        frames
+    }
+
+    fn walk_with(
+        &mut self,
+        pid: Pid,
+        memory: &Memory,
+        registers: Registers,
+        visit: &mut dyn FnMut(&Registers, &Row, u64, bool),
+    ) -> Walk {
         let stack = StackBytes::read(memory, registers.values[RSP]);
         let mut frames = Vec::new();
         let mut now = registers;
@@ -177,6 +226,7 @@ impl Unwinder {
                 cfa: Address(cfa),
                 interrupted: exact && !frames.is_empty(),
             });
+            visit(&now, &row, cfa, exact);
             match caller(&row, cfa, &now, &stack) {
                 Caller::Bottom => break true,
                 Caller::Unknown => break false,

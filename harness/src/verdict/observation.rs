@@ -67,6 +67,23 @@ pub struct Stall {
     pub busy: bool,
 }
 
+/// What became of the instances of changed records at an update.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SeenState {
+    /// Instances that the new version's layout was given, by record.
+    pub instances: BTreeMap<String, u64>,
+    /// How many of them moved to another place.
+    pub moved: u64,
+    /// How many pointers were redirected.
+    pub redirected: u64,
+    /// What was not followed or not converted, and why.
+    pub problems: Vec<String>,
+    /// Microseconds that finding them took.
+    pub walk_us: f64,
+    /// Microseconds that converting them took.
+    pub convert_us: f64,
+}
+
 /// How the update itself went.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "kebab-case")]
@@ -85,6 +102,9 @@ pub enum Update {
         drifted: bool,
         /// Microseconds that applying took.
         apply_us: f64,
+        /// What became of live state; none where no record changed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        state: Option<SeenState>,
     },
     /// The mechanism could not apply the patch.
     NotApplied {

@@ -252,6 +252,8 @@ pub fn patch_with(
     build(&Update {
         own: None,
         prototypes: kairos::mechanism::Prototypes::Redirect,
+        rules: None,
+        manner: kairos::state::Manner::Own,
         pair: "tiny-v1-v2",
         old: Build {
             program: &old.program,

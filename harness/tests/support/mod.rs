@@ -37,6 +37,8 @@ pub struct Project {
     pairs: Vec<(String, Option<String>)>,
     /// Lines of the manifests of pairs, by variant.
     settings: BTreeMap<String, String>,
+    /// Lines that every `pair.toml` ends with.
+    pub rules: String,
 }
 
 impl Project {
@@ -53,6 +55,7 @@ impl Project {
             workloads: BTreeMap::new(),
             pairs: vec![(String::new(), None)],
             settings: BTreeMap::new(),
+            rules: String::new(),
         }
     }
 
@@ -94,6 +97,12 @@ impl Project {
         self.pairs.push((variant.to_owned(), None));
         self.settings
             .insert(variant.to_owned(), settings.to_owned());
+        self
+    }
+
+    /// Ends every `pair.toml` with these lines.
+    pub fn rules(mut self, lines: &str) -> Self {
+        lines.clone_into(&mut self.rules);
         self
     }
 
@@ -203,6 +212,7 @@ study = [{study}]
         if let Some(settings) = self.settings.get(variant) {
             let _ = writeln!(manifest, "{settings}");
         }
+        manifest.push_str(&self.rules);
         fs::write(folder.join("pair.toml"), manifest).unwrap();
     }
 

@@ -30,6 +30,8 @@ pub(super) struct Entry {
     pub(super) value: Option<i64>,
     /// How a base type's bytes are read.
     pub(super) encoding: Option<gimli::DwAte>,
+    /// Offset in its unit.
+    pub(super) offset: usize,
     /// Number of elements of an array's dimension.
     pub(super) count: Option<u64>,
     pub(super) declaration: bool,
@@ -58,6 +60,7 @@ impl Entries {
             }
             let index = list.len();
             let mut entry = Entry::new(die.tag(), open.last().map(|(_, i)| *i));
+            entry.offset = die.offset().0;
             for attribute in die.attrs() {
                 entry.take(unit, attribute.name(), attribute.value())?;
             }
@@ -126,6 +129,7 @@ impl Entry {
             bit_size: None,
             value: None,
             encoding: None,
+            offset: 0,
             count: None,
             declaration: false,
             external: false,

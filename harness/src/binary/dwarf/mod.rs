@@ -7,6 +7,8 @@
 //! embedding by value is followed.
 
 mod entry;
+pub mod graph;
+pub mod locals;
 mod signature;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Address, BinaryError, FunctionName};
 
+use signature::UnitTypes;
 pub(super) use signature::declaring_files;
 
 type Bytes<'a> = EndianSlice<'a, LittleEndian>;
@@ -215,6 +218,81 @@ pub struct Types {
     pub typedefs: BTreeMap<TypeKey, BTreeSet<String>>,
 }
 
+/// What a walk over a process's memory needs to know of its program.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryTypes {
+    /// Types and variables.
+    pub graph: graph::TypeGraph,
+    /// Functions with their variables, by ascending address.
+    pub frames: Vec<locals::FrameVariables>,
+}
+
+impl MemoryTypes {
+    /// Reads the debug information of a program.
+    ///
+    /// # Errors
+    /// When the file cannot be read or its debug information is damaged.
+    pub fn read(path: &Path) -> Result<Self, BinaryError> {
+        let bytes = std::fs::read(path).map_err(|source| BinaryError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        let elf = object::File::parse(bytes.as_slice()).map_err(|source| BinaryError::Format {
+            path: path.to_owned(),
+            source,
+        })?;
+        let sections = sections(path, &elf)?;
+        let dwarf = sections.borrow(|data| EndianSlice::new(data, LittleEndian));
+        Self::collect(&dwarf).map_err(|source| BinaryError::Dwarf {
+            path: path.to_owned(),
+            source,
+        })
+    }
+
+    fn collect(dwarf: &gimli::Dwarf<Bytes<'_>>) -> gimli::Result<Self> {
+        let mut headers = Vec::new();
+        let mut units = dwarf.units();
+        while let Some(header) = units.next()? {
+            headers.push(header);
+        }
+        let units = headers
+            .into_par_iter()
+            .map(|header| {
+                let unit = dwarf.unit(header)?;
+                let types = UnitTypes::read(unit.unit_ref(dwarf))?;
+                Ok((unit, types))
+            })
+            .collect::<gimli::Result<Vec<_>>>()?;
+        let mut collector = graph::Collector::default();
+        let mut frames = Vec::new();
+        for (unit, types) in &units {
+            let file = signature::unit_file(unit.unit_ref(dwarf));
+            let mut known = collector.unit(types, &file);
+            collector.records(types, &mut known);
+            frames.extend(locals::read(unit.unit_ref(dwarf), types, &known)?);
+        }
+        frames.sort_by_key(|function| function.range.start);
+        Ok(Self {
+            graph: collector.finish(),
+            frames,
+        })
+    }
+}
+
+type Sections<'a> = gimli::DwarfSections<std::borrow::Cow<'a, [u8]>>;
+
+fn sections<'a>(path: &Path, elf: &object::File<'a>) -> Result<Sections<'a>, BinaryError> {
+    gimli::DwarfSections::load(|id| match elf.section_by_name(id.name()) {
+        Some(section) => section
+            .uncompressed_data()
+            .map_err(|source| BinaryError::Format {
+                path: path.to_owned(),
+                source,
+            }),
+        None => Ok(std::borrow::Cow::Borrowed(&[][..])),
+    })
+}
+
 impl Types {
     /// Reads the debug information of a program.
     ///
@@ -226,15 +304,7 @@ impl Types {
             path: path.to_owned(),
             source,
         };
-        let sections = gimli::DwarfSections::load(|id| match elf.section_by_name(id.name()) {
-            Some(section) => section
-                .uncompressed_data()
-                .map_err(|source| BinaryError::Format {
-                    path: path.to_owned(),
-                    source,
-                }),
-            None => Ok(std::borrow::Cow::Borrowed(&[][..])),
-        })?;
+        let sections = sections(path, elf)?;
         let dwarf = sections.borrow(|data| EndianSlice::new(data, LittleEndian));
         let mut headers = Vec::new();
         let mut units = dwarf.units();

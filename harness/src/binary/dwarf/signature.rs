@@ -21,8 +21,8 @@ struct Signature {
     by_value: BTreeSet<TypeKey>,
 }
 
-struct UnitTypes {
-    entries: Entries,
+pub(super) struct UnitTypes {
+    pub(super) entries: Entries,
     /// Declaring files by their index in the line table.
     files: Vec<String>,
     /// Anonymous records and enums by the typedef that names them.
@@ -36,8 +36,10 @@ pub(super) fn read_unit(
 ) -> gimli::Result<Types> {
     let unit = dwarf.unit(header)?;
     let unit = unit.unit_ref(dwarf);
-    let entries = Entries::read(unit)?;
-    let file = unit_file(unit);
+    Ok(UnitTypes::read(unit)?.collect(&unit_file(unit)))
+}
+
+fn typedef_names(entries: &Entries) -> HashMap<usize, String> {
     let mut typedef_names = HashMap::new();
     for entry in &entries.list {
         if entry.tag != c::DW_TAG_typedef {
@@ -53,13 +55,7 @@ pub(super) fn read_unit(
             typedef_names.entry(target).or_insert_with(|| name.clone());
         }
     }
-    let types = UnitTypes {
-        files: declaring_files(unit)?,
-        typedef_names,
-        memo: RefCell::default(),
-        entries,
-    };
-    Ok(types.collect(&file))
+    typedef_names
 }
 
 fn is_named_kind(tag: DwTag) -> bool {
@@ -88,7 +84,7 @@ fn spell_members(members: &[Member]) -> String {
     text
 }
 
-fn unit_file(unit: UnitRef<'_, Bytes<'_>>) -> String {
+pub(super) fn unit_file(unit: UnitRef<'_, Bytes<'_>>) -> String {
     let text = |bytes: Option<Bytes<'_>>| {
         bytes
             .map(|b| b.to_string_lossy().into_owned())
@@ -133,6 +129,16 @@ pub(crate) fn declaring_files(unit: UnitRef<'_, Bytes<'_>>) -> gimli::Result<Vec
 }
 
 impl UnitTypes {
+    pub(super) fn read(unit: UnitRef<'_, Bytes<'_>>) -> gimli::Result<Self> {
+        let entries = Entries::read(unit)?;
+        Ok(Self {
+            files: declaring_files(unit)?,
+            typedef_names: typedef_names(&entries),
+            memo: RefCell::default(),
+            entries,
+        })
+    }
+
     fn collect(&self, file: &str) -> Types {
         let mut found = Types::default();
         found.files.insert(file.to_owned());
@@ -177,7 +183,7 @@ impl UnitTypes {
             .unwrap_or_default()
     }
 
-    fn key(&self, index: usize) -> Option<TypeKey> {
+    pub(super) fn key(&self, index: usize) -> Option<TypeKey> {
         let entry = &self.entries.list[index];
         let (tag, name) = match (&entry.name, self.typedef_names.get(&index)) {
             (Some(name), _) => {
@@ -205,7 +211,7 @@ impl UnitTypes {
         })
     }
 
-    fn layout(&self, index: usize) -> Layout {
+    pub(super) fn layout(&self, index: usize) -> Layout {
         let entry = &self.entries.list[index];
         let mut layout = Layout {
             size: entry.byte_size.unwrap_or(0),
@@ -291,7 +297,7 @@ impl UnitTypes {
         })
     }
 
-    fn enclosing_function(&self, index: usize) -> Option<String> {
+    pub(super) fn enclosing_function(&self, index: usize) -> Option<String> {
         let mut at = self.entries.list[index].parent;
         while let Some(parent) = at {
             if self.entries.list[parent].tag == c::DW_TAG_subprogram {
@@ -372,6 +378,11 @@ impl UnitTypes {
             variadic,
             by_value,
         }
+    }
+
+    /// Canonical spelling of a type.
+    pub(super) fn spelling(&self, index: usize) -> String {
+        self.signature(Some(index)).text
     }
 
     /// `None` is `void`.
@@ -486,7 +497,7 @@ impl UnitTypes {
         }
     }
 
-    fn size(&self, index: usize) -> Option<u64> {
+    pub(super) fn size(&self, index: usize) -> Option<u64> {
         let entry = &self.entries.list[index];
         match entry.tag {
             c::DW_TAG_pointer_type => Some(entry.byte_size.unwrap_or(8)),
@@ -605,12 +616,13 @@ impl UnitTypes {
     }
 
     /// The type below typedefs and qualifiers; `None` for `void`.
-    fn strip(&self, index: usize) -> Option<usize> {
+    pub(super) fn strip(&self, index: usize) -> Option<usize> {
         match self.entries.list[index].tag {
             c::DW_TAG_typedef
             | c::DW_TAG_const_type
             | c::DW_TAG_volatile_type
-            | c::DW_TAG_restrict_type => self.strip(self.entries.type_of(index)?),
+            | c::DW_TAG_restrict_type
+            | c::DW_TAG_atomic_type => self.strip(self.entries.type_of(index)?),
             _ => Some(index),
         }
     }

@@ -155,6 +155,7 @@ fn update(point: &GdbPoint, folder: &Path, said: String) -> Update {
             tries: 1,
             drifted: false,
             apply_us,
+            state: None,
         },
         Some(Report::Missed(reason)) => Update::NotReached { reason },
         Some(Report::Failed(reason)) => Update::NotApplied { reason },

@@ -237,8 +237,9 @@ fn layout(name: &str) -> Warning {
         "type-changed",
         name,
         format!(
-            "{name} differs: instances in the heap and in frames are not converted; the \
-             transformer must do it, or old and new code disagree on them."
+            "{name} differs: instances that typed variables and pointers lead to are \
+             converted, as far as types tell; active frames of old code go on with the old \
+             layout."
         ),
     )
 }

@@ -7,6 +7,7 @@ use regex::Regex;
 use toml::Spanned;
 
 use super::check_profile::profiles;
+use super::check_rules::rules;
 use super::check_run::{ports, run};
 use super::raw;
 use super::{
@@ -64,6 +65,15 @@ pub(crate) fn subject_with(
         profiles,
         roles,
         except_named: function_names(raw.except_named, place)?,
+        rules: rules(
+            raw::Rules {
+                array: raw.array,
+                cast: raw.cast,
+                union: raw.union,
+            },
+            true,
+            place,
+        )?,
         volatile: raw
             .volatile
             .into_iter()

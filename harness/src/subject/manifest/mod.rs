@@ -5,6 +5,7 @@
 
 pub(crate) mod check;
 mod check_profile;
+pub(in crate::subject) mod check_rules;
 mod check_run;
 mod placeholder;
 pub(crate) mod raw;
@@ -21,6 +22,7 @@ use serde::Serialize;
 
 use super::error::{AtFile, SubjectError};
 use super::place::Text;
+use crate::state::Rules;
 
 /// Name of a subject's manifest in its folder.
 pub const MANIFEST: &str = "subject.toml";
@@ -55,6 +57,8 @@ pub struct Subject {
     pub logs: Vec<String>,
     /// What is compared after the stop.
     pub state: State,
+    /// What types do not say about live state.
+    pub rules: Rules,
     /// The recorded sessions.
     pub workloads: Workloads,
     /// The subject's folder.

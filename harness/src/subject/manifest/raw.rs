@@ -29,7 +29,42 @@ pub(crate) struct Manifest {
     #[serde(default)]
     pub log: Vec<Log>,
     pub state: Option<State>,
+    #[serde(default)]
+    pub array: Vec<Array>,
+    #[serde(default)]
+    pub cast: Vec<Cast>,
+    #[serde(default)]
+    pub union: Vec<Union>,
     pub workloads: Workloads,
+}
+
+/// What a manifest says about live state.
+pub(in crate::subject) struct Rules {
+    pub array: Vec<Array>,
+    pub cast: Vec<Cast>,
+    pub union: Vec<Union>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Array {
+    pub of: Text,
+    pub length: Text,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Cast {
+    pub of: Text,
+    pub to: Text,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Union {
+    pub of: Text,
+    pub when: Text,
+    pub is: Spanned<Vec<i64>>,
 }
 
 #[derive(Deserialize)]
