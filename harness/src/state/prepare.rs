@@ -64,6 +64,7 @@ pub fn prepare(
                     table: None,
                 })
                 .collect(),
+            data: extent(&old.graph),
             ..Plan::default()
         },
     };
@@ -90,6 +91,16 @@ pub fn prepare(
         gaps,
         header,
     }
+}
+
+/// Where the program's variables lie.
+fn extent(graph: &TypeGraph) -> std::ops::Range<u64> {
+    let start = graph.variables.first().map_or(0, |first| first.address.0);
+    let ends = graph
+        .variables
+        .iter()
+        .map(|variable| variable.address.0 + graph.size(variable.of));
+    start..ends.max().unwrap_or(0)
 }
 
 struct Preparation<'a> {

@@ -319,6 +319,11 @@ impl Walk<'_> {
         if self.weak && !self.believable(value, of, length) {
             return;
         }
+        if plan.data.contains(&value) && !self.is_in_variable(value, of) {
+            // A list whose end is no element, say: the pointer's type is a lie.
+            self.problem(format!("{} is no such variable", self.object(of, value)));
+            return;
+        }
         if let Some(why) = self.misfit(value, length) {
             self.problem(format!(
                 "{} {why}; it is left alone",
@@ -345,6 +350,15 @@ impl Walk<'_> {
         })
     }
 
+    /// Whether a variable has an object of that type at `address`.
+    fn is_in_variable(&self, address: u64, of: usize) -> bool {
+        let after = self.plan.roots.partition_point(|r| r.address.0 <= address);
+        let Some(root) = after.checked_sub(1).and_then(|i| self.plan.roots.get(i)) else {
+            return false;
+        };
+        self.has_part(root.of, address - root.address.0, of, 0)
+    }
+
     /// Why what the allocator has at `address` cannot be `length` bytes of objects.
     fn misfit(&self, address: u64, length: u64) -> Option<String> {
         let allocation = self.view.heap.allocation(self.view.reader, address)?;
@@ -366,24 +380,33 @@ impl Walk<'_> {
         // Of two that begin together the larger holds the other.
         blocks.sort_by_key(|block| (block.address, std::cmp::Reverse(block.length), block.home));
         let mut kept: Vec<Block> = Vec::new();
+        let mut disputed = BTreeSet::new();
         for block in blocks {
             match kept.last() {
                 Some(holder) if block.address < holder.end() => {
                     let offset = block.address - holder.address;
-                    if !self.lies_in(holder, offset, &block) {
+                    let explained = self.lies_in(holder, offset, &block);
+                    let sure = holder.home == Home::Variable;
+                    if !explained {
                         let text = format!(
-                            "{} at {:#x} overlaps {} at {:#x}; it is not converted",
+                            "{} at {:#x} overlaps {} at {:#x}; {} not converted",
                             self.plan.types[block.of].name,
                             block.address,
                             self.plan.types[holder.of].name,
-                            holder.address
+                            holder.address,
+                            if sure { "it is" } else { "both are" }
                         );
                         self.problem(text);
+                    }
+                    if !explained && !sure {
+                        // One pointer is a lie, and nothing tells which.
+                        disputed.insert(holder.address);
                     }
                 }
                 _ => kept.extend(self.fitting(block)),
             }
         }
+        kept.retain(|block| !disputed.contains(&block.address));
         for name in &frames.unknown {
             self.problem(format!("where {name} is kept is not understood"));
         }
