@@ -18,6 +18,8 @@ pub mod prepare;
 pub mod relocate;
 mod resolve;
 pub mod rules;
+mod settle;
+mod unknown;
 pub mod walk;
 
 #[cfg(test)]

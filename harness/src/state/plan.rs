@@ -173,7 +173,9 @@ pub struct Plan {
     pub types: Vec<Walked>,
     /// Conversions.
     pub conversions: Vec<Conversion>,
-    /// Variables with a fixed address.
+    /// Where the program's variables lie, from the first to behind the last.
+    pub data: Range<u64>,
+    /// Variables with a fixed address that lead to changed records, ascending.
     pub roots: Vec<Root>,
     /// Functions with variables, by ascending address.
     pub frames: Vec<FrameRoots>,

@@ -120,16 +120,16 @@ pub fn walk(plan: &Plan, view: View<'_>, frames: &FrameVariables) -> Found {
     walk.finish(frames)
 }
 
-struct Walk<'a> {
-    plan: &'a Plan,
-    view: View<'a>,
-    blocks: Vec<Block>,
+pub(super) struct Walk<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) view: View<'a>,
+    pub(super) blocks: Vec<Block>,
     /// Blocks by address and type.
     seen: HashMap<(u64, usize), usize>,
     open: VecDeque<usize>,
-    slots: BTreeSet<Slot>,
-    problems: Vec<String>,
-    roots: Vec<String>,
+    pub(super) slots: BTreeSet<Slot>,
+    pub(super) problems: Vec<String>,
+    pub(super) roots: Vec<String>,
     weak: bool,
 }
 
@@ -161,7 +161,7 @@ impl Walk<'_> {
         }
     }
 
-    fn problem(&mut self, text: String) {
+    pub(super) fn problem(&mut self, text: String) {
         if !self.problems.contains(&text) {
             self.problems.push(text);
         }
@@ -271,7 +271,7 @@ impl Walk<'_> {
     }
 
     /// How many elements an array at `at` has, in a record at `record`.
-    fn count(&self, count: &Count, record: u64, at: u64) -> Option<u64> {
+    pub(super) fn count(&self, count: &Count, record: u64, at: u64) -> Option<u64> {
         let count = match count {
             Count::Fixed(count) => *count,
             Count::Null => {
@@ -319,6 +319,11 @@ impl Walk<'_> {
         if self.weak && !self.believable(value, of, length) {
             return;
         }
+        if plan.data.contains(&value) && !self.is_in_variable(value, of) {
+            // A list whose end is no element, say: the pointer's type is a lie.
+            self.problem(format!("{} is no such variable", self.object(of, value)));
+            return;
+        }
         if let Some(why) = self.misfit(value, length) {
             self.problem(format!(
                 "{} {why}; it is left alone",
@@ -345,6 +350,15 @@ impl Walk<'_> {
         })
     }
 
+    /// Whether a variable has an object of that type at `address`.
+    fn is_in_variable(&self, address: u64, of: usize) -> bool {
+        let after = self.plan.roots.partition_point(|r| r.address.0 <= address);
+        let Some(root) = after.checked_sub(1).and_then(|i| self.plan.roots.get(i)) else {
+            return false;
+        };
+        self.has_part(root.of, address - root.address.0, of, 0)
+    }
+
     /// Why what the allocator has at `address` cannot be `length` bytes of objects.
     fn misfit(&self, address: u64, length: u64) -> Option<String> {
         let allocation = self.view.heap.allocation(self.view.reader, address)?;
@@ -356,129 +370,5 @@ impl Walk<'_> {
             let usable = allocation.usable;
             format!("is larger than its allocation of {usable} bytes")
         })
-    }
-
-    fn finish(mut self, frames: &FrameVariables) -> Found {
-        let mut blocks: Vec<Block> = std::mem::take(&mut self.blocks)
-            .into_iter()
-            .filter(|block| self.plan.types[block.of].conversion.is_some())
-            .collect();
-        // Of two that begin together the larger holds the other.
-        blocks.sort_by_key(|block| (block.address, std::cmp::Reverse(block.length), block.home));
-        let mut kept: Vec<Block> = Vec::new();
-        for block in blocks {
-            match kept.last() {
-                Some(holder) if block.address < holder.end() => {
-                    let offset = block.address - holder.address;
-                    if !self.lies_in(holder, offset, &block) {
-                        let text = format!(
-                            "{} at {:#x} overlaps {} at {:#x}; it is not converted",
-                            self.plan.types[block.of].name,
-                            block.address,
-                            self.plan.types[holder.of].name,
-                            holder.address
-                        );
-                        self.problem(text);
-                    }
-                }
-                _ => kept.extend(self.fitting(block)),
-            }
-        }
-        for name in &frames.unknown {
-            self.problem(format!("where {name} is kept is not understood"));
-        }
-        Found {
-            blocks: kept,
-            slots: self.slots.into_iter().collect(),
-            problems: self.problems,
-            roots: self.roots,
-        }
-    }
-
-    /// Whether `block` is part of `holder` at that offset.
-    fn lies_in(&self, holder: &Block, offset: u64, block: &Block) -> bool {
-        let size = self.plan.types[holder.of].size.max(1);
-        if block.of == holder.of {
-            return offset.is_multiple_of(size);
-        }
-        self.has_part(holder.of, offset % size, block.of, 0)
-    }
-
-    fn has_part(&self, of: usize, offset: u64, wanted: usize, depth: u32) -> bool {
-        if offset == 0 && (of == wanted || self.plan.types[of].name == self.plan.types[wanted].name)
-        {
-            return true;
-        }
-        depth < 64
-            && self.plan.types[of]
-                .parts
-                .iter()
-                .filter(|part| !part.pointer && part.offset <= offset)
-                .any(|part| {
-                    let size = self.plan.types[part.of].size.max(1);
-                    let into = offset - part.offset;
-                    let within = match part.count {
-                        Count::Fixed(count) => into < size * count.max(1),
-                        _ => true,
-                    };
-                    within && self.has_part(part.of, into % size, wanted, depth + 1)
-                })
-    }
-
-    /// The block with the room that it has; none if it is not what it seems to be.
-    fn fitting(&mut self, mut block: Block) -> Option<Block> {
-        let of = &self.plan.types[block.of];
-        let name = of.name.clone();
-        let named = of.tail.as_ref().filter(|_| block.count == 1);
-        let named = named.and_then(|tail| {
-            let count = self.count(&tail.count, block.address, block.address)?;
-            Some(tail.offset + count * tail.stride)
-        });
-        if let Some(length) = named {
-            block.length = block.length.max(length);
-            block.room = block.length;
-        }
-        let flexible = self
-            .plan
-            .conversion(block.of)
-            .is_some_and(|conversion| conversion.tail.is_some());
-        let writable = self.view.mappings.holding(block.address, block.length);
-        // Constants are renewed with the code that uses them.
-        block.constant = !writable.is_some_and(|mapping| mapping.writable);
-        if block.home != Home::Heap || block.constant {
-            return Some(block);
-        }
-        let at = block.address;
-        let Some(allocation) = self.view.heap.allocation(self.view.reader, at) else {
-            if flexible && named.is_none() {
-                self.problem(format!(
-                    "{name} at {at:#x} ends in an array whose length is not known; it is not \
-                     converted"
-                ));
-                return None;
-            }
-            return Some(block);
-        };
-        if block.end() > allocation.start + allocation.usable {
-            let usable = allocation.usable;
-            self.problem(format!(
-                "{name} at {at:#x} is larger than its allocation of {usable} bytes; it is left alone"
-            ));
-            return None;
-        }
-        if allocation.start == at {
-            block.room = allocation.usable;
-            if flexible && named.is_none() && block.count == 1 {
-                block.length = allocation.usable;
-            }
-            let size = self.plan.types[block.of].size;
-            let more = allocation.usable - block.length.min(allocation.usable);
-            if !flexible && more >= size.max(32) {
-                self.problem(format!(
-                    "the allocation of {name} has room for more: if it is an array, name its length"
-                ));
-            }
-        }
-        Some(block)
     }
 }
