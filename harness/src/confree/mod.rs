@@ -31,7 +31,7 @@ use crate::sandbox::guard;
 use crate::subject::BuiltVersion;
 
 /// Changes whenever tables made before must not be used any more.
-const REVISION: u32 = 7;
+const REVISION: u32 = 8;
 
 /// What can keep uses from being found.
 #[derive(Debug, thiserror::Error)]
