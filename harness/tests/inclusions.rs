@@ -93,6 +93,55 @@ fn project() -> Project {
     Project::of("types").session("conformable", &session)
 }
 
+/// Two releases of a real server: at every return address the syntax tree covers
+/// what padding shows, and at every point the policies include each other. The
+/// builds take most of a minute, so that it runs when it is asked for.
+#[test]
+#[ignore = "builds three releases of lighttpd: KAIROS_ARCHIVES=DIR cargo test --test inclusions -- --ignored"]
+fn lighttpd_is_covered_and_its_policies_include_each_other() {
+    assert!(
+        std::env::var_os("KAIROS_ARCHIVES").is_some(),
+        "KAIROS_ARCHIVES names no folder of archives"
+    );
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let cache: PathBuf = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache");
+    for pair in ["lighttpd-1.4.79-1.4.85-bare", "lighttpd-1.4.69-1.4.79-bare"] {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("run");
+        let output = support::kairos()
+            .arg("--root")
+            .arg(root)
+            .env("KAIROS_CACHE", &cache)
+            .args(["study", "--pair", pair, "--workload", "files"])
+            .args(["--sample", "1", "--shard", "1/100", "--out"])
+            .arg(&out)
+            .output()
+            .unwrap();
+        let message = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{message}");
+        let pairs: Vec<PairRecord> = lines(&out.join("pairs.jsonl"));
+        let uses = pairs[0].patch.uses.as_ref().unwrap();
+        let sites: usize = uses.functions.values().map(|f| f.sites.len()).sum();
+        assert!(sites > 5000, "{sites}");
+        if uses.finders.len() == 3 {
+            assert_eq!(uses.uncovered(), []);
+        }
+        let asked = ask(&out);
+        assert_inclusions(&asked);
+        let count = |allows: fn(&Asked) -> bool| asked.iter().filter(|point| allows(point)).count();
+        println!(
+            "{pair}: {sites} return addresses; {} points; activeness {}, its rest {}, \
+             con-freeness by functions {}, by types {}, by members {}",
+            asked.len(),
+            count(|point| point.activeness),
+            count(|point| point.rest),
+            count(|point| point.coarse),
+            count(|point| point.by_type),
+            count(|point| point.by_member),
+        );
+    }
+}
+
 #[test]
 fn what_can_still_follow_decides() {
     let run = project().study("");
@@ -133,70 +182,32 @@ fn what_can_still_follow_decides() {
     assert!(count(|p| p.by_type) < asked.len());
 }
 
-/// Runs one session of the project's own pairs, with as few tests as there can be,
-/// and returns the run's folder.
-fn run(pair: &str, workload: &str, folder: &Path) -> PathBuf {
+#[test]
+fn policies_include_each_other_at_every_point_of_kvd() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let out = folder.join("run");
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
     let cache: PathBuf = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache");
     let output = support::kairos()
         .arg("--root")
         .arg(root)
         .env("KAIROS_CACHE", cache)
-        .args(["study", "--pair", pair, "--workload", workload])
-        .args(["--sample", "1", "--repeat", "0"])
+        .args([
+            "study",
+            "--pair",
+            "kvd-v1-v7",
+            "--workload",
+            "two-clients",
+            "--sample",
+            "1",
+        ])
         .arg("--out")
         .arg(&out)
         .output()
         .unwrap();
     let message = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{message}");
-    out
-}
-
-#[test]
-fn policies_include_each_other_at_every_point_of_kvd() {
-    let folder = tempfile::tempdir().unwrap();
-    let asked = ask(&run("kvd-v1-v7", "two-clients", folder.path()));
+    let asked = ask(&out);
     assert_inclusions(&asked);
     assert!(asked.iter().any(|point| point.by_type && !point.activeness));
-}
-
-/// Two releases of a real server: at every return address the syntax tree covers
-/// what padding shows, and at every point the policies include each other. Both
-/// builds take most of a minute, so that it runs when it is asked for.
-#[test]
-#[ignore = "builds two releases of lighttpd: run with --ignored and KAIROS_ARCHIVES"]
-fn lighttpd_is_covered_and_its_policies_include_each_other() {
-    assert!(
-        std::env::var_os("KAIROS_ARCHIVES").is_some(),
-        "KAIROS_ARCHIVES names no folder of archives"
-    );
-    for pair in [
-        "lighttpd-1.4.79-1.4.85-bare",
-        "lighttpd-1.4.69-1.4.79-bare",
-    ] {
-        let folder = tempfile::tempdir().unwrap();
-        let out = run(pair, "files", folder.path());
-        let pairs: Vec<PairRecord> = lines(&out.join("pairs.jsonl"));
-        let uses = pairs[0].patch.uses.as_ref().unwrap();
-        let sites: usize = uses.functions.values().map(|f| f.sites.len()).sum();
-        assert!(sites > 5000, "{sites}");
-        if uses.finders.len() == 3 {
-            assert_eq!(uses.uncovered(), []);
-        }
-        let asked = ask(&out);
-        assert_inclusions(&asked);
-        let count = |allows: fn(&Asked) -> bool| asked.iter().filter(|point| allows(point)).count();
-        println!(
-            "{pair}: {sites} return addresses; {} points; activeness {}, its rest {}, \
-             con-freeness by functions {}, by types {}, by members {}",
-            asked.len(),
-            count(|point| point.activeness),
-            count(|point| point.rest),
-            count(|point| point.coarse),
-            count(|point| point.by_type),
-            count(|point| point.by_member),
-        );
-    }
 }

@@ -315,10 +315,15 @@ impl Continuation<'_> {
 /// where the source names the type, and with it the member; nor a record's use
 /// without a member on a line that has one with a member.
 fn worth_telling(uses: &[&Found]) -> BTreeSet<Use> {
-    let in_source = || uses.iter().filter(|found| found.what.finder == Finder::Syntax);
+    let in_source = || {
+        uses.iter()
+            .filter(|found| found.what.finder == Finder::Syntax)
+    };
     let covers = |found: &Found, what: &Use| match &found.place {
         Place::Lines { file, first, last } => {
-            found.what.name == what.name && *file == what.file && (*first..=*last).contains(&what.line)
+            found.what.name == what.name
+                && *file == what.file
+                && (*first..=*last).contains(&what.line)
         }
         _ => false,
     };
