@@ -93,6 +93,55 @@ fn project() -> Project {
     Project::of("types").session("conformable", &session)
 }
 
+/// Two releases of a real server: at every return address the syntax tree covers
+/// what padding shows, and at every point the policies include each other. The
+/// builds take most of a minute, so that it runs when it is asked for.
+#[test]
+#[ignore = "builds three releases of lighttpd: KAIROS_ARCHIVES=DIR cargo test --test inclusions -- --ignored"]
+fn lighttpd_is_covered_and_its_policies_include_each_other() {
+    assert!(
+        std::env::var_os("KAIROS_ARCHIVES").is_some(),
+        "KAIROS_ARCHIVES names no folder of archives"
+    );
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let cache: PathBuf = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache");
+    for pair in ["lighttpd-1.4.79-1.4.85-bare", "lighttpd-1.4.69-1.4.79-bare"] {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("run");
+        let output = support::kairos()
+            .arg("--root")
+            .arg(root)
+            .env("KAIROS_CACHE", &cache)
+            .args(["study", "--pair", pair, "--workload", "files"])
+            .args(["--sample", "1", "--shard", "1/100", "--out"])
+            .arg(&out)
+            .output()
+            .unwrap();
+        let message = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{message}");
+        let pairs: Vec<PairRecord> = lines(&out.join("pairs.jsonl"));
+        let uses = pairs[0].patch.uses.as_ref().unwrap();
+        let sites: usize = uses.functions.values().map(|f| f.sites.len()).sum();
+        assert!(sites > 5000, "{sites}");
+        if uses.finders.len() == 3 {
+            assert_eq!(uses.uncovered(), []);
+        }
+        let asked = ask(&out);
+        assert_inclusions(&asked);
+        let count = |allows: fn(&Asked) -> bool| asked.iter().filter(|point| allows(point)).count();
+        println!(
+            "{pair}: {sites} return addresses; {} points; activeness {}, its rest {}, \
+             con-freeness by functions {}, by types {}, by members {}",
+            asked.len(),
+            count(|point| point.activeness),
+            count(|point| point.rest),
+            count(|point| point.coarse),
+            count(|point| point.by_type),
+            count(|point| point.by_member),
+        );
+    }
+}
+
 #[test]
 fn what_can_still_follow_decides() {
     let run = project().study("");

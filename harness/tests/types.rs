@@ -119,6 +119,30 @@ fn typedefs_are_seen_through_and_pointers_compare_by_name() {
 }
 
 #[test]
+fn bounds_and_enumerators_that_fill_their_byte_are_not_negative() {
+    if !compiler() {
+        return;
+    }
+    let changes = marked(
+        "O:enum e { A = 200, B = -3 };\nN:enum e { A = 201, B = -3 };\nenum e x;\n\
+         O:char list[168], long_list[40000];\nN:char list[174], long_list[40001];\n\
+         void show(void) { list[1] = long_list[2] + (char)x; }\n",
+    );
+    let shown: Vec<_> = changes
+        .globals
+        .iter()
+        .map(|global| format!("{} {:?}", global.name, global.how))
+        .collect();
+    let shown = shown.join("\n");
+    for length in ["[168]", "[174]", "[40000]", "[40001]"] {
+        assert!(shown.contains(length), "{shown}");
+    }
+    let values = format!("{:?}", changes.enums);
+    assert!(values.contains("200") && values.contains("201"), "{values}");
+    assert!(!values.contains("-56"), "{values}");
+}
+
+#[test]
 fn embedding_is_followed_through_arrays_and_records() {
     if !compiler() {
         return;

@@ -161,7 +161,7 @@ impl Continuation<'_> {
             name: function.name.clone(),
             size: function.size,
             unknown,
-            uses: uses.into_iter().map(|found| found.what.clone()).collect(),
+            uses: worth_telling(&uses),
             sites,
         })
     }
@@ -264,7 +264,9 @@ impl Continuation<'_> {
         let again = seen[call] && self.holds(Rule::CallReachedAgain);
         let over =
             |found: &Found| !again && self.is_over(found, code, call, rows[call], name, unit);
-        uses.iter()
+        let following: Vec<&Found> = uses
+            .iter()
+            .copied()
             .filter(|found| match &found.place {
                 Place::Whole => true,
                 Place::Instruction(address) => {
@@ -284,8 +286,8 @@ impl Continuation<'_> {
                         || (reached.range(inside).next().is_some() && !over(found))
                 }
             })
-            .map(|found| found.what.clone())
-            .collect()
+            .collect();
+        worth_telling(&following)
     }
 
     /// Whether a use in the arguments of the call that the frame waits in is
@@ -344,27 +346,36 @@ impl Continuation<'_> {
     }
 }
 
-/// The uses of a set that say something: not the layout uses that padding found
-/// where the source names the type on the same line, nor a record's use without a
-/// member where that line has one with a member.
-fn worth_keeping(set: &BTreeSet<Use>) -> Vec<&Use> {
+/// The uses that say something: not the layout uses that padding found on lines
+/// where the source names the type, and with it the member; nor a record's use
+/// without a member on a line that has one with a member.
+fn worth_telling(uses: &[&Found]) -> BTreeSet<Use> {
+    let in_source = || {
+        uses.iter()
+            .filter(|found| found.what.finder == Finder::Syntax)
+    };
+    let covers = |found: &Found, what: &Use| match &found.place {
+        Place::Lines { file, first, last } => {
+            found.what.name == what.name
+                && *file == what.file
+                && (*first..=*last).contains(&what.line)
+        }
+        _ => false,
+    };
     let place = |what: &Use| (what.name.clone(), what.file.clone(), what.line);
-    let in_source = |what: &&Use| what.finder == Finder::Syntax;
-    let named: BTreeSet<_> = set.iter().filter(in_source).map(place).collect();
-    let with_member: BTreeSet<_> = set
-        .iter()
-        .filter(in_source)
-        .filter(|what| what.member.is_some())
-        .map(place)
+    let with_member: BTreeSet<_> = in_source()
+        .filter(|found| found.what.member.is_some())
+        .map(|found| place(&found.what))
         .collect();
-    let keeps = |what: &&Use| match what.finder {
-        Finder::Padding => !named.contains(&place(what)),
+    let tells = |what: &Use| match what.finder {
+        Finder::Padding => !in_source().any(|found| covers(found, what)),
         Finder::Syntax if what.kind == UseKind::Member && what.member.is_none() => {
             what.by_member || !with_member.contains(&place(what))
         }
         _ => true,
     };
-    set.iter().filter(keeps).collect()
+    let all = uses.iter().map(|found| &found.what);
+    all.filter(|what| tells(what)).cloned().collect()
 }
 
 /// Numbers uses and sets.
@@ -375,9 +386,7 @@ fn intern(analysed: Vec<Analysed>) -> UseTable {
     let narrow = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
     for function in analysed {
         let mut number = |set: &BTreeSet<Use>| -> Vec<u32> {
-            let numbered = worth_keeping(set);
-            numbered
-                .into_iter()
+            set.iter()
                 .map(|what| {
                     *numbers.entry(what.clone()).or_insert_with(|| {
                         table.uses.push(what.clone());
