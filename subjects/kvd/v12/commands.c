@@ -6,6 +6,7 @@
 #include "greeting.h"
 #include "number.h"
 #include "quota.h"
+#include "server.h"
 #include "stats.h"
 #include "table.h"
 
@@ -210,6 +211,16 @@ static int cmd_quota(struct client *client, const struct request *request)
     return 0;
 }
 
+static int cmd_config(struct client *client, const struct request *request)
+{
+    char text[64];
+
+    (void)request;
+    server_describe(text, sizeof text);
+    reply_value(client, text);
+    return 0;
+}
+
 static int cmd_quit(struct client *client, const struct request *request)
 {
     (void)request;
@@ -227,7 +238,7 @@ static const struct command commands[] = {
     { "KEYS", 1, cmd_keys },     { "FLUSH", 1, cmd_flush },     { "STATS", 1, cmd_stats },
     { "HELP", 1, cmd_help },     { "VERSION", 1, cmd_version }, { "QUIT", 1, cmd_quit },
     { "QUOTA", 1, cmd_quota },   { "LOCK", 2, cmd_lock },     { "UNLOCK", 2, cmd_unlock },
-    { NULL, 0, NULL },
+    { "CONFIG", 1, cmd_config }, { NULL, 0, NULL },
 };
 
 /* The names of all commands on one line. */

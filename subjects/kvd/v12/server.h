@@ -10,6 +10,7 @@ struct options {
 
 int server_start(const struct options *options);
 void server_run(void);
+void server_describe(char *text, int size); /* the options */
 int server_stop(const struct options *options);
 
 #endif

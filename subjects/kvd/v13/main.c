@@ -8,7 +8,7 @@
 
 static void usage(void)
 {
-    fputs("usage: kvd -p PORT -l LOGFILE [-d DUMPFILE] [-k yes]\n", stderr);
+    fputs("usage: kvd -p PORT -l LOGFILE [-d DUMPFILE] [-k COPYFILE]\n", stderr);
 }
 
 static int read_port(const char *text, int *port)
@@ -33,7 +33,7 @@ static int read_options(int argc, char **argv, struct options *options)
         } else if (strcmp(argv[i], "-d") == 0) {
             options->dump_path = argv[i + 1];
         } else if (strcmp(argv[i], "-k") == 0) {
-            options->keep_dump = strcmp(argv[i + 1], "yes") == 0;
+            options->copy_path = argv[i + 1];
         } else {
             return -1;
         }

@@ -6,6 +6,7 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -21,6 +22,7 @@
 #define CLIENT_SLOTS 6
 
 static int listener = -1;
+static const struct options *options_in_use;
 static int clients_seen;
 static struct client *clients[CLIENT_SLOTS];
 static struct pollfd poll_set[1 + CLIENT_SLOTS]; /* the listener, then a place for each slot */
@@ -78,6 +80,7 @@ int server_start(const struct options *options)
 {
     if (log_open(options->log_path) != 0 || table_start() != 0 || catch_signals() != 0)
         return -1;
+    options_in_use = options;
     quota_start(QUOTA_KEYS, "start");
     make_greeting();
     log_line("start");
@@ -173,6 +176,12 @@ void server_run(void)
     }
 }
 
+void server_describe(char *text, int size)
+{
+    snprintf(text, (size_t)size, "port %d dump %s copy %s", options_in_use->port,
+             options_in_use->dump_path ? "yes" : "no", options_in_use->copy_path ? "yes" : "no");
+}
+
 int server_stop(const struct options *options)
 {
     int result = 0;
@@ -182,8 +191,10 @@ int server_stop(const struct options *options)
             close_client(slot);
     }
     close(listener);
-    if (options->dump_path && !(options->keep_dump && access(options->dump_path, F_OK) == 0))
+    if (options->dump_path)
         result = table_dump(options->dump_path);
+    if (options->copy_path && table_dump(options->copy_path) != 0)
+        result = -1;
     table_free();
     log_line(result == 0 ? "stop" : "stop without a dump");
     log_close();

@@ -3,7 +3,7 @@
 #define KVD_SERVER_H
 
 struct options {
-    int keep_dump; /* do not overwrite a dump that is there (-k yes) */
+    const char *copy_path; /* a second dump; NULL: none */
     int port;
     const char *log_path;
     const char *dump_path; /* NULL: no dump at the stop */
@@ -11,6 +11,7 @@ struct options {
 
 int server_start(const struct options *options);
 void server_run(void);
+void server_describe(char *text, int size); /* the options */
 int server_stop(const struct options *options);
 
 #endif
