@@ -31,9 +31,11 @@ fn a_common_layout_serves_old_frames_and_new_code_alike() {
         .variant("common", "layout = \"common\"\nprototypes = \"keep\"")
         .variant("room", "layout = \"room\"");
     let run = project.study("");
-    // With two layouts every point fails, since `main` and what it knows stay old.
+    // With two layouts every point fails, since `main` and what it knows stay old;
+    // only the last reply is right, of what was converted.
     let rows = run.expect(|row| match row.pair.as_str() {
         "tiny-v1-v2-common" => "new",
+        _ if row.exchange == 7 => "new",
         _ => "wrong",
     });
     for pair in ["tiny-v1-v2", "tiny-v1-v2-common", "tiny-v1-v2-room"] {

@@ -64,6 +64,15 @@ pub struct LayoutPlan {
 }
 
 impl LayoutPlan {
+    /// Records whose members lie alike in both versions, by the old version's
+    /// definition.
+    #[must_use]
+    pub fn common(&self) -> BTreeSet<TypeKey> {
+        let alike = |record: &&RecordLayout| record.outcome == Outcome::Common;
+        let records = self.records.iter().filter(alike);
+        records.map(|record| record.old.clone()).collect()
+    }
+
     /// Records with one layout in both versions, by the old version's definition.
     #[must_use]
     pub fn shared(&self) -> BTreeSet<TypeKey> {

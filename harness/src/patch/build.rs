@@ -15,11 +15,11 @@ use super::unit::{ItemKind, Place};
 use super::version::{Build, ItemId, Target, Version};
 use super::{Patch, PatchError, Reason, Warning, closure, edited, kept, rest, warnings};
 use crate::binary::Address;
-use crate::binary::dwarf::MemoryTypes;
+use crate::binary::dwarf::{MemoryTypes, TypeKey};
 use crate::change::Changes;
 use crate::confree::UseTable;
 use crate::mechanism::Prototypes;
-use crate::state::{Gap, Manner, Prepared, Rules, prepare};
+use crate::state::{Gap, Prepared, Rules, prepare};
 
 /// An update to be built.
 pub struct Update<'a> {
@@ -38,8 +38,9 @@ pub struct Update<'a> {
     pub prototypes: Prototypes,
     /// What types do not say about live state.
     pub rules: Option<&'a Rules>,
-    /// How instances of changed records are converted.
-    pub manner: Manner,
+    /// Changed records that both builds lay out alike: their instances stay as they
+    /// are, but for added members.
+    pub common: BTreeSet<TypeKey>,
     /// The pair's state transformer.
     pub transformer: Option<Transformer<'a>>,
     /// Where to leave the intermediate files; a folder that vanishes by default.
@@ -170,7 +171,7 @@ fn live_state(
         &after,
         changes,
         rules,
-        update.manner,
+        &update.common,
         &carried,
     ))
 }

@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::plan::Manner;
+
 /// One step of a conversion. Places are in bytes from the start of the instance, in
 /// bits for bit-fields.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,6 +72,9 @@ pub struct Elements {
 /// How instances of one type are converted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Conversion {
+    /// How.
+    #[serde(default)]
+    pub manner: Manner,
     /// The type for people.
     pub name: String,
     /// Size in bytes in the old version.
@@ -251,6 +256,7 @@ mod tests {
     fn swap() -> Conversion {
         // { int a; int b; } becomes { int b; long a; int c; }
         Conversion {
+            manner: Manner::Own,
             name: "struct s".to_owned(),
             old_size: 8,
             new_size: 24,

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use super::convert::{Conversion, Elements, Step};
 use super::gaps::Gap;
 use super::identifier;
+use super::plan::Manner;
 use crate::binary::dwarf::TypeKey;
 use crate::binary::dwarf::graph::{Field, Scalar, Shape, TypeGraph, TypeId};
 
@@ -48,6 +49,7 @@ impl Pairing<'_> {
         };
         self.pair(place, name, &mut steps);
         Conversion {
+            manner: Manner::Own,
             tail: self.tail(old, new, name),
             name: name.to_owned(),
             old_size: self.old.size(old),

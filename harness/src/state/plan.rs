@@ -165,8 +165,6 @@ pub enum Manner {
 /// What to find, and how to convert it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
-    /// How instances are converted.
-    pub manner: Manner,
     /// Changed records.
     pub records: Vec<Record>,
     /// Types that lead to them.
@@ -185,11 +183,10 @@ impl Plan {
     /// Whether some instance may have to move to a place that the process allocates.
     #[must_use]
     pub fn may_allocate(&self) -> bool {
-        self.manner == Manner::Own
-            && self
-                .conversions
-                .iter()
-                .any(|c| c.new_size > c.old_size || c.tail.is_some())
+        self.conversions.iter().any(|conversion| {
+            conversion.manner == Manner::Own
+                && (conversion.new_size > conversion.old_size || conversion.tail.is_some())
+        })
     }
 
     /// The conversion of a type's instances.

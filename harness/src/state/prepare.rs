@@ -30,19 +30,21 @@ pub struct Prepared {
     pub header: String,
 }
 
-/// Prepares what an update does to live state. `carried` are the places of variables
-/// that move and take their value along.
+/// Prepares what an update does to live state. `common` are the changed records
+/// that both builds lay out alike, `carried` the places of variables that move and take
+/// their value along.
 #[must_use]
 pub fn prepare(
     old: &MemoryTypes,
     new: &MemoryTypes,
     changes: &Changes,
     rules: &Rules,
-    manner: Manner,
+    common: &BTreeSet<TypeKey>,
     carried: &BTreeSet<Address>,
 ) -> Prepared {
     let changed: Vec<TypeKey> = changes.records.iter().map(|r| r.key.clone()).collect();
     let mut preparation = Preparation {
+        common,
         old: &old.graph,
         named: Named::new(&old.graph, rules),
         pairing: Pairing {
@@ -55,7 +57,6 @@ pub fn prepare(
         reaching: BTreeSet::new(),
         numbers: HashMap::new(),
         plan: Plan {
-            manner,
             records: changes
                 .records
                 .iter()
@@ -105,6 +106,8 @@ fn extent(graph: &TypeGraph) -> std::ops::Range<u64> {
 }
 
 pub(super) struct Preparation<'a> {
+    /// Records that both builds lay out alike.
+    common: &'a BTreeSet<TypeKey>,
     pub(super) old: &'a TypeGraph,
     pub(super) named: Named<'a>,
     pairing: Pairing<'a>,
@@ -161,6 +164,25 @@ impl Preparation<'_> {
                     .any(|field| self.holds_changed(field.of, depth + 1)),
                 _ => false,
             }
+    }
+
+    /// Whether all changed records that a value of the type holds are laid out alike by
+    /// both builds.
+    fn lies_alike(&self, id: TypeId, depth: u32) -> bool {
+        if depth >= 64 {
+            return false;
+        }
+        if self.pairing.changed(id).is_some() {
+            let key = self.old.key(id);
+            return key.is_some_and(|key| self.common.contains(key));
+        }
+        match self.old.get(id).map(|of| &of.shape) {
+            Some(Shape::Array { element, .. }) => self.lies_alike(*element, depth + 1),
+            Some(Shape::Record { fields, .. }) => fields
+                .iter()
+                .all(|field| self.lies_alike(field.of, depth + 1)),
+            _ => true,
+        }
     }
 
     /// Types that a type leads to.
@@ -331,7 +353,10 @@ impl Preparation<'_> {
     fn conversion(&mut self, id: TypeId) -> Option<usize> {
         let counterpart = self.counterpart(id)?;
         let name = self.old.readable(id);
-        let conversion = self.pairing.conversion(id, counterpart, &name);
+        let mut conversion = self.pairing.conversion(id, counterpart, &name);
+        if self.lies_alike(id, 0) {
+            conversion.manner = Manner::Common;
+        }
         self.plan.conversions.push(conversion);
         Some(self.plan.conversions.len() - 1)
     }

@@ -121,7 +121,7 @@ pub fn relocate(
             Some(at as u64)
         };
         conversion.instances(block.count, block.length, &mut |record, from, to| {
-            let to = if plan.manner == Manner::Common {
+            let to = if conversion.manner == Manner::Common {
                 from
             } else {
                 to
@@ -141,7 +141,7 @@ pub fn relocate(
         let variable = variables.iter().find(|v| v.old == block.address);
         let mut new = variable.map_or_else(Vec::new, |v| v.initial.clone());
         new.resize(usize::try_from(place.length).unwrap_or(0), 0);
-        if plan.manner == Manner::Common {
+        if conversion.manner == Manner::Common {
             let mut live = old;
             conversion.initialise(block.count, &mut live, &new);
             new = live;
@@ -185,7 +185,7 @@ fn place<'a>(
     if block.constant {
         return Ok(None);
     }
-    let length = if plan.manner == Manner::Common {
+    let length = if conversion.manner == Manner::Common {
         block.length
     } else {
         conversion.new_length(block.count, block.length)
@@ -267,10 +267,10 @@ fn target(
     if let Some((start, end, place)) = after.checked_sub(1).and_then(|i| placed.get(i))
         && address < *end
     {
-        if plan.manner == Manner::Common && !place.variable {
+        let conversion = plan.conversion(place.block.of)?;
+        if conversion.manner == Manner::Common && !place.variable {
             return None;
         }
-        let conversion = plan.conversion(place.block.of)?;
         let offset = address - start;
         let to = conversion.moved(place.block.count, place.block.length, offset);
         return to.map(|to| place.target + to);

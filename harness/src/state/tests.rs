@@ -111,7 +111,6 @@ fn plan(roots: &[(u64, usize)]) -> Plan {
         },
     )]);
     Plan {
-        manner: Manner::Own,
         records: vec![Record {
             name: "struct node".to_owned(),
             identifier: "node".to_owned(),
@@ -142,6 +141,7 @@ fn plan(roots: &[(u64, usize)]) -> Plan {
             ),
         ],
         conversions: vec![Conversion {
+            manner: Manner::Own,
             name: "struct node".to_owned(),
             old_size: 16,
             new_size: 24,
@@ -389,7 +389,9 @@ fn the_end_of_a_list_that_is_no_element_is_left_alone() {
 #[test]
 fn under_a_common_layout_everything_stays_and_only_added_members_are_written() {
     let mut plan = plan(&[(VARIABLES, POINTER)]);
-    plan.manner = Manner::Common;
+    for conversion in &mut plan.conversions {
+        conversion.manner = Manner::Common;
+    }
     plan.types[NODE].size = 24;
     let conversion = &mut plan.conversions[0];
     (conversion.old_size, conversion.new_size) = (24, 24);

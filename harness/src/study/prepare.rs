@@ -13,14 +13,12 @@ use super::versions::{Versions, patch_build, units};
 use crate::binary::program::Program;
 use crate::change::Changes;
 use crate::engine::spec::{OwnFunction, Ready, RoleRule, SessionSpec, VersionSpec};
-use crate::mechanism::Layout;
 use crate::mechanism::{LayoutPlan, Mechanism};
 use crate::patch::{self, Built, Patch, Selection, Transformer, Update};
 use crate::policy::{FunctionRange, FunctionTable, ManualPoint};
 use crate::sandbox::namespaces::Identity;
 use crate::sandbox::root::{PROGRAM_LINK, RUN_FOLDER, SandboxUser};
 use crate::sandbox::run_folder::Entry;
-use crate::state::Manner;
 use crate::subject::manifest::{self, FileContent, Placeholders};
 use crate::subject::source::hexadecimal;
 use crate::subject::{BuildOptions, BuiltVersion, Pair, Subject, build};
@@ -96,10 +94,7 @@ pub fn prepare<'a>(
         own: own.as_ref(),
         prototypes: pair.mechanism.prototypes,
         rules: Some(&pair.rules),
-        manner: match pair.mechanism.layout {
-            Layout::Common => Manner::Common,
-            Layout::Own | Layout::Room => Manner::Own,
-        },
+        common: layouts.common(),
         transformer,
         folder: None,
     })

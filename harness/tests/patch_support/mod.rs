@@ -253,7 +253,7 @@ pub fn patch_with(
         own: None,
         prototypes: kairos::mechanism::Prototypes::Redirect,
         rules: None,
-        manner: kairos::state::Manner::Own,
+        common: std::collections::BTreeSet::new(),
         pair: "tiny-v1-v2",
         old: Build {
             program: &old.program,

