@@ -198,22 +198,7 @@ pub fn human(built: &Built) -> String {
             _ = writeln!(text, "    {}: {}", warning.kind, warning.message);
         }
     }
-    if let Some(gaps) = patch.gaps.as_ref().filter(|gaps| !gaps.is_empty()) {
-        _ = writeln!(
-            text,
-            "  live state: what a person must write ({})",
-            gaps.len()
-        );
-        for gap in gaps {
-            _ = writeln!(text, "    {}: {}", gap.kind, gap.message);
-            _ = writeln!(text, "      {}", gap.line);
-        }
-        _ = writeln!(
-            text,
-            "    Constants behind macros leave no trace in a program: look for those that were \
-             renumbered."
-        );
-    }
+    gaps(&mut text, patch);
     let milliseconds = |time: std::time::Duration| time.as_secs_f64() * 1e3;
     _ = writeln!(
         text,
@@ -225,6 +210,24 @@ pub fn human(built: &Built) -> String {
         milliseconds(statistics.link),
     );
     text
+}
+
+/// What a person must write for live state.
+fn gaps(text: &mut String, patch: &Patch) {
+    let Some(gaps) = patch.gaps.as_ref().filter(|gaps| !gaps.is_empty()) else {
+        return;
+    };
+    let count = gaps.len();
+    _ = writeln!(text, "  live state: what a person must write ({count})");
+    for gap in gaps {
+        _ = writeln!(text, "    {}: {}", gap.kind, gap.message);
+        _ = writeln!(text, "      {}", gap.line);
+    }
+    _ = writeln!(
+        text,
+        "    Constants behind macros leave no trace in a program: look for those that were \
+         renumbered."
+    );
 }
 
 /// How concrete uses were found, and what could not be seen.

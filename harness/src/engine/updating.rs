@@ -113,24 +113,9 @@ fn update_held(
         apply_us: 0.0,
         state: None,
     };
-    for index in &processes {
-        let of_process: Vec<&Walked<'_>> = of(&threads, *index);
-        let walks: Vec<&Walk> = of_process.iter().map(|thread| &thread.walk).collect();
-        let pid = parts.tree.processes[*index].pid;
-        let inside_call = held
-            .iter()
-            .any(|thread| thread.process == *index && thread.is_inside_call());
-        if inside_call && calls_functions(patch, pid, &mut parts.tools.libraries) {
-            let role = &parts.notes[*index].role;
-            updated.refused = Some(format!(
-                "the update calls functions in {role}, which is inside a fork"
-            ));
-            return Ok(updated);
-        }
-        if let Some(reason) = refusal(patch, pid, &walks, &mut parts.tools.libraries) {
-            updated.refused = Some(reason);
-            return Ok(updated);
-        }
+    updated.refused = why_not(parts, patch, &processes, &threads, held);
+    if updated.refused.is_some() {
+        return Ok(updated);
     }
     let begun = Instant::now();
     for index in &processes {
@@ -182,6 +167,35 @@ fn update_held(
         updated.old_frames.insert(index, frames);
     }
     Ok(updated)
+}
+
+/// Why the update cannot be applied to the processes now, if it cannot.
+fn why_not(
+    parts: &mut Parts<'_>,
+    patch: &Patch,
+    processes: &[ProcessIndex],
+    threads: &[Walked<'_>],
+    held: &[Held],
+) -> Option<String> {
+    for index in processes {
+        let of_process: Vec<&Walked<'_>> = of(threads, *index);
+        let walks: Vec<&Walk> = of_process.iter().map(|thread| &thread.walk).collect();
+        let pid = parts.tree.processes[*index].pid;
+        let inside_call = held
+            .iter()
+            .any(|thread| thread.process == *index && thread.is_inside_call());
+        if inside_call && calls_functions(patch, pid, &mut parts.tools.libraries) {
+            let role = &parts.notes[*index].role;
+            return Some(format!(
+                "the update calls functions in {role}, which is inside a fork"
+            ));
+        }
+        let reason = refusal(patch, pid, &walks, &mut parts.tools.libraries);
+        if reason.is_some() {
+            return reason;
+        }
+    }
+    None
 }
 
 /// Updates a process that was forked from one in scope just before the update and
