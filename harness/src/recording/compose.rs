@@ -128,7 +128,8 @@ fn names(groups: &[Group], facts: &[Facts]) -> Result<Vec<String>, ComposeError>
 }
 
 /// Places for connections of a kind, used again when a connection has closed; how
-/// many are needed.
+/// many are needed. One that only the client has finished is still open while the
+/// server says more on it, or ends it later.
 fn slots(
     groups: &[Group],
     facts: &[Facts],
@@ -136,7 +137,15 @@ fn slots(
 ) -> (Vec<usize>, usize) {
     let mut slots = vec![0; facts.len()];
     let mut users: Vec<Option<usize>> = Vec::new();
-    for group in groups {
+    let mut heard = vec![0; facts.len()];
+    for (number, group) in groups.iter().enumerate() {
+        for event in group {
+            if let Event::Received { connection, .. } | Event::Ended { connection, .. } = event {
+                heard[*connection] = number;
+            }
+        }
+    }
+    for (number, group) in groups.iter().enumerate() {
         for event in group {
             if let Event::Opened { connection, .. } = event
                 && is_kind(&facts[*connection])
@@ -161,6 +170,10 @@ fn slots(
                 ..
             } = event
             {
+                let finished = matches!(event, Event::Finished { .. });
+                if finished && heard[*connection] > number {
+                    continue;
+                }
                 for user in &mut users {
                     if *user == Some(*connection) {
                         *user = None;
