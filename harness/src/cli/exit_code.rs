@@ -61,7 +61,6 @@ impl ExitCode {
                     .or_else(study)
                     .or_else(report)
                     .or_else(record)
-                    .or_else(record)
                     .or_else(corpus)
                     .or_else(select)
                     .or_else(store)
