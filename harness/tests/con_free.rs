@@ -6,7 +6,7 @@ mod patch_support;
 use kairos::binary::{Address, Program};
 use kairos::change::Changes;
 use kairos::confree::{self, Finder, Use, UseKind, UseTable};
-use patch_support::{Version, compiler};
+use patch_support::{Version, compiler, sides};
 
 const MAIN: &str = "void show(void); int main(void) { show(); return 0; }\n";
 
@@ -18,18 +18,11 @@ struct Uses {
 }
 
 fn marked(source: &str) -> Uses {
-    let side = |other: &str, mine: &str| {
-        source
-            .lines()
-            .filter(|line| !line.starts_with(other))
-            .map(|line| line.strip_prefix(mine).unwrap_or(line))
-            .collect::<Vec<_>>()
-            .join("\n")
-    };
+    let [old, new] = sides(source);
     let compile =
         |text: &str| Version::compile(&[("main.c", MAIN), ("t.h", HEADER), ("work.c", text)]);
-    let old = compile(&side("N:", "O:"));
-    let new = compile(&side("O:", "N:"));
+    let old = compile(&old);
+    let new = compile(&new);
     let (before, after) = (old.open(), new.open());
     let changes = Changes::between(before.types(), after.types());
     let table = confree::uses(&old.built(), &changes).expect("uses");

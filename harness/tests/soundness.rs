@@ -13,7 +13,7 @@ use kairos::confree::{self, Finder, Rule, UseTable};
 use kairos::subject::BuiltVersion;
 use nix::sys::signal::{Signal, kill};
 use patch_support::stepper::{Steps, Waiting, step};
-use patch_support::{Version, compiler};
+use patch_support::{Version, compiler, sides};
 
 const MAIN: &str = "void show(void); int main(void) { show(); return 0; }\n";
 
@@ -207,17 +207,9 @@ void show(void) {
 }
 "#;
 
-/// The two versions of a source with lines marked `N:` and `O:`.
+/// The two versions of a source with marked lines.
 fn both(source: &str) -> [Version; 2] {
-    ["O:", "N:"].map(|mine| {
-        let other = if mine == "O:" { "N:" } else { "O:" };
-        let text: Vec<&str> = source
-            .lines()
-            .filter(|line| !line.starts_with(other))
-            .map(|line| line.strip_prefix(mine).unwrap_or(line))
-            .collect();
-        Version::compile(&[("main.c", MAIN), ("work.c", &text.join("\n"))])
-    })
+    sides(source).map(|text| Version::compile(&[("main.c", MAIN), ("work.c", &text)]))
 }
 
 #[test]

@@ -5,7 +5,7 @@ mod patch_support;
 
 use kairos::change::layout::{self, Fate};
 use kairos::change::{Changes, HowGlobal, HowRecord};
-use patch_support::{Version, compiler};
+use patch_support::{Version, compiler, sides};
 
 const MAIN: &str = "void show(void); int main(void) { show(); return 0; }\n";
 
@@ -18,18 +18,8 @@ fn changes(old: &[(&str, &str)], new: &[(&str, &str)]) -> Changes {
     Changes::between(compile(old).types(), compile(new).types())
 }
 
-/// The source with marked lines: `O:` only in the old version, `N:` only in the
-/// new one.
 fn marked(source: &str) -> Changes {
-    let side = |other: &str, mine: &str| {
-        source
-            .lines()
-            .filter(|line| !line.starts_with(other))
-            .map(|line| line.strip_prefix(mine).unwrap_or(line))
-            .collect::<Vec<_>>()
-            .join("\n")
-    };
-    let (old, new) = (side("N:", "O:"), side("O:", "N:"));
+    let [old, new] = sides(source);
     changes(&[("work.c", &old)], &[("work.c", &new)])
 }
 

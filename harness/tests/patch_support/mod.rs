@@ -323,3 +323,48 @@ pub fn memory_targets(patch: &Patch, at: Address, size: u64) -> Vec<Address> {
         .map(|i| Address(i.ip_rel_memory_address()))
         .collect()
 }
+
+/// Applies between two rounds of `show()`.
+pub const MAIN: &str = r#"
+#include <stdio.h>
+int kairos_test_apply(const char *, const char *);
+void show(void);
+int main(int argc, char **argv)
+{
+    show();
+    if (argc > 2) {
+        int failed = kairos_test_apply(argv[1], argv[2]);
+        if (failed)
+            return 1;
+    }
+    show();
+    return 0;
+}
+"#;
+
+/// Two versions of a program around `show()`, which applies the patch to itself.
+pub fn pair(old: &str, new: &str) -> (Version, Version) {
+    (
+        Version::compile(&[("main.c", MAIN), ("lib/work.c", old)]),
+        Version::compile(&[("main.c", MAIN), ("lib/work.c", new)]),
+    )
+}
+
+/// The same of one source with marked lines: see [`sides`].
+pub fn marked(source: &str) -> (Version, Version) {
+    let [old, new] = sides(source);
+    pair(&old, &new)
+}
+
+/// Both versions of a source with marked lines: `O:` only in the old version, `N:`
+/// only in the new one.
+pub fn sides(source: &str) -> [String; 2] {
+    [("N:", "O:"), ("O:", "N:")].map(|(other, mine)| {
+        source
+            .lines()
+            .filter(|line| !line.starts_with(other))
+            .map(|line| line.strip_prefix(mine).unwrap_or(line))
+            .collect::<Vec<_>>()
+            .join("\n")
+    })
+}

@@ -9,7 +9,9 @@
 mod entry;
 pub mod graph;
 pub mod locals;
+mod plain;
 mod signature;
+mod size;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
