@@ -299,19 +299,8 @@ impl Job<'_> {
             new,
             comparison,
         } = &self.resolver;
-        let prototype = |version: &Version, id| {
-            let entry = version.address(id)?;
-            Some(
-                version
-                    .program
-                    .types()
-                    .function_at(entry)?
-                    .prototype
-                    .clone(),
-            )
-        };
-        match (prototype(old, old_id), prototype(new, id)) {
-            (Some(before), Some(after)) => comparison.types.prototype_differs(&before, &after),
+        match (old.prototype(old_id), new.prototype(id)) {
+            (Some(before), Some(after)) => comparison.types.prototype_differs(before, after),
             _ => false,
         }
     }

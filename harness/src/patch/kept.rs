@@ -7,7 +7,7 @@ use super::Reason;
 use super::assemble::has_pad;
 use super::compare::{Comparison, Fate};
 use super::unit::ItemKind;
-use super::version::{ItemId, Version};
+use super::version::Version;
 use crate::binary::dwarf::Prototype;
 
 /// Marks them, and has those rebuilt whose code is the same.
@@ -17,7 +17,7 @@ pub(super) fn keep(old: &Version, new: &Version, comparison: &mut Comparison) {
         let Some(old_id) = matched.old.filter(|_| new.kind(*id) == ItemKind::Function) else {
             continue;
         };
-        let (Some(before), Some(after)) = (prototype(old, old_id), prototype(new, *id)) else {
+        let (Some(before), Some(after)) = (old.prototype(old_id), new.prototype(*id)) else {
             continue;
         };
         let differs = comparison.types.prototype_differs(before, after);
@@ -30,11 +30,6 @@ pub(super) fn keep(old: &Version, new: &Version, comparison: &mut Comparison) {
         kept.insert(*id);
     }
     comparison.kept = kept;
-}
-
-fn prototype(version: &Version, id: ItemId) -> Option<&Prototype> {
-    let entry = version.address(id)?;
-    Some(&version.program.types().function_at(entry)?.prototype)
 }
 
 /// Whether a parameter has another name: the same type may mean something else.

@@ -9,6 +9,7 @@ use rayon::prelude::*;
 
 use super::PatchError;
 use super::unit::{Item, ItemKind, Place, Relocation, Section, Symbol, Unit};
+use crate::binary::dwarf::Prototype;
 use crate::binary::{Address, FunctionName, Program};
 
 /// One object file of a build.
@@ -153,6 +154,12 @@ impl Version {
     /// Where the linked program has the start of an item's section.
     pub(crate) fn address(&self, id: ItemId) -> Option<Address> {
         self.addresses.get(&id).copied()
+    }
+
+    /// Return and parameter types of a function, if its debug information is there.
+    pub(crate) fn prototype(&self, id: ItemId) -> Option<&Prototype> {
+        let entry = self.address(id)?;
+        Some(&self.program.types().function_at(entry)?.prototype)
     }
 
     pub(crate) fn find(&self, file: &str, name: &str) -> Option<ItemId> {

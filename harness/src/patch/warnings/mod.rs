@@ -67,11 +67,6 @@ fn names(version: &Version, ids: impl Iterator<Item = ItemId>) -> String {
     text
 }
 
-fn prototype(version: &Version, id: ItemId) -> Option<&Prototype> {
-    let entry = version.address(id)?;
-    Some(&version.program.types().function_at(entry)?.prototype)
-}
-
 fn spelling(prototype: &Prototype) -> String {
     let mut parts: Vec<String> = prototype.parameters.iter().map(parameter).collect();
     if prototype.variadic {
@@ -93,7 +88,7 @@ fn prototypes(
     warnings: &mut Vec<Warning>,
 ) {
     let (old, new) = (resolver.old, resolver.new);
-    let (Some(before), Some(after)) = (prototype(old, old_id), prototype(new, id)) else {
+    let (Some(before), Some(after)) = (old.prototype(old_id), new.prototype(id)) else {
         return;
     };
     let name = old.name(old_id);
