@@ -102,7 +102,7 @@ fn inert(group: &Group) -> f64 {
 
 fn notes(groups: &[&Group], rows: &[TestRow]) -> Vec<String> {
     let mut notes = vec![
-        "`changed` counts functions whose object code differs, `edited` those whose text does; `entered by` counts the workloads that enter one of them or a deleted one before any update; below a policy stands the share of the points that it allows.".to_owned(),
+        "`changed` counts functions whose object code differs or that use what changed, `edited` those whose text differs; `entered by` counts the workloads that enter one of them or a deleted one before any update; below a policy stands the share of the points that it allows.".to_owned(),
         "`inert`: the versions differ on a later exchange, but none showed the new one. The update came after the last use of what it changes, or in a process that does not use it any more. Such a point says that the update was too late to matter, not that it was right there: it is counted apart.".to_owned(),
     ];
     let is_inert = |row: &&TestRow| row.outcome == INERT;
