@@ -66,7 +66,7 @@ fn syntax_check() -> Check {
     let outcome = syntax::version().map_err(|why| {
         Refusal::new(
             why.lines().next().unwrap_or("not found"),
-            "con-freeness sees less without it: `sudo apt-get install libclang1-14`, or name \
+            "con-freeness sees less without it: `sudo apt-get install libclang1`, or name \
              its folder with LIBCLANG_PATH"
                 .to_owned(),
         )
