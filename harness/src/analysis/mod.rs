@@ -10,6 +10,7 @@ pub mod effort;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod live_state;
+pub mod mechanisms;
 pub mod patches;
 pub mod refusals;
 pub mod rows;

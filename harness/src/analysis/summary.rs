@@ -7,6 +7,7 @@ use super::counts;
 use super::course::{AtPoint, AtTime};
 use super::coverage::{Coverage, unreached};
 use super::delay::Delays;
+use super::mechanisms;
 use super::rows::TestRow;
 use super::session_delay::SessionDelays;
 use super::sessions::StudiedSession;
@@ -26,6 +27,8 @@ pub enum GroupKind {
     Role(String),
     /// All pairs of one subject.
     Subject,
+    /// The pairs of one update, or of several of one subject, under one mechanism.
+    Mechanism(String),
     /// All pairs of one division.
     Division(Division),
     /// All pairs.
@@ -86,6 +89,9 @@ pub struct Summary {
     pub roles: Vec<Group>,
     /// One group per subject, without controls and unreached pairs.
     pub subjects: Vec<Group>,
+    /// Updates that the run applied by more than one mechanism, see
+    /// [`super::mechanisms`].
+    pub mechanisms: Vec<Group>,
     /// One group per division that occurs, then all pairs. Controls and pairs
     /// whose changed code no workload enters are in none of them.
     pub totals: Vec<Group>,
@@ -220,6 +226,15 @@ pub fn summarise(
         }
     }
     (summary.subjects, summary.totals) = gatherer.totals();
+    summary.mechanisms = mechanisms::compared(sessions)
+        .into_iter()
+        .map(|side| {
+            let kind = GroupKind::Mechanism(side.mechanism);
+            gatherer.group(&side.name, kind, &|session| {
+                side.sessions.contains(&session.record.session)
+            })
+        })
+        .collect();
     summary
 }
 

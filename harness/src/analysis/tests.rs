@@ -333,3 +333,34 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn an_update_under_two_mechanisms_is_compared_over_what_both_ran() {
+    let runs = tempfile::tempdir().unwrap();
+    let mut run = fixture::run(runs.path(), None);
+    let names = |run: &crate::study::store::Run| -> Vec<(String, String, usize)> {
+        let sessions = sessions::studied(&run.pairs, &run.sessions).unwrap();
+        mechanisms::compared(&sessions)
+            .into_iter()
+            .map(|side| (side.name, side.mechanism, side.sessions.len()))
+            .collect()
+    };
+    let side = |mechanism: &str| ("kvd-2-3".to_owned(), mechanism.to_owned(), 1);
+    let with_and_without = [side("own+redirect"), side("own+redirect, no transformer")];
+    assert_eq!(names(&run), with_and_without);
+
+    for record in &mut run.sessions {
+        if record.session.pair == "kvd-2-3-bare" {
+            "common+keep".clone_into(&mut record.session.mechanism);
+        }
+    }
+    let by_mechanism = [side("common+keep, no transformer"), side("own+redirect")];
+    assert_eq!(names(&run), by_mechanism);
+
+    for record in &mut run.sessions {
+        if record.session.pair == "kvd-2-3-bare" {
+            "another".clone_into(&mut record.session.workload);
+        }
+    }
+    assert_eq!(names(&run), [], "no workload that both ran");
+}

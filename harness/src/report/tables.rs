@@ -35,6 +35,7 @@ pub fn for_people(run: &Run, analysis: &Analysis) -> Vec<Table> {
     vec![
         study(&analysis.summary),
         pairs(run, analysis),
+        mechanisms(&analysis.summary),
         roles(&analysis.summary),
         delays(&analysis.summary),
         controls(run, &analysis.summary),
@@ -92,6 +93,21 @@ pub fn roles(summary: &Summary) -> Table {
             _ => Cell::Empty,
         };
         vec![Cell::text(&group.name), role]
+    })
+}
+
+/// The same for updates that were applied by more than one mechanism, side by side.
+#[must_use]
+pub fn mechanisms(summary: &Summary) -> Table {
+    let groups: Vec<&Group> = summary.mechanisms.iter().collect();
+    let title = "Verdicts per mechanism, of updates that were applied by more than one.";
+    let leading = ["update", "mechanism"];
+    groups_table("mechanisms", title, &leading, &groups, |group| {
+        let mechanism = match &group.kind {
+            GroupKind::Mechanism(mechanism) => Cell::text(mechanism),
+            _ => Cell::Empty,
+        };
+        vec![Cell::text(&group.name), mechanism]
     })
 }
 
