@@ -3,7 +3,7 @@
 
 use plotters::style::{Color as _, ShapeStyle};
 
-use super::canvas::{self, Canvas, HEADING, NUMBER, ROW_LABEL, TICK, label_width, whole};
+use super::canvas::{self, Canvas, HEADING, NUMBER, ROW_LABEL, label_width};
 use super::legend::{Entry, Legend};
 use super::style;
 use crate::analysis::Summary;
@@ -170,23 +170,16 @@ fn draw_panel(canvas: &Canvas<'_, '_>, panel: &Panel, left: i32, top: i32) -> Re
     canvas.text(what, (RIGHT, top + HEADING_HEIGHT / 2), NUMBER)?;
     let first = top + HEADING_HEIGHT;
     let bottom = first + ROW_HEIGHT * i32::try_from(panel.rows.len()).unwrap_or(0);
-    let at = |share: f64| left + whole(f64::from(PLOT_RIGHT - left) * share);
-    for quarter in 0..=4 {
-        let share = f64::from(quarter) / 4.0;
-        canvas.line(&[(at(share), first), (at(share), bottom)], 2, style::GRID)?;
-        let label = format!("{} %", quarter * 25);
-        canvas.text(&label, (at(share), bottom + 36), TICK)?;
-    }
     let title = if several {
         "points allowed: dots are pairs, arrows mark all pairs"
     } else {
         "points allowed"
     };
-    canvas.text(title, (i32::midpoint(left, PLOT_RIGHT), bottom + 92), TICK)?;
+    let axis = canvas.percent_axis((left, PLOT_RIGHT), (first, bottom), title)?;
     for (place, row) in panel.rows.iter().enumerate() {
         let middle = first + ROW_HEIGHT * i32::try_from(place).unwrap_or(0) + ROW_HEIGHT / 2;
         canvas.text(&row.label, (left - LABEL_GAP, middle), ROW_LABEL)?;
-        let xs: Vec<i32> = row.pairs.iter().map(|(share, _)| at(*share)).collect();
+        let xs: Vec<i32> = row.pairs.iter().map(|(share, _)| axis.at(*share)).collect();
         for ((_, subject), place) in row.pairs.iter().zip(swarm(&xs)) {
             let centre = (place.0, middle + place.1);
             let style: ShapeStyle = style::PAPER.filled();
@@ -195,7 +188,7 @@ fn draw_panel(canvas: &Canvas<'_, '_>, panel: &Panel, left: i32, top: i32) -> Re
         }
         if several {
             // Beside the dots, which it must not hide.
-            let x = at(row.total);
+            let x = axis.at(row.total);
             for side in [-1, 1] {
                 let base = middle + side * (ROW_HEIGHT / 2 - 2);
                 let tip = base - side * ARROW;

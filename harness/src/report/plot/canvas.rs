@@ -13,6 +13,21 @@ pub struct Canvas<'a, 'b> {
     area: &'a DrawingArea<SVGBackend<'b>, Shift>,
 }
 
+/// An axis of shares, from nothing to everything.
+#[derive(Clone, Copy, Debug)]
+pub struct PercentAxis {
+    left: i32,
+    right: i32,
+}
+
+impl PercentAxis {
+    /// Where a share between 0 and 1 lies.
+    #[must_use]
+    pub fn at(&self, share: f64) -> i32 {
+        self.left + whole(f64::from(self.right - self.left) * share)
+    }
+}
+
 /// How a text looks and which of its sides is at its place.
 #[derive(Clone, Copy)]
 pub struct Lettering {
@@ -169,6 +184,27 @@ impl Canvas<'_, '_> {
             .color(&look.colour)
             .pos(Pos::new(HPos::Right, VPos::Center));
         self.draw(&Text::new(text.to_owned(), place, style))
+    }
+
+    /// A grid of percentages between the two `sides`, from the upper to the lower of
+    /// the two `heights`, with labels and `title` below.
+    ///
+    /// # Errors
+    /// See [`Self::fill`].
+    pub fn percent_axis(
+        &self,
+        (left, right): (i32, i32),
+        (top, bottom): (i32, i32),
+        title: &str,
+    ) -> Result<PercentAxis, String> {
+        let axis = PercentAxis { left, right };
+        for quarter in 0..=4 {
+            let x = axis.at(f64::from(quarter) / 4.0);
+            self.line(&[(x, top), (x, bottom)], 2, style::GRID)?;
+            self.text(&format!("{} %", quarter * 25), (x, bottom + 36), TICK)?;
+        }
+        self.text(title, (i32::midpoint(left, right), bottom + 92), TICK)?;
+        Ok(axis)
     }
 
     fn draw<E>(&self, element: &E) -> Result<(), String>

@@ -4,6 +4,7 @@ pub mod allowed;
 pub mod canvas;
 pub mod delays;
 pub mod legend;
+pub mod mechanisms;
 pub mod raster;
 pub mod style;
 pub mod timeline;
@@ -38,6 +39,9 @@ pub fn plots(analysis: &Analysis, timelines: Timelines) -> Result<Vec<Plot>, Rep
     }
     if let Some(figure) = allowed::figure(summary) {
         drawings.push(("allowed".to_owned(), allowed::draw(&figure)));
+    }
+    if let Some(figure) = mechanisms::figure(summary) {
+        drawings.push(("mechanisms".to_owned(), mechanisms::draw(&figure)));
     }
     for figure in delays::figures(summary) {
         drawings.push((figure.name.to_owned(), delays::draw(&figure)));

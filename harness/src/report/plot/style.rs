@@ -180,6 +180,13 @@ pub const fn subject(place: usize) -> RGBColor {
     SUBJECTS[place % SUBJECTS.len()]
 }
 
+/// Colour of the mechanism at that place among all: those of subjects from the other
+/// end, since a figure of one does not tell the other.
+#[must_use]
+pub const fn mechanism(place: usize) -> RGBColor {
+    SUBJECTS[(place + 1) % SUBJECTS.len()]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
