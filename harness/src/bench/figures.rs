@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::Way;
+use super::jobs::JobsRow;
+use super::{EngineAgreement, StageRow, Way};
 use crate::analysis::Table;
 use crate::analysis::table::{Cell, Column};
 use crate::trace::PointId;
@@ -60,7 +61,7 @@ impl Times {
     clippy::cast_sign_loss,
     reason = "a position in a short list"
 )]
-fn quantile(ascending: &[f64], share: f64) -> Option<f64> {
+pub(super) fn quantile(ascending: &[f64], share: f64) -> Option<f64> {
     let last = ascending.len().checked_sub(1)?;
     let position = share * last as f64;
     let (below, above) = (position.floor() as usize, position.ceil() as usize);
@@ -139,6 +140,13 @@ pub struct Report {
     pub points: usize,
     /// What each way costs.
     pub rows: Vec<Row>,
+    /// Where the time of tests goes.
+    pub stages: Vec<StageRow>,
+    /// How many tests several workers finish beside one; empty if not measured.
+    pub jobs: Vec<JobsRow>,
+    /// Whether the fork server shows the same as restart; none where it was not
+    /// measured.
+    pub engines: Option<EngineAgreement>,
     /// Whether gdb's verdicts equal the restart engine's; none without gdb.
     pub agreement: Option<Agreement>,
     /// What could not be measured, and why.
@@ -165,6 +173,16 @@ impl Report {
         );
         let mut table = Table::of("bench", &title, &COLUMNS, &self.rows);
         table.notes.clone_from(&self.notes);
+        table.notes.extend(self.jobs.iter().map(|row| {
+            format!(
+                "{}, workers: {}: {:.0} tests a second, {:.2} times those of one",
+                row.engine, row.jobs, row.tests_per_second, row.ratio_to_one
+            )
+        }));
+        if let Some(engines) = &self.engines {
+            table.notes.push(engines.sentence());
+            table.notes.extend(engines.differences.iter().cloned());
+        }
         if let Some(agreement) = &self.agreement {
             table.notes.push(agreement.sentence());
             table.notes.extend(
@@ -188,7 +206,7 @@ impl Agreement {
     }
 }
 
-fn whole(microseconds: f64) -> Cell {
+pub(super) fn whole(microseconds: f64) -> Cell {
     Cell::number(format!("{microseconds:.0}"))
 }
 

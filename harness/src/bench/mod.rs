@@ -3,6 +3,8 @@
 
 pub mod figures;
 pub mod gdb;
+pub mod jobs;
+pub mod stages;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,18 +13,23 @@ use std::time::Instant;
 use serde::Serialize;
 
 use crate::engine::gdb::GdbPoint;
-use crate::engine::spec::Which;
-use crate::engine::{PointRequest, RemoteEngine};
+use crate::engine::spec::{SessionSpec, Which};
+use crate::engine::{EngineKind, EngineWish, PointRequest, RemoteEngine, Tested};
 use crate::study::StudyError;
-use crate::study::prepare::{PreparedPair, prepare, prepare_control_of};
+use crate::study::engine::apart;
+use crate::study::prepare::{PreparedPair, broken_patch, prepare, prepare_control_of};
 use crate::study::progress::{Planned, Progress};
 use crate::study::session::{self, Choice, PreparedSession};
+use crate::study::sessions::processors;
 use crate::subject::{BuildOptions, Catalogue, Pair};
 use crate::trace::Scope;
 use crate::verdict::Observation;
 
 use figures::Times;
 pub use figures::{Agreement, Difference, Report, Row};
+use jobs::{JobsRow, Load};
+use stages::StageTimes;
+pub use stages::{EngineAgreement, StageRow};
 
 /// A way to play a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -34,6 +41,8 @@ pub enum Way {
     StopAndGo,
     /// A restart test.
     Restart,
+    /// The same test on a copy of a started server.
+    ForkServer,
     /// A gdb batch script that does the same.
     Gdb,
 }
@@ -46,6 +55,7 @@ impl Way {
             Self::Untraced => "untraced",
             Self::StopAndGo => "stop-and-go",
             Self::Restart => "restart",
+            Self::ForkServer => "fork-server",
             Self::Gdb => "gdb",
         }
     }
@@ -62,10 +72,18 @@ pub struct Options {
     pub workload: Option<String>,
     /// Replace every function of the old version by a copy of itself instead.
     pub control: bool,
-    /// Tests of each way.
-    pub tests: usize,
+    /// Replace every function by a copy, but let this one return a wrong value.
+    pub planted_fault: Option<String>,
+    /// Tests of each way; one at every point if none.
+    pub tests: Option<usize>,
+    /// Measure engines only, and nothing that is no test.
+    pub engines_only: bool,
     /// Whether to measure gdb too.
     pub gdb: bool,
+    /// Workers whose throughput is measured beside one's; none if 1.
+    pub jobs: usize,
+    /// Which engines to measure beside restart: all that the session allows, or none.
+    pub engine: EngineWish,
     /// The `kairos` binary, which is also the worker.
     pub executable: PathBuf,
 }
@@ -75,7 +93,12 @@ pub struct Bench<'a> {
     pair: PreparedPair<'a>,
     session: PreparedSession,
     engine: RemoteEngine,
+    /// A worker of its own for copies: the other way's servers would end the one that
+    /// is copied. None where the session does not allow it.
+    forks: Option<RemoteEngine>,
+    spec: SessionSpec,
     points: Vec<usize>,
+    notes: Vec<String>,
 }
 
 impl<'a> Bench<'a> {
@@ -94,8 +117,11 @@ impl<'a> Bench<'a> {
         progress.stage(&format!("building {}", chosen.id));
         let mut pair = prepare(subject, chosen, build)?;
         let workload = workload(&pair, options.workload.as_deref())?;
-        if options.control {
+        if options.control || options.planted_fault.is_some() {
             pair = prepare_control_of(subject, chosen, vec![workload.clone()], build)?;
+        }
+        if let Some(function) = &options.planted_fault {
+            pair.patch = broken_patch(&pair.id, &pair.old, function)?.patch;
         }
         progress.stage(&format!("tracing {} {workload}", pair.id));
         let key = pair.key(&workload, Scope::Process);
@@ -107,7 +133,10 @@ impl<'a> Bench<'a> {
             seed: 1,
         };
         let session = session::prepare(&pair, key, &spec, &mut engine, all)?;
-        let points = spread(session.record.trace.points.len(), options.tests);
+        let points = {
+            let all = session.record.trace.points.len();
+            spread(all, options.tests.unwrap_or(all))
+        };
         if points.is_empty() {
             return Err(StudyError::Workload {
                 pair: pair.id,
@@ -116,11 +145,24 @@ impl<'a> Bench<'a> {
                 message: "the session has no update point".to_owned(),
             });
         }
+        let mut notes = Vec::new();
+        let mut forks = None;
+        if options.engine != EngineWish::Just(EngineKind::Restart) {
+            let mut worker = RemoteEngine::start(&options.executable, &spec)?;
+            worker.set_limits(session.limits)?;
+            match worker.use_engine(EngineKind::ForkServer)? {
+                None => forks = Some(worker),
+                Some(why) => notes.push(format!("fork-server: not measured: {why}")),
+            }
+        }
         Ok(Self {
             pair,
             session,
             engine,
+            forks,
+            spec,
             points,
+            notes,
         })
     }
 
@@ -152,8 +194,16 @@ impl<'a> Bench<'a> {
         progress: &dyn Progress,
         interrupted: &AtomicBool,
     ) -> Result<Report, StudyError> {
-        let mut ways = vec![Way::Untraced, Way::StopAndGo, Way::Restart];
-        let mut notes = Vec::new();
+        let mut ways = vec![Way::Restart];
+        if !options.engines_only {
+            ways.splice(0..0, [Way::Untraced, Way::StopAndGo]);
+        }
+        let mut notes = std::mem::take(&mut self.notes);
+        if self.forks.is_some() {
+            ways.push(Way::ForkServer);
+        }
+        let mut stages = StageTimes::default();
+        let mut engines = EngineAgreement::default();
         if options.gdb {
             match gdb::usable() {
                 Ok(()) => ways.push(Way::Gdb),
@@ -171,10 +221,10 @@ impl<'a> Bench<'a> {
         });
         // Files that only one way reads must be in memory for all of them.
         for way in &ways {
-            self.play(*way, self.points[0])?;
+            self.play(*way, self.points[0], &mut StageTimes::default())?;
         }
         for (round, point) in self.points.clone().into_iter().enumerate() {
-            let mut seen = (None, None);
+            let mut seen = (None, None, None);
             for turn in 0..ways.len() {
                 if interrupted.load(Ordering::Relaxed) {
                     break;
@@ -182,42 +232,98 @@ impl<'a> Bench<'a> {
                 // Another way begins each round: none always follows the same one.
                 let way = ways[(round + turn) % ways.len()];
                 let begun = Instant::now();
-                let observation = self.play(way, point)?;
+                let observation = self.play(way, point, &mut stages)?;
                 times.add(way, begun.elapsed());
                 match way {
                     Way::Restart => seen.0 = observation,
                     Way::Gdb => seen.1 = observation,
+                    Way::ForkServer => seen.2 = observation,
                     Way::Untraced | Way::StopAndGo => {}
                 }
                 progress.tested(agreement.differing());
             }
-            if let (Some(restart), Some(gdb)) = seen {
+            if let (Some(restart), _, Some(copied)) = &seen {
+                let id = &self.session.record.trace.points[point].id;
+                engines.add(id, apart(restart, copied));
+            }
+            if let (Some(restart), Some(gdb), _) = seen {
                 self.compare(point, &restart, gdb, &mut agreement);
             }
         }
+        let jobs = self.measure_jobs(options, progress)?;
         let record = &self.session.record;
         Ok(Report {
+            jobs,
             subject: self.pair.subject.name.clone(),
             pair: self.pair.id.clone(),
             workload: record.session.workload.clone(),
             points: record.trace.points.len(),
             rows: times.rows(&self.pair.subject.name, &ways),
+            stages: stages.rows(),
+            engines: self.forks.is_some().then_some(engines),
             agreement: ways.contains(&Way::Gdb).then_some(agreement),
             notes,
         })
     }
 
-    fn play(&mut self, way: Way, point: usize) -> Result<Option<Observation>, StudyError> {
+    fn play(
+        &mut self,
+        way: Way,
+        point: usize,
+        stages: &mut StageTimes,
+    ) -> Result<Option<Observation>, StudyError> {
+        let request = self.request(point)?;
+        let mut tested = |tested: Tested| {
+            stages.add(way, &tested.spent);
+            tested.observation
+        };
         let observation = match way {
             Way::Untraced => self.engine.baseline(Which::Old, false)?.observation,
-            Way::StopAndGo => self.engine.test(&self.request(point)?, false)?,
-            Way::Restart => self.engine.test(&self.request(point)?, true)?,
+            Way::StopAndGo => tested(self.engine.test(&request, false)?),
+            Way::Restart => tested(self.engine.test(&request, true)?),
+            Way::ForkServer => {
+                let worker = self.forks.as_mut().ok_or(StudyError::Nothing)?;
+                tested(worker.test(&request, true)?)
+            }
             Way::Gdb => {
                 let point = self.gdb_point(point).ok_or(StudyError::Nothing)?;
                 self.engine.gdb(&point)?
             }
         };
         Ok(Some(observation))
+    }
+
+    /// Throughput of several workers, of each engine that was measured.
+    fn measure_jobs(
+        &self,
+        options: &Options,
+        progress: &dyn Progress,
+    ) -> Result<Vec<JobsRow>, StudyError> {
+        let processors = processors(options.jobs);
+        if processors.len() < 2 {
+            return Ok(Vec::new());
+        }
+        let points: Vec<PointRequest> = self
+            .points
+            .iter()
+            .map(|point| self.request(*point))
+            .collect::<Result<_, _>>()?;
+        let load = Load {
+            executable: &options.executable,
+            spec: &self.spec,
+            limits: self.session.limits,
+            points: &points,
+            processors: &processors,
+        };
+        let mut rows = Vec::new();
+        let kinds = [EngineKind::Restart, EngineKind::ForkServer];
+        for kind in kinds {
+            if kind == EngineKind::Restart || self.forks.is_some() {
+                progress.stage(&format!("{} workers of {kind}", processors.len()));
+                rows.extend(load.measure(kind)?);
+            }
+        }
+        Ok(rows)
     }
 
     fn request(&self, point: usize) -> Result<PointRequest, StudyError> {

@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use kairos::analysis::{StudiedSession, sessions};
 use kairos::engine::kept::KeptFile;
-use kairos::engine::{PointRequest, RemoteEngine};
+use kairos::engine::{EngineWish, PointRequest, RemoteEngine};
 use kairos::explain::{Account, account, logs, select, text};
 use kairos::patch::Patch;
+use kairos::study::engine::choose;
 use kairos::study::prepare::PreparedPair;
 use kairos::study::session::{PreparedSession, request};
 use kairos::study::sessions::first_processor;
@@ -61,6 +62,15 @@ pub struct Arguments {
     /// Run this command in gdb, and leave it after the last (may be repeated)
     #[arg(long, value_name = "COMMAND", requires = "gdb")]
     gdb_command: Vec<String>,
+    /// Which engine runs the test: `restart`, `fork-server`, or `auto`, the fastest that
+    /// the session allows and that agrees with restart at sampled points
+    #[arg(
+        long,
+        default_value = "restart",
+        value_name = "ENGINE",
+        conflicts_with = "gdb"
+    )]
+    engine: EngineWish,
     /// Print JSON instead of text
     #[arg(long)]
     json: bool,
@@ -91,7 +101,14 @@ pub fn run(arguments: &Arguments, project: &Project) -> anyhow::Result<ExitCode>
     };
     eprintln!("tracing {} {workload}", pair.id);
     let executable = std::env::current_exe()?;
-    let (session, engine) = single::session(&pair, &which, &executable, first_processor())?;
+    let (session, mut engine) = single::session(&pair, &which, &executable, first_processor())?;
+    if arguments.engine != EngineWish::default() {
+        let chosen = choose(&session, &mut engine, arguments.engine)?;
+        eprintln!("engine {}: {}", chosen.kind, chosen.why);
+        if let Some(mismatch) = &chosen.mismatch {
+            eprintln!("kairos: {mismatch}");
+        }
+    }
     let record = judged_by(&session, arguments.nothing);
     let (pairs, records) = ([pair.record()], [record]);
     let studied = sessions::studied(&pairs, &records)?;
@@ -144,7 +161,7 @@ impl Job<'_> {
                 observations.push(run.observation);
                 kept.push(run.files);
             } else {
-                observations.push(engine.test(&self.request, apply)?);
+                observations.push(engine.test(&self.request, apply)?.observation);
             }
         }
         drop(engine);

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 use anyhow::Context as _;
 use clap::Args;
 use kairos::bench::{Bench, Options, Report};
+use kairos::engine::EngineWish;
 use kairos::report::export::{Exporter as _, Markdown, Terminal};
 use kairos::study::progress::{Planned, Progress};
 use kairos::subject::BuildOptions;
@@ -29,12 +30,29 @@ pub struct Arguments {
     /// instead of applying the pair's update
     #[arg(long)]
     control: bool,
+    /// Let this function of the pair's old version return a wrong value instead, and
+    /// every other one be a copy of itself
+    #[arg(long, value_name = "FUNCTION")]
+    planted_fault: Option<String>,
+    /// One test of each way at every point of the session
+    #[arg(long, conflicts_with = "tests")]
+    every_point: bool,
+    /// Run tests only: leave out gdb and the ways that are no test
+    #[arg(long)]
+    engines_only: bool,
     /// Tests of each way, at points spread evenly over the session
     #[arg(long, default_value_t = 30, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     tests: u32,
     /// Leave out gdb, which takes hundreds of times longer
     #[arg(long)]
     no_gdb: bool,
+    /// Also measure how many tests a second so many workers finish, beside one
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    jobs: usize,
+    /// Which engines are measured: `restart` alone, or `auto`, all that the session
+    /// allows
+    #[arg(long, default_value = "auto", value_name = "ENGINE")]
+    engine: EngineWish,
     /// Print the gdb batch file of the first measured point instead of measuring
     #[arg(long)]
     print_gdb_script: bool,
@@ -62,8 +80,16 @@ pub fn run(arguments: &Arguments, project: &Project) -> anyhow::Result<ExitCode>
         pair: arguments.pair.clone(),
         workload: arguments.workload.clone(),
         control: arguments.control,
-        tests: usize::try_from(arguments.tests)?,
-        gdb: !arguments.no_gdb,
+        planted_fault: arguments.planted_fault.clone(),
+        tests: if arguments.every_point {
+            None
+        } else {
+            Some(usize::try_from(arguments.tests)?)
+        },
+        engines_only: arguments.engines_only,
+        gdb: !arguments.no_gdb && !arguments.engines_only,
+        engine: arguments.engine,
+        jobs: arguments.jobs,
         executable: std::env::current_exe()?,
     };
     kairos::sandbox::interrupt::note_in(&INTERRUPTED)?;
@@ -84,11 +110,9 @@ pub fn run(arguments: &Arguments, project: &Project) -> anyhow::Result<ExitCode>
         println!("{json}");
     } else {
         print!("{}", Terminal.export(&report.table())?);
+        print!("\n{}", Terminal.export(&report.stage_table())?);
     }
-    let disagree = report
-        .agreement
-        .as_ref()
-        .is_some_and(|agreement| !agreement.differences.is_empty());
+    let disagree = report.disagrees();
     Ok(if INTERRUPTED.load(std::sync::atomic::Ordering::Relaxed) {
         ExitCode::Interrupted
     } else if disagree {
@@ -102,7 +126,8 @@ fn keep(out: &std::path::Path, report: &Report, json: &str) -> anyhow::Result<()
     let refused = || format!("cannot write into {}", out.display());
     std::fs::create_dir_all(out).with_context(refused)?;
     std::fs::write(out.join("bench.json"), format!("{json}\n")).with_context(refused)?;
-    let markdown = Markdown.export(&report.table())?;
+    let markdown =
+        Markdown.export(&report.table())? + "\n" + &Markdown.export(&report.stage_table())?;
     std::fs::write(out.join("bench.md"), markdown).with_context(refused)
 }
 

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use kairos::engine::EngineWish;
 use kairos::study::Options;
 use kairos::study::controls::Extent;
 use kairos::trace::Scope;
@@ -37,6 +38,11 @@ pub struct Selection {
     /// How often a failing test is repeated
     #[arg(long, default_value_t = 2, value_name = "N")]
     repeat: u32,
+    /// Which engine runs the tests: `restart`, a new server for each; `fork-server`, a
+    /// copy of a started server for each, where a session allows it; or `auto`, the
+    /// fastest that a session allows and that agrees with restart at sampled points
+    #[arg(long, default_value = "restart", value_name = "ENGINE")]
+    engine: EngineWish,
     /// Study the control arm (old to old) of the chosen pairs' old versions
     /// instead of the updates
     #[arg(long)]
@@ -71,6 +77,7 @@ pub fn options(selection: &Selection, means: &Means, root: &Path) -> anyhow::Res
         repeat: selection.repeat,
         control: selection.control,
         extent: Extent::default(),
+        engine: selection.engine,
         shard: None,
         resume: None,
         out: None,

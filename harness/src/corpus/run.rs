@@ -14,6 +14,7 @@ use super::expand;
 use super::observed::{Observed, observed};
 use super::reach::{Reached, reached};
 use crate::binary::program::Program;
+use crate::engine::EngineWish;
 use crate::sandbox::guard;
 use crate::study::controls::Extent;
 use crate::study::progress::Progress;
@@ -228,6 +229,7 @@ impl Corpus<'_> {
             repeat: REPEATS,
             control,
             extent,
+            engine: EngineWish::default(),
             shard: None,
             resume: None,
             out: Some(self.out.join(format!("{arm}-{scope}"))),

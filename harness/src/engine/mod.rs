@@ -1,8 +1,11 @@
-//! Runs one update test: a new server for each test (the restart engine). Every
-//! engine observes the same; they differ only in speed.
+//! Runs one update test: on a new server (the restart engine), or on a copy of a
+//! started one (the fork server). Every engine observes the same; they differ only in
+//! speed.
 
 pub mod baseline;
+pub mod choice;
 pub mod drive;
+pub mod fork_server;
 pub mod gdb;
 pub mod handover;
 pub mod kept;
@@ -14,7 +17,9 @@ pub mod protocol;
 pub mod remote;
 pub mod restart;
 pub mod server;
+pub mod serving;
 pub mod spec;
+pub mod stages;
 pub mod surroundings;
 pub mod timer;
 pub mod tracer;
@@ -30,6 +35,7 @@ use serde::{Deserialize, Serialize};
 use crate::trace::PointId;
 use crate::verdict::Observation;
 
+pub use choice::{EngineKind, EngineWish};
 pub use remote::{Holding, RemoteEngine};
 pub use spec::SessionSpec;
 
@@ -42,6 +48,17 @@ pub struct PointRequest {
     pub stack: u64,
     /// How many earlier points of the same thread and exchange have that stack.
     pub occurrence: u32,
+}
+
+/// A finished update test.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Tested {
+    /// What was seen.
+    pub observation: Observation,
+    /// The engine that ran it: restart, where the one in use could not.
+    pub engine: EngineKind,
+    /// Where its time went.
+    pub spent: stages::Spent,
 }
 
 /// An engine that could not do its work; never a misbehaviour of the subject.
@@ -62,17 +79,14 @@ pub enum EngineError {
 
 /// Runs update tests of one (pair, workload, scope), for which it was prepared.
 pub trait Engine {
-    /// Its name in results.
-    fn name(&self) -> &'static str;
-
-    /// Runs the tests, given in ascending order of their points, and hands each
-    /// observation to `sink` with its position, until the sink breaks off.
+    /// Runs the tests, given in ascending order of their points, and hands each to
+    /// `sink` with its position, until the sink breaks off.
     ///
     /// # Errors
     /// When the harness or the machine fails.
     fn run(
         &mut self,
         points: &[PointRequest],
-        sink: &mut dyn FnMut(usize, Observation) -> ControlFlow<()>,
+        sink: &mut dyn FnMut(usize, Tested) -> ControlFlow<()>,
     ) -> Result<(), EngineError>;
 }

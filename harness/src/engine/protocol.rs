@@ -2,12 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::PointRequest;
 use super::baseline::{Baseline, Traced};
 use super::gdb::GdbPoint;
 use super::handover::Held;
 use super::kept::Kept;
 use super::spec::Which;
+use super::{EngineKind, PointRequest, Tested};
 use crate::trace::Timing;
 use crate::verdict::Observation;
 use crate::world::Limits;
@@ -29,6 +29,8 @@ pub enum Request {
     Time,
     /// From now on tests count as stalled after these pauses.
     Limits(Limits),
+    /// From now on tests are run by this engine.
+    Use(EngineKind),
     /// Run one update test.
     Test {
         /// The point.
@@ -66,7 +68,11 @@ pub enum Reply {
     Traced(Box<Traced>),
     /// A timed run.
     Timed(Box<Timing>),
+    /// Why the session does not allow the engine that was asked for.
+    Unfit(String),
     /// An update test.
+    Tested(Box<Tested>),
+    /// An update test by a debugger.
     Observed(Box<Observation>),
     /// An update test with its files.
     Kept(Box<Kept>),

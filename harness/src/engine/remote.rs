@@ -12,7 +12,7 @@ use super::handover::Held;
 use super::kept::Kept;
 use super::protocol::{Reply, Request};
 use super::spec::{SessionSpec, Which};
-use super::{Engine, EngineError, PointRequest};
+use super::{Engine, EngineError, EngineKind, PointRequest, Tested};
 use crate::trace::Timing;
 use crate::verdict::Observation;
 use crate::world::Limits;
@@ -20,7 +20,8 @@ use crate::world::Limits;
 /// Name of the hidden subcommand that serves as worker.
 pub const WORKER_COMMAND: &str = "__worker";
 
-/// A restart engine in a worker process of its own.
+/// An engine in a worker process of its own: the restart engine, until it is told to
+/// use another.
 pub struct RemoteEngine {
     processor: usize,
     worker: Child,
@@ -132,17 +133,30 @@ impl RemoteEngine {
         }
     }
 
+    /// Has tests run by another engine from now on; tells why the session does not
+    /// allow it, if so.
+    ///
+    /// # Errors
+    /// When the worker fails.
+    pub fn use_engine(&mut self, kind: EngineKind) -> Result<Option<String>, EngineError> {
+        match self.ask(&Request::Use(kind))? {
+            Reply::Ready => Ok(None),
+            Reply::Unfit(why) => Ok(Some(why)),
+            other => Err(unexpected(other)),
+        }
+    }
+
     /// Runs one test; with `apply` off it stops at the point and goes on.
     ///
     /// # Errors
     /// When the worker fails.
-    pub fn test(&mut self, point: &PointRequest, apply: bool) -> Result<Observation, EngineError> {
+    pub fn test(&mut self, point: &PointRequest, apply: bool) -> Result<Tested, EngineError> {
         let request = Request::Test {
             point: point.clone(),
             apply,
         };
         match self.ask(&request)? {
-            Reply::Observed(observation) => Ok(*observation),
+            Reply::Tested(tested) => Ok(*tested),
             other => Err(unexpected(other)),
         }
     }
@@ -223,14 +237,10 @@ fn unexpected(reply: Reply) -> EngineError {
 }
 
 impl Engine for RemoteEngine {
-    fn name(&self) -> &'static str {
-        "restart"
-    }
-
     fn run(
         &mut self,
         points: &[PointRequest],
-        sink: &mut dyn FnMut(usize, Observation) -> ControlFlow<()>,
+        sink: &mut dyn FnMut(usize, Tested) -> ControlFlow<()>,
     ) -> Result<(), EngineError> {
         for (position, point) in points.iter().enumerate() {
             if sink(position, self.test(point, true)?).is_break() {

@@ -1,7 +1,6 @@
 //! The restart engine: a new server for each run. It serves every subject, and is
 //! the oracle for faster engines.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -10,18 +9,19 @@ use std::time::Instant;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::unistd::ftruncate;
+use nix::unistd::{Pid, ftruncate};
 
-use super::lifecycle::{Started, stop, wait_until_ready};
 use super::names::FunctionNames;
 use super::parts::Tools;
-use super::server::{Frame, Server, log_path};
+use super::server::{Frame, Server};
+use super::serving::{Served, Service};
 use super::spec::{SessionSpec, Which};
+use super::stages::{Spent, Stage, StageClock};
 use super::updater::image_length;
 use super::watch::Watcher;
 use crate::binary::Address;
 use crate::sandbox::root::{RUN_FOLDER, Root};
-use crate::sandbox::run_folder::{RunFolder, read_files};
+use crate::sandbox::run_folder::RunFolder;
 use crate::sandbox::{SandboxError, processes};
 use crate::tracee::apply::coverage;
 use crate::tracee::counter::Instrument;
@@ -29,16 +29,13 @@ use crate::tracee::spawn::{Descriptors, Program, SHARED_DESCRIPTOR, Tracing, sta
 use crate::tracee::stamps::Stamp;
 use crate::tracee::stopped::Until;
 use crate::tracee::tree::Tree;
-use crate::tracee::{Memory, counter, stamps};
+use crate::tracee::{Memory, Stopped, counter, stamps};
 use crate::verdict::Observation;
-use crate::verdict::observation::{Ending, SeenExchange, SeenProcess, Update};
 use crate::workload::{Normaliser, Script};
-use crate::world::{HostError, Limits, Played, play};
+use crate::world::{HostError, Limits};
 
 /// Process number before the subject's first, so that numbers repeat.
 pub(super) const LAST_PID: u32 = 99;
-/// End-state files longer than this are compared by their hash.
-const LONGEST_FILE: usize = 4096;
 
 /// Runs servers, one after the other, inside the sandbox it was made in.
 pub struct Restart {
@@ -73,6 +70,8 @@ pub struct Run {
     pub observation: Observation,
     /// The longest pauses of session, probe and stop.
     pub longest: Limits,
+    /// Where its time went.
+    pub spent: Spent,
 }
 
 impl Restart {
@@ -94,7 +93,7 @@ impl Restart {
         let wanted_files = spec
             .state_files
             .iter()
-            .map(|pattern| glob(pattern))
+            .map(|pattern| super::serving::glob(pattern))
             .collect::<Result<_, _>>()
             .map_err(|e: regex::Error| HostError::NotReady(e.to_string()))?;
         let mut signals = SigSet::empty();
@@ -174,35 +173,76 @@ impl Restart {
         finish: &mut dyn FnMut(&Server<'_>),
     ) -> Result<Run, HostError> {
         let begun = Instant::now();
-        self.tools.activities.forget();
-        self.tools.unwinder.forget_processes();
+        let mut clock = StageClock::start();
+        self.forget_last_run()?;
         self.root.set_last_pid(LAST_PID)?;
-        clear(&self.coverage)?;
         let folder =
             RunFolder::create(&self.spec.entries, &self.spec.program_inside(mode.version))?;
-        let result = self.run_in_folder(mode, watcher, finish);
+        clock.over(Stage::Folder);
+        let result = self.run_in_folder(mode, watcher, &mut clock, finish);
         processes::end_all();
         drop(folder);
-        let mut run = result?;
+        clock.over(Stage::CleanUp);
+        Ok(self.finish_run(result?, begun, clock))
+    }
+
+    /// Empties everything that a run shares with the one before.
+    pub(super) fn forget_last_run(&mut self) -> Result<(), HostError> {
+        self.tools.activities.forget();
+        self.tools.unwinder.forget_processes();
+        clear(&self.coverage)
+    }
+
+    /// Adds what is known of a run once all its processes are gone.
+    pub(super) fn finish_run(&self, served: Served, begun: Instant, clock: StageClock) -> Run {
+        let Served {
+            mut observation,
+            longest,
+        } = served;
         if let Some(patch) = &self.spec.patch {
-            run.observation.new_entries = coverage(patch, &read_counts(&self.coverage));
+            observation.new_entries = coverage(patch, &read_counts(&self.coverage));
         }
-        run.observation.wall_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
-        Ok(run)
+        observation.wall_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+        Run {
+            observation,
+            longest,
+            spent: clock.into_spent(),
+        }
     }
 
     fn run_in_folder(
         &mut self,
         mode: &Mode,
         watcher: &mut dyn Watcher,
+        clock: &mut StageClock,
         finish: &mut dyn FnMut(&Server<'_>),
-    ) -> Result<Run, HostError> {
+    ) -> Result<Served, HostError> {
         let (root, tree) = self.start(mode, watcher)?;
-        let session_exchanges = u32::try_from(self.script.exchanges.len()).unwrap_or(u32::MAX);
+        clock.over(Stage::Start);
+        self.serve((root, tree, None), mode, watcher, clock, finish)
+    }
+
+    /// Lets a server serve whose first process is `root`, followed in `tree` if it is
+    /// traced; of a copy its first thread comes along.
+    pub(super) fn serve(
+        &mut self,
+        (root, tree, copied): (Pid, Option<Tree>, Option<Stopped>),
+        mode: &Mode,
+        watcher: &mut dyn Watcher,
+        clock: &mut StageClock,
+        finish: &mut dyn FnMut(&Server<'_>),
+    ) -> Result<Served, HostError> {
+        let service = Service {
+            spec: &self.spec,
+            script: &self.script,
+            probe: self.probe.as_ref(),
+            normaliser: &self.normaliser,
+            wanted_files: &self.wanted_files,
+        };
         let frame = Frame {
             normaliser: &self.normaliser,
             reports: &self.reports,
-            session_exchanges,
+            session_exchanges: service.session_exchanges(),
         };
         let mut server = Server::new(
             &self.spec,
@@ -213,70 +253,14 @@ impl Restart {
             root,
             tree,
         );
-        let mut local_ports = 0;
-        let mut played = match wait_until_ready(&mut server, &self.spec.ready, &mode.limits)? {
-            Started::Ready(pause) => {
-                server.ready()?;
-                let mut played =
-                    play(&self.script, &mut server, &mode.limits, 0, &mut local_ports)?;
-                if self.spec.startup {
-                    played.longest = played.longest.longest(pause);
-                }
-                played
-            }
-            Started::Failed(_, stall) if server.watcher.has_updated() => Played {
-                exchanges: Vec::new(),
-                stall,
-                longest: mode.limits,
-            },
-            Started::Failed(what, _) => return Err(HostError::NotReady(what)),
-        };
-        // A server that never was ready has no session to be probed after.
-        let was_ready = server.parts.ready;
-        if let (Some(probe), None, true) = (&self.probe, &played.stall, was_ready) {
-            let probed = play(
-                probe,
-                &mut server,
-                &mode.limits,
-                session_exchanges,
-                &mut local_ports,
-            )?;
-            played = both(played, probed, self.script.exchanges.len());
-        }
-        if played.stall.is_none() {
-            let (stall, pause) = stop(&mut server, &self.spec, &mode.limits)?;
-            played.stall = stall;
-            played.longest = played.longest.longest(pause);
-            server.stopped_logs();
-        }
-        finish(&server);
-        let wanted = |path: &str| self.wanted_files.iter().any(|w| w.is_match(path));
-        let files = read_files(&wanted)
-            .into_iter()
-            .map(|(path, content)| (path, summarise(&self.normaliser, &content)))
-            .collect();
-        Ok(Run {
-            longest: played.longest,
-            observation: Observation {
-                update: Update::None,
-                exchanges: exchanges(&self.normaliser, &played, &server.logs),
-                session_exchanges,
-                processes: seen_processes(&server),
-                files,
-                stall: played.stall,
-                new_entries: BTreeMap::new(),
-                old_frame_exchanges: std::collections::BTreeSet::new(),
-                wall_us: 0,
-                output: last_output(),
-            },
-        })
+        service.serve(&mut server, copied, mode, clock, finish)
     }
 
     pub(super) fn start(
         &mut self,
         mode: &Mode,
         watcher: &dyn Watcher,
-    ) -> Result<(nix::unistd::Pid, Option<Tree>), HostError> {
+    ) -> Result<(Pid, Option<Tree>), HostError> {
         let open = |path: &str, write: bool| -> Result<File, HostError> {
             let mut options = File::options();
             if write {
@@ -341,23 +325,9 @@ impl Restart {
     }
 }
 
-/// The end of what the server printed, bounded: thousands of tests may fail.
-fn last_output() -> BTreeMap<String, String> {
-    const MOST_BYTES: usize = 8 << 10;
-    ["stdout", "stderr"]
-        .into_iter()
-        .filter_map(|name| {
-            let bytes = std::fs::read(log_path(name)).ok()?;
-            let end = &bytes[bytes.len().saturating_sub(MOST_BYTES)..];
-            let text = String::from_utf8_lossy(end).into_owned();
-            (!text.is_empty()).then(|| (name.to_owned(), text))
-        })
-        .collect()
-}
-
 /// The kernel gives each program sixteen random bytes, from which the library
 /// makes its stack guard; equal bytes keep runs equal.
-fn fix_random_bytes(root: nix::unistd::Pid, memory: &Memory) -> Result<(), HostError> {
+fn fix_random_bytes(root: Pid, memory: &Memory) -> Result<(), HostError> {
     const AT_RANDOM: u64 = 25;
     let auxiliary = std::fs::read(format!("/proc/{root}/auxv")).unwrap_or_default();
     let word = |bytes: &[u8]| bytes.try_into().map_or(0, u64::from_le_bytes);
@@ -397,99 +367,4 @@ fn read_counts(coverage: &OwnedFd) -> Vec<u8> {
         let _ = file.read_exact_at(&mut counts, 0);
     }
     counts
-}
-
-fn both(mut session: Played, probe: Played, session_exchanges: usize) -> Played {
-    session
-        .exchanges
-        .resize_with(session_exchanges, BTreeMap::new);
-    session.exchanges.extend(probe.exchanges);
-    session.stall = probe.stall;
-    session.longest = session.longest.longest(probe.longest);
-    session
-}
-
-fn exchanges(
-    normaliser: &Normaliser,
-    played: &Played,
-    logs: &[BTreeMap<String, String>],
-) -> Vec<SeenExchange> {
-    let count = played.exchanges.len().max(logs.len());
-    (0..count)
-        .map(|index| SeenExchange {
-            replies: played
-                .exchanges
-                .get(index)
-                .into_iter()
-                .flatten()
-                .map(|(name, bytes)| (name.clone(), normaliser.apply(bytes)))
-                .collect(),
-            logs: logs.get(index).cloned().unwrap_or_default(),
-        })
-        .collect()
-}
-
-fn seen_processes(server: &Server<'_>) -> Vec<SeenProcess> {
-    if server.parts.tree.processes.is_empty() {
-        return vec![SeenProcess {
-            role: server.parts.notes[0].role.clone(),
-            updated: false,
-            ended_in: server.parts.exchange,
-            ending: server.root_ending().cloned().unwrap_or(Ending::Outlived),
-            fault: None,
-        }];
-    }
-    server
-        .parts
-        .tree
-        .processes
-        .iter()
-        .zip(&server.parts.notes)
-        .map(|(process, note)| SeenProcess {
-            role: note.role.clone(),
-            updated: note.updated,
-            ended_in: note.ended.unwrap_or(server.parts.exchange),
-            ending: process.ending.clone().unwrap_or(Ending::Outlived),
-            fault: note.fault.clone().filter(|_| process.ending.is_some()),
-        })
-        .collect()
-}
-
-fn summarise(normaliser: &Normaliser, content: &[u8]) -> String {
-    use sha2::{Digest, Sha256};
-    let is_text = std::str::from_utf8(content).is_ok();
-    if is_text && content.len() <= LONGEST_FILE {
-        return normaliser.apply(content);
-    }
-    let normalised = if is_text {
-        normaliser.apply(content).into_bytes()
-    } else {
-        content.to_vec()
-    };
-    let hash = Sha256::digest(&normalised);
-    let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("<{} bytes, SHA-256 {hex}>", normalised.len())
-}
-
-/// `*` within a folder, `**` across folders.
-fn glob(pattern: &str) -> Result<regex::Regex, regex::Error> {
-    let escaped = regex::escape(pattern)
-        .replace(r"\*\*", "\u{0}")
-        .replace(r"\*", "[^/]*")
-        .replace('\u{0}', ".*")
-        .replace(r"\?", "[^/]");
-    regex::Regex::new(&format!("^{escaped}$"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn globs_stay_within_a_folder_unless_doubled() {
-        let one = glob("ftp/*.txt").unwrap();
-        assert!(one.is_match("ftp/a.txt"));
-        assert!(!one.is_match("ftp/up/a.txt"));
-        assert!(glob("ftp/**").unwrap().is_match("ftp/up/a.txt"));
-    }
 }

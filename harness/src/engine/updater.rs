@@ -2,6 +2,7 @@
 //! old code still does afterwards.
 
 use std::collections::{BTreeSet, HashMap};
+use std::time::Instant;
 
 use super::PointRequest;
 use super::handover::{Held, hand_over};
@@ -56,6 +57,7 @@ pub struct Updater<'a> {
     pub old_frame_exchanges: BTreeSet<u32>,
     old_frames: HashMap<ProcessIndex, OldFrames>,
     done: bool,
+    updated_at: Option<(Instant, Instant)>,
     /// If set, the server is handed over to a debugger once the update is applied,
     /// and this is told of it.
     pub announce: Option<Announce<'a>>,
@@ -81,6 +83,7 @@ impl<'a> Updater<'a> {
             old_frame_exchanges: BTreeSet::new(),
             old_frames: HashMap::new(),
             done: false,
+            updated_at: None,
             announce: None,
         }
     }
@@ -232,6 +235,10 @@ impl Watcher for Updater<'_> {
         matches!(self.update, Update::Applied { .. })
     }
 
+    fn updated_at(&self) -> Option<(Instant, Instant)> {
+        self.updated_at
+    }
+
     fn first_count(&mut self, parts: &Parts<'_>, process: ProcessIndex, thread: u32) -> u64 {
         if self.is_target(parts, process, thread) {
             self.armed()
@@ -275,9 +282,11 @@ impl Watcher for Updater<'_> {
         let mut signal = 0;
         let mut next = NEVER;
         if self.is_target(parts, process, thread) {
+            let reached = Instant::now();
             let walk = parts.walk(process, stopped, Some(function))?;
             if self.recognises(&walk) {
                 signal = self.update(parts, process, stopped, function, &walk)?;
+                self.updated_at = Some((reached, Instant::now()));
                 if let (Update::Applied { .. }, Some(tell)) = (&self.update, self.announce.take()) {
                     self.old_frames.clear();
                     tell(hand_over(parts, process, stopped, function)?);

@@ -1,6 +1,8 @@
 //! What a run is for: recording a trace, applying an update, or nothing. The
 //! server tells its watcher what happens; the watcher decides where to stop.
 
+use std::time::Instant;
+
 use super::parts::Parts;
 use super::spec::SessionSpec;
 use crate::binary::Address;
@@ -31,6 +33,12 @@ pub trait Watcher {
     /// observation, whatever it is.
     fn has_updated(&self) -> bool {
         false
+    }
+
+    /// When the point was reached, and when the server went on from it; none if it
+    /// was not.
+    fn updated_at(&self) -> Option<(Instant, Instant)> {
+        None
     }
 
     /// The server stands still and exchange `number` is about to begin (0: the
@@ -128,3 +136,13 @@ pub trait Watcher {
 pub struct Idle;
 
 impl Watcher for Idle {}
+
+/// Lets entries be counted and stops at none: a server that is to be copied.
+#[derive(Debug, Default)]
+pub struct Counting;
+
+impl Watcher for Counting {
+    fn instrument(&self) -> Option<Instrument> {
+        Some(Instrument::Count)
+    }
+}

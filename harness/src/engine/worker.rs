@@ -2,16 +2,18 @@
 
 use std::io::{BufRead, Write};
 
-use super::PointRequest;
 use super::baseline::{baseline, time, trace};
+use super::fork_server::ForkServer;
+use super::fork_server::unfit::NoCopy;
 use super::gdb;
 use super::handover::{Held, PATIENCE};
 use super::kept::{self, Kept};
 use super::protocol::{Reply, Request};
-use super::restart::{Mode, Restart};
+use super::restart::{Mode, Restart, Run};
 use super::server::Server;
 use super::spec::{SessionSpec, Which};
 use super::updater::{AtPoint, Search, Updater};
+use super::{EngineKind, PointRequest, Tested};
 use crate::sandbox::root::{self, Mounted};
 use crate::sandbox::{descriptors, namespaces};
 use crate::tracee::spawn::Tracing;
@@ -34,12 +36,16 @@ pub fn serve(input: &mut dyn BufRead, output: &mut dyn Write) -> std::io::Result
     let prepared = serde_json::from_str::<SessionSpec>(&line)
         .map_err(|e| e.to_string())
         .and_then(|spec| prepare(spec).map_err(|e| e.to_string()));
-    let mut engine = match prepared {
-        Ok(engine) => engine,
+    let mut worker = match prepared {
+        Ok(engine) => Worker {
+            limits: engine.spec().limits,
+            engine,
+            forks: ForkServer::default(),
+            kind: EngineKind::Restart,
+        },
         Err(message) => return say(output, &Reply::Failed(message)),
     };
     say(output, &Reply::Ready)?;
-    let mut limits = engine.spec().limits;
     loop {
         line.clear();
         if input.read_line(&mut line)? == 0 {
@@ -47,37 +53,123 @@ pub fn serve(input: &mut dyn BufRead, output: &mut dyn Write) -> std::io::Result
         }
         let reply = match serde_json::from_str(&line) {
             Err(error) => Reply::Failed(error.to_string()),
-            Ok(Request::Limits(new)) => {
-                limits = new;
+            Ok(request) => worker.answer(request, output),
+        };
+        say(output, &reply)?;
+    }
+}
+
+/// The engines of one session.
+struct Worker {
+    engine: Restart,
+    forks: ForkServer,
+    /// Which of them runs tests.
+    kind: EngineKind,
+    limits: Limits,
+}
+
+impl Worker {
+    fn answer(&mut self, request: Request, output: &mut dyn Write) -> Reply {
+        if !matches!(request, Request::Test { .. } | Request::Keep { .. }) {
+            // Only tests are run on copies.
+            self.forks.forget();
+        }
+        let engine = &mut self.engine;
+        match request {
+            Request::Limits(limits) => {
+                self.limits = limits;
                 Reply::Ready
             }
-            Ok(Request::Baseline { version, followed }) => {
-                reply(baseline(&mut engine, version, followed), Reply::Baseline)
+            Request::Use(kind) => self.use_engine(kind),
+            Request::Baseline { version, followed } => {
+                reply(baseline(engine, version, followed), Reply::Baseline)
             }
-            Ok(Request::Gdb(point)) => {
-                reply(gdb::test(&mut engine, limits, &point), Reply::Observed)
+            Request::Gdb(point) => reply(gdb::test(engine, self.limits, &point), Reply::Observed),
+            Request::Time => reply(time(engine), Reply::Timed),
+            Request::Trace => reply(trace(engine), Reply::Traced),
+            Request::Test { point, apply } => {
+                let tested = self.test(&point, at_point(apply), &mut |_| {});
+                reply(tested, Reply::Tested)
             }
-            Ok(Request::Time) => reply(time(&mut engine), Reply::Timed),
-            Ok(Request::Trace) => reply(trace(&mut engine), Reply::Traced),
-            Ok(Request::Test { point, apply }) => reply(
-                test(&mut engine, &tested(limits), &point, at_point(apply)),
-                Reply::Observed,
-            ),
-            Ok(Request::Keep { point, apply }) => reply(
-                keep(&mut engine, &tested(limits), &point, at_point(apply)),
-                Reply::Kept,
-            ),
-            Ok(Request::Hold { point, apply }) => {
+            Request::Keep { point, apply } => {
+                reply(self.keep(&point, at_point(apply)), Reply::Kept)
+            }
+            Request::Hold { point, apply } => {
                 let held = &mut |held| {
                     let _ = say(output, &Reply::Held(held));
                 };
-                reply(
-                    hold(&mut engine, &point, at_point(apply), held),
-                    Reply::Observed,
-                )
+                reply(hold(engine, &point, at_point(apply), held), Reply::Observed)
+            }
+        }
+    }
+
+    /// An engine is in use only once it has shown that it can be.
+    fn use_engine(&mut self, kind: EngineKind) -> Reply {
+        self.kind = EngineKind::Restart;
+        let fits = match kind {
+            EngineKind::Restart => Ok(()),
+            EngineKind::ForkServer => {
+                let mode = tested(self.limits);
+                self.forks.prepare(&mut self.engine, &mode).map(drop)
             }
         };
-        say(output, &reply)?;
+        match fits {
+            Ok(()) => {
+                self.kind = kind;
+                Reply::Ready
+            }
+            Err(NoCopy::Unfit(unfit)) => Reply::Unfit(unfit.to_string()),
+            Err(NoCopy::Host(error)) => Reply::Failed(error.to_string()),
+        }
+    }
+
+    /// Runs one update test: first by the point's index, then by its stack.
+    fn test(
+        &mut self,
+        point: &PointRequest,
+        at_point: AtPoint,
+        finish: &mut dyn FnMut(&Server<'_>),
+    ) -> Result<Tested, HostError> {
+        let mut by = (EngineKind::Restart, Vec::new());
+        let observation = tries(point, at_point, None, &mut |updater| {
+            let (run, engine) = self.run(updater, finish)?;
+            by = (engine, run.spent);
+            Ok(run.observation)
+        })?;
+        Ok(Tested {
+            observation,
+            engine: by.0,
+            spent: by.1,
+        })
+    }
+
+    fn run(
+        &mut self,
+        updater: &mut Updater<'_>,
+        finish: &mut dyn FnMut(&Server<'_>),
+    ) -> Result<(Run, EngineKind), HostError> {
+        let mode = tested(self.limits);
+        if self.kind == EngineKind::ForkServer {
+            match self.forks.run(&mut self.engine, &mode, updater, finish) {
+                Ok(run) => return Ok((run, EngineKind::ForkServer)),
+                Err(NoCopy::Host(error)) => return Err(error),
+                // It was fit when it was chosen: this start went another way.
+                Err(NoCopy::Unfit(_)) => {}
+            }
+        }
+        self.forks.forget();
+        let run = self.engine.run(&mode, updater, finish)?;
+        Ok((run, EngineKind::Restart))
+    }
+
+    /// Runs one update test and reads the files that it leaves.
+    fn keep(&mut self, point: &PointRequest, at_point: AtPoint) -> Result<Kept, HostError> {
+        let mut files = Vec::new();
+        let tested = self.test(point, at_point, &mut |_| files = kept::collect())?;
+        Ok(Kept {
+            observation: tested.observation,
+            files,
+        })
     }
 }
 
@@ -146,36 +238,6 @@ fn at_point(apply: bool) -> AtPoint {
     } else {
         AtPoint::Nothing
     }
-}
-
-/// Runs one update test: first by the point's index, then by its stack.
-///
-/// # Errors
-/// When the harness or the machine fails.
-pub fn test(
-    engine: &mut Restart,
-    mode: &Mode,
-    point: &PointRequest,
-    at_point: AtPoint,
-) -> Result<Observation, HostError> {
-    tries(point, at_point, None, &mut |updater| {
-        Ok(engine.run(mode, updater, &mut |_| {})?.observation)
-    })
-}
-
-/// Runs one update test and reads the files that it leaves.
-fn keep(
-    engine: &mut Restart,
-    mode: &Mode,
-    point: &PointRequest,
-    at_point: AtPoint,
-) -> Result<Kept, HostError> {
-    let mut files = Vec::new();
-    let observation = tries(point, at_point, None, &mut |updater| {
-        let finish = &mut |_: &Server<'_>| files = kept::collect();
-        Ok(engine.run(mode, updater, finish)?.observation)
-    })?;
-    Ok(Kept { observation, files })
 }
 
 /// Runs one update test up to the update, and says `held` once the server is left

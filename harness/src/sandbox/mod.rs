@@ -10,5 +10,6 @@ pub mod passing;
 pub mod processes;
 pub mod root;
 pub mod run_folder;
+pub mod saved_folder;
 
 pub use error::SandboxError;

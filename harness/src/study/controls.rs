@@ -9,7 +9,7 @@ use super::StudyError;
 use super::prepare::{PreparedPair, broken_patch, control_patch};
 use super::session::{PreparedSession, request};
 use super::store::Control;
-use crate::engine::{PointRequest, RemoteEngine};
+use crate::engine::{EngineKind, PointRequest, RemoteEngine};
 use crate::trace::{Point, Trace};
 use crate::verdict::observation::Update;
 use crate::verdict::{Expected, Observation, Verdict, judge};
@@ -42,14 +42,15 @@ const SURE: u32 = 3;
 /// Functions tried as planted fault before the control gives up on a session.
 const MOST_CANDIDATES: usize = 12;
 
-/// Runs the three controls of one session.
+/// Runs the three controls of one session, by the binary and the engine that run its
+/// tests.
 ///
 /// # Errors
 /// When a control's patch cannot be built, or the harness fails.
 pub fn run(
     pair: &PreparedPair<'_>,
     session: &PreparedSession,
-    executable: &std::path::Path,
+    (executable, kind): (&std::path::Path, EngineKind),
     processor: usize,
     extent: Extent,
 ) -> Result<Vec<Control>, StudyError> {
@@ -57,6 +58,7 @@ pub fn run(
         pair,
         session,
         executable,
+        kind,
         processor,
     };
     let mut controls = arm.without_change(extent)?;
@@ -68,6 +70,8 @@ struct Arm<'a> {
     pair: &'a PreparedPair<'a>,
     session: &'a PreparedSession,
     executable: &'a std::path::Path,
+    /// The engine that runs the session's tests: it is what is controlled.
+    kind: EngineKind,
     processor: usize,
 }
 
@@ -84,6 +88,7 @@ impl Arm<'_> {
         spec.new = spec.old.clone();
         let mut engine = RemoteEngine::start(self.executable, &spec)?;
         engine.set_limits(self.session.limits)?;
+        engine.use_engine(self.kind)?;
         Ok(engine)
     }
 
@@ -133,7 +138,7 @@ impl Arm<'_> {
             let points = self.spread(count, |_| true);
             let mut violations = Vec::new();
             for point in &points {
-                let seen = engine.test(point, apply)?;
+                let seen = engine.test(point, apply)?.observation;
                 violations.extend(self.violation(point, &seen));
             }
             controls.push(self.control(name, points.len(), &violations, ""));
@@ -161,7 +166,7 @@ impl Arm<'_> {
             // another's will.
             let mut surely = true;
             for _ in 0..SURE {
-                let seen = engine.test(probe, true)?;
+                let seen = engine.test(probe, true)?.observation;
                 surely = surely && self.violation(probe, &seen).is_some();
             }
             if !surely {
@@ -169,7 +174,7 @@ impl Arm<'_> {
             }
             let mut missed = Vec::new();
             for point in &before {
-                let seen = engine.test(point, true)?;
+                let seen = engine.test(point, true)?.observation;
                 let found = !matches!(seen.update, Update::NotReached { .. });
                 if found && self.violation(point, &seen).is_none() {
                     missed.push(format!(

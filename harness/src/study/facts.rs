@@ -6,6 +6,7 @@ use super::options::Options;
 use super::plan::SessionKey;
 use super::session::PreparedSession;
 use super::store::{EngineChoice, KairosFacts, MachineFacts, RunFacts, RunOptions};
+use crate::engine::EngineKind;
 use crate::policy::DEFINITION_OF_CHANGED;
 use crate::subject::BuildOptions;
 
@@ -51,14 +52,12 @@ pub fn kairos() -> KairosFacts {
 }
 
 /// Adds what is known of a session once it is ready.
-pub fn add_session(facts: &mut RunFacts, session: &PreparedSession) {
+pub fn add_session(facts: &mut RunFacts, session: &PreparedSession, engine: Option<&EngineChoice>) {
     let key = &session.record.session;
-    facts.engines.retain(|choice| choice.session != *key);
-    facts.engines.push(EngineChoice {
-        session: key.clone(),
-        engine: "restart".to_owned(),
-        why: "the only engine built so far".to_owned(),
-    });
+    if let Some(engine) = engine {
+        facts.engines.retain(|choice| choice.session != *key);
+        facts.engines.push(engine.clone());
+    }
     facts.limits.insert(
         format!("{}/{}", key.label(), key.workload),
         serde_json::json!({
@@ -68,6 +67,16 @@ pub fn add_session(facts: &mut RunFacts, session: &PreparedSession) {
         }),
     );
     sort(facts);
+}
+
+/// The engine that was chosen for a session.
+#[must_use]
+pub fn engine_of(facts: &RunFacts, session: &SessionKey) -> EngineKind {
+    let mut choices = facts.engines.iter();
+    choices
+        .find(|choice| choice.session == *session)
+        .and_then(|choice| EngineKind::of_name(&choice.engine))
+        .unwrap_or_default()
 }
 
 /// Puts what is listed by session into the order of the sessions.

@@ -3,6 +3,7 @@
 
 pub mod choice;
 pub mod controls;
+pub mod engine;
 pub mod estimate;
 pub mod facts;
 pub mod hashes;

@@ -6,6 +6,7 @@ use super::StudyError;
 use super::controls::Extent;
 use super::shard::Shard;
 use super::store::RunOptions;
+use crate::engine::EngineWish;
 use crate::trace::Scope;
 
 /// What to study.
@@ -33,6 +34,8 @@ pub struct Options {
     pub control: bool,
     /// How far the controls of each session go.
     pub extent: Extent,
+    /// Which engine runs the tests.
+    pub engine: EngineWish,
     /// Run only this part of the tests and controls.
     pub shard: Option<Shard>,
     /// Go on with the run in this folder: what was chosen then replaces everything
@@ -62,6 +65,7 @@ impl Options {
             repeat: self.repeat,
             control: self.control,
             extent: self.extent,
+            engine: self.engine,
         }
     }
 }

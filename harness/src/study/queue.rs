@@ -15,7 +15,7 @@ use super::progress::Progress;
 use super::session::PreparedSession;
 use super::sessions::processors;
 use super::store::{NotRun, RunStore, StoreError, TestRecord};
-use crate::engine::{Engine, PointRequest, RemoteEngine};
+use crate::engine::{Engine, EngineKind, PointRequest, RemoteEngine, Tested};
 use crate::verdict::Observation;
 use crate::verdict::observation::Update;
 
@@ -33,6 +33,8 @@ pub struct Todo<'a> {
     pub session: &'a PreparedSession,
     /// The tests, in the order of the trace.
     pub tests: Vec<&'a PlannedTest>,
+    /// The engine that was chosen for it.
+    pub engine: EngineKind,
 }
 
 /// Everything that running tests needs.
@@ -156,7 +158,7 @@ impl Queue<'_> {
         &self,
         session: &PreparedSession,
         test: &PlannedTest,
-        engine: &str,
+        engine: EngineKind,
         mut observations: Vec<Observation>,
     ) -> Result<(), StoreError> {
         let failed = observations
@@ -174,7 +176,7 @@ impl Queue<'_> {
             test: test.id.clone(),
             wall_us: observations.iter().map(|seen| seen.wall_us).sum(),
             observations,
-            engine: engine.to_owned(),
+            engine: engine.name().to_owned(),
         };
         self.store
             .lock()
@@ -196,8 +198,8 @@ struct Worker<'a> {
     lost_in_a_row: u32,
 }
 
-/// Takes observations of the tests at the given positions.
-type Sink<'a> = dyn FnMut(usize, &'static str, Observation) -> Result<(), StoreError> + 'a;
+/// Takes finished tests at the given positions.
+type Sink<'a> = dyn FnMut(usize, Tested) -> Result<(), StoreError> + 'a;
 
 impl Worker<'_> {
     /// Chunk after chunk, keeping the engine while the session stays the same.
@@ -228,28 +230,26 @@ impl Worker<'_> {
     fn chunk(&mut self, place: usize, tests: &[&PlannedTest]) -> Result<(), StoreError> {
         let queue = self.queue;
         let session = queue.todo[place].session;
-        let mut failing: BTreeMap<usize, Vec<Observation>> = BTreeMap::new();
-        let mut engine = "";
+        let mut failing: BTreeMap<usize, (EngineKind, Vec<Observation>)> = BTreeMap::new();
         let all: Vec<usize> = (0..tests.len()).collect();
-        self.pass(place, tests, &all, &mut |position, name, seen| {
-            let test = tests[position];
+        self.pass(place, tests, &all, &mut |position, tested| {
+            let (test, engine, seen) = (tests[position], tested.engine, tested.observation);
             let fails = session.judge(&test.point, &seen).verdict.is_failure();
             if queue.repeat > 0 && fails {
-                engine = name;
-                failing.insert(position, vec![seen]);
+                failing.insert(position, (engine, vec![seen]));
                 Ok(())
             } else {
-                queue.append(session, test, name, vec![seen])
+                queue.append(session, test, engine, vec![seen])
             }
         })?;
         for _ in 0..queue.repeat {
             let again: Vec<usize> = failing.keys().copied().collect();
-            let lost = self.pass(place, tests, &again, &mut |position, _, seen| {
+            let lost = self.pass(place, tests, &again, &mut |position, tested| {
                 // A repeat that misses the point says nothing about it.
-                if !matches!(seen.update, Update::NotReached { .. })
-                    && let Some(observations) = failing.get_mut(&position)
+                if !matches!(tested.observation.update, Update::NotReached { .. })
+                    && let Some((_, observations)) = failing.get_mut(&position)
                 {
-                    observations.push(seen);
+                    observations.push(tested.observation);
                 }
                 Ok(())
             })?;
@@ -260,7 +260,7 @@ impl Worker<'_> {
                 return Ok(());
             }
         }
-        for (position, observations) in failing {
+        for (position, (engine, observations)) in failing {
             queue.append(session, tests[position], engine, observations)?;
         }
         Ok(())
@@ -285,10 +285,9 @@ impl Worker<'_> {
             let mut written = Ok(());
             let result = requests(session, tests, left).and_then(|requests| {
                 let engine = self.engine(place)?;
-                let name = engine.name();
-                engine.run(&requests, &mut |at, seen| {
+                engine.run(&requests, &mut |at, tested| {
                     done = at + 1;
-                    written = sink(left[at], name, seen);
+                    written = sink(left[at], tested);
                     match written {
                         Ok(()) => queue.go_on(),
                         Err(_) => ControlFlow::Break(()),
@@ -333,12 +332,17 @@ impl Worker<'_> {
     }
 
     fn start(&self, place: usize) -> Result<RemoteEngine, StudyError> {
-        let session = self.queue.todo[place].session;
+        let Todo {
+            session, engine, ..
+        } = &self.queue.todo[place];
+        let (session, kind) = (*session, *engine);
         let key = &session.record.session;
         let pair = self.queue.pairs.get(&key.pair).ok_or(StudyError::Nothing)?;
         let spec = pair.session(key, false, &pair.patch, self.processor)?;
         let mut engine = RemoteEngine::start(self.queue.executable, &spec)?;
         engine.set_limits(session.limits)?;
+        // Each test tells which engine ran it, should this one be refused here.
+        engine.use_engine(kind)?;
         Ok(engine)
     }
 }

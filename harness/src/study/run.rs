@@ -20,6 +20,7 @@ use super::session::PreparedSession;
 use super::sessions::{Preparation, Ready, Task, wants_controls};
 use super::store::{NotRun, PairRecord, RunOptions, RunStore};
 use super::{StudyError, estimate, facts, shard};
+use crate::engine::EngineKind;
 use crate::subject::{BuildOptions, Catalogue};
 
 /// Runs a study, or goes on with one. What was measured before an error or an
@@ -161,6 +162,13 @@ impl<'a> Study<'a> {
         })
     }
 
+    fn engine_of(&self, session: &SessionKey) -> EngineKind {
+        let store = self.store.as_ref();
+        store.map_or_else(EngineKind::default, |store| {
+            facts::engine_of(store.facts(), session)
+        })
+    }
+
     fn is_interrupted(&self) -> bool {
         self.interrupted.load(Ordering::Relaxed)
     }
@@ -230,6 +238,7 @@ impl<'a> Study<'a> {
             .into_iter()
             .map(|key| Task {
                 controls: false,
+                engine: EngineKind::Restart,
                 recorded: self.recorded.sessions.remove(&key),
                 key,
             })
@@ -247,6 +256,7 @@ impl<'a> Study<'a> {
             .map(|session| Task {
                 key: session.record.session.clone(),
                 controls: self.lacks_controls(&session.record.session),
+                engine: self.engine_of(&session.record.session),
                 recorded: Some(session),
             })
             .collect();
@@ -304,7 +314,11 @@ impl<'a> Study<'a> {
             let tests: Vec<_> = left.collect();
             if !tests.is_empty() && pairs.contains_key(&session.record.session.pair) {
                 time += estimate::of_session(&session.record, count(tests.len()));
-                todo.push(Todo { session, tests });
+                todo.push(Todo {
+                    engine: facts::engine_of(store.facts(), &session.record.session),
+                    session,
+                    tests,
+                });
             }
         }
         let tests = todo.iter().map(|todo| count(todo.tests.len())).sum();
@@ -367,9 +381,10 @@ fn record_session(store: &mut RunStore, ready: &Ready) -> Result<(), StudyError>
         store.append_plan(&ready.session.plan)?;
     }
     if !ready.restored || !ready.controls.is_empty() {
+        let engine = ready.engine.as_ref();
         store.update_facts(|facts| {
             facts.controls.extend(ready.controls.iter().cloned());
-            facts::add_session(facts, &ready.session);
+            facts::add_session(facts, &ready.session, engine);
         })?;
     }
     Ok(())

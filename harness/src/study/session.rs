@@ -223,7 +223,7 @@ fn time_tests(engine: &mut RemoteEngine, trace: &Trace) -> Result<Option<u64>, S
     for number in 0..TIMED_TESTS.min(trace.points.len()) {
         let place = (2 * number + 1) * trace.points.len() / (2 * TIMED_TESTS);
         if let Some(request) = request(trace, &trace.points[place].id) {
-            times.push(engine.test(&request, false)?.wall_us);
+            times.push(engine.test(&request, false)?.observation.wall_us);
         }
     }
     times.sort_unstable();

@@ -9,12 +9,13 @@ use std::sync::{Mutex, PoisonError};
 
 use super::StudyError;
 use super::controls::{self, Extent};
+use super::engine::{self, Chosen};
 use super::plan::SessionKey;
 use super::prepare::PreparedPair;
 use super::progress::Progress;
 use super::session::{self, Choice, PreparedSession};
-use super::store::{Control, RunOptions};
-use crate::engine::{RemoteEngine, SessionSpec};
+use super::store::{Control, EngineChoice, RunOptions};
+use crate::engine::{EngineKind, EngineWish, RemoteEngine, SessionSpec};
 use crate::workload::Script;
 
 /// What to do for one session before its tests.
@@ -25,6 +26,8 @@ pub struct Task {
     pub recorded: Option<PreparedSession>,
     /// Whether its controls are still to be run, and by us.
     pub controls: bool,
+    /// The engine that runs them.
+    pub engine: EngineKind,
 }
 
 /// A session that is ready for its tests.
@@ -35,6 +38,8 @@ pub struct Ready {
     pub restored: bool,
     /// Its controls, if they were run now.
     pub controls: Vec<Control>,
+    /// Its engine, if it was chosen now.
+    pub engine: Option<EngineChoice>,
 }
 
 /// What preparation needs besides the tasks.
@@ -120,6 +125,7 @@ impl Preparation<'_> {
                     session,
                     restored: true,
                     controls: Vec::new(),
+                    engine: None,
                 })
             });
         };
@@ -139,13 +145,25 @@ impl Preparation<'_> {
             self.progress
                 .stage(&format!("{what} {} {}", key.label(), key.workload));
         }
-        let session = match task.recorded {
-            Some(session) => session,
-            None => prepare(pair, task.key, self.options, self.executable, processor)?,
+        let (session, engine) = match task.recorded {
+            Some(session) => (session, None),
+            None => {
+                let (session, chosen) =
+                    prepare(pair, task.key, self.options, self.executable, processor)?;
+                self.tell(&session, &chosen);
+                let engine = chosen.record(&session);
+                (session, Some(engine))
+            }
         };
         let controls = if task.controls {
             let extent = self.options.extent;
-            controls::run(pair, &session, self.executable, processor, extent)?
+            controls::run(
+                pair,
+                &session,
+                (self.executable, task.engine),
+                processor,
+                extent,
+            )?
         } else {
             Vec::new()
         };
@@ -153,7 +171,22 @@ impl Preparation<'_> {
             session,
             restored,
             controls,
+            engine,
         })
+    }
+
+    /// Says which engine runs a session where that is not what is always so.
+    fn tell(&self, session: &PreparedSession, chosen: &Chosen) {
+        if self.options.engine == EngineWish::default() {
+            return;
+        }
+        let key = &session.record.session;
+        let of = format!("{} {}", key.label(), key.workload);
+        self.progress
+            .stage(&format!("{of}: engine {}: {}", chosen.kind, chosen.why));
+        if let Some(mismatch) = &chosen.mismatch {
+            self.progress.problem(&format!("{of}: {mismatch}"));
+        }
     }
 }
 
@@ -168,7 +201,7 @@ pub fn prepare(
     options: &RunOptions,
     executable: &Path,
     processor: usize,
-) -> Result<PreparedSession, StudyError> {
+) -> Result<(PreparedSession, Chosen), StudyError> {
     let spec = pair.session(&key, options.startup, &pair.patch, processor)?;
     check_scripts(&spec)?;
     let mut engine = RemoteEngine::start(executable, &spec)?;
@@ -176,7 +209,9 @@ pub fn prepare(
         sample: options.sample,
         seed: options.seed,
     };
-    session::prepare(pair, key, &spec, &mut engine, choice)
+    let session = session::prepare(pair, key, &spec, &mut engine, choice)?;
+    let chosen = engine::choose(&session, &mut engine, options.engine)?;
+    Ok((session, chosen))
 }
 
 /// A wrong script is the user's: told here, before a worker fails at it.

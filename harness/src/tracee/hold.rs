@@ -35,6 +35,12 @@ impl Held {
 }
 
 impl Held {
+    /// Whether it had stopped for a reason of its own before it was held.
+    #[must_use]
+    pub const fn has_reported(&self) -> bool {
+        self.reported.is_some()
+    }
+
     /// The signal that was about to be delivered to it (0: none).
     pub(super) fn signal(&self) -> i32 {
         match self.reported {
@@ -141,13 +147,22 @@ impl Tree {
     }
 
     fn release_into_call(&mut self, held: Held) -> Result<(), TraceeError> {
-        const CALL_STOP: i32 = libc::SIGTRAP | 0x80;
         let in_call = held.stopped.registers()?.orig_rax.cast_signed() >= 0;
         if held.reported.is_some() || !in_call {
             return self.release(vec![held]);
         }
-        let id = held.stopped.thread();
-        held.stopped.resume(Until::SystemCall, 0)?;
+        self.into_call(held.stopped)
+    }
+
+    /// Lets a thread go on that is about to make a system call, and sees it into the
+    /// call.
+    ///
+    /// # Errors
+    /// When tracing fails.
+    pub fn into_call(&mut self, stopped: Stopped) -> Result<(), TraceeError> {
+        const CALL_STOP: i32 = libc::SIGTRAP | 0x80;
+        let id = stopped.thread();
+        stopped.resume(Until::SystemCall, 0)?;
         let status = wait_for(id)?;
         if libc::WIFSTOPPED(status) && status >> 8 == CALL_STOP {
             Stopped::reported(id).resume(self.until, 0)?;

@@ -70,7 +70,7 @@ pub fn close(stopped: &Stopped, gadget: Gadget, descriptor: i32) -> Result<(), T
     accepted("close in the process", stopped.thread(), answer)
 }
 
-fn accepted(operation: &'static str, pid: Pid, answer: i64) -> Result<(), TraceeError> {
+pub(super) fn accepted(operation: &'static str, pid: Pid, answer: i64) -> Result<(), TraceeError> {
     if (-4095..0).contains(&answer) {
         let errno = nix::errno::Errno::from_raw(i32::try_from(-answer).unwrap_or(0));
         return Err(TraceeError::from_errno(operation, pid)(errno));
@@ -94,7 +94,7 @@ pub fn system_call(
     registers.orig_rax = u64::MAX;
     (registers.rdi, registers.rsi, registers.rdx) = (a, b, c);
     (registers.r10, registers.r8, registers.r9) = (d, e, f);
-    let answer = run_to_trap(stopped, gadget, &registers, "a system call")?;
+    let answer = run_to_trap(stopped, gadget.after_trap(), &registers, "a system call")?;
     Ok(answer.cast_signed())
 }
 
@@ -117,14 +117,15 @@ pub fn call(
     registers.rdi = argument;
     registers.rax = 0;
     registers.orig_rax = u64::MAX;
-    run_to_trap(stopped, gadget, &registers, "a function")
+    run_to_trap(stopped, gadget.after_trap(), &registers, "a function")
 }
 
-/// Lets the thread run from `registers` to the gadget's trap. A signal that
-/// arrives on the way although signals are masked is held back and sent again.
-fn run_to_trap(
+/// Lets the thread run from `registers` to the trap that ends before `after_trap`. A
+/// signal that arrives on the way although signals are masked is held back and sent
+/// again.
+pub(super) fn run_to_trap(
     stopped: &Stopped,
-    gadget: Gadget,
+    after_trap: Address,
     registers: &user_regs_struct,
     what: &'static str,
 ) -> Result<u64, TraceeError> {
@@ -144,7 +145,7 @@ fn run_to_trap(
         }
         let now = stopped.registers()?;
         match libc::WSTOPSIG(status) {
-            libc::SIGTRAP if now.rip == gadget.after_trap().0 => break now.rax,
+            libc::SIGTRAP if now.rip == after_trap.0 => break now.rax,
             // A job-control stop or its end: no signal is consumed by going on.
             _ if status >> 16 != 0 => {}
             fatal @ (libc::SIGSEGV

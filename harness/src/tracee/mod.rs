@@ -4,14 +4,18 @@
 
 pub mod activity;
 pub mod apply;
+pub mod batch;
 pub mod breakpoint;
 pub mod convert;
+pub mod copy;
 pub mod counter;
+pub mod descriptors;
 pub mod error;
 pub mod hold;
 pub mod inject;
 mod leave;
 pub mod libraries;
+pub mod listener;
 pub mod maps;
 pub mod memory;
 pub mod spawn;

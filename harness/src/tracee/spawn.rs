@@ -123,6 +123,21 @@ fn seize(child: Pid) -> Result<(), TraceeError> {
     ptrace::seize(child, options).map_err(TraceeError::from_errno("PTRACE_SEIZE", child))
 }
 
+/// Has `execve` close every descriptor but the standard ones: what Kairos inherited
+/// from whoever started it is no subject's.
+fn leave_others_behind() -> nix::Result<()> {
+    // SAFETY: the call takes numbers and closes nothing yet.
+    let answer = unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            libc::STDERR_FILENO + 1,
+            libc::c_uint::MAX,
+            libc::CLOSE_RANGE_CLOEXEC,
+        )
+    };
+    nix::errno::Errno::result(answer).map(drop)
+}
+
 fn become_subject(
     arguments: &[CString],
     environment: &[CString],
@@ -153,6 +168,7 @@ fn become_subject(
     dup2_stdin(descriptors.input)?;
     dup2_stdout(descriptors.output)?;
     dup2_stderr(descriptors.error)?;
+    leave_others_behind()?;
     if let Some(shared) = descriptors.shared {
         // SAFETY: duplicates a descriptor of ours to a number nothing else uses here.
         nix::errno::Errno::result(unsafe { libc::dup2(shared.as_raw_fd(), SHARED_DESCRIPTOR) })?;

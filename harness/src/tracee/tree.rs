@@ -144,6 +144,20 @@ impl Tree {
         }
     }
 
+    /// A tree of one process that was copied from an instrumented one.
+    ///
+    /// # Errors
+    /// When its memory cannot be opened.
+    pub fn of_copy(copied: &Stopped, until: Until) -> Result<Self, TraceeError> {
+        let mut tree = Self {
+            until,
+            ..Self::default()
+        };
+        tree.adopt(copied.thread(), None, false)?;
+        tree.processes[0].counted = true;
+        Ok(tree)
+    }
+
     fn adopt(
         &mut self,
         pid: Pid,

@@ -26,7 +26,8 @@ pub const TOKEN: &str = "KAIROS_END_TO_END";
 /// the macro `NEW`, and update pairs `tiny-v1-v2[-variant]`.
 pub struct Project {
     folder: Rc<tempfile::TempDir>,
-    source: String,
+    /// The C source of both versions.
+    pub source: String,
     /// Shell line that builds `tiny` from `main.c`.
     pub step: String,
     /// Lines of `subject.toml` after the built-in ones: roles, logs, state.
@@ -390,6 +391,7 @@ pub fn options(project: &Project, executable: &Path) -> kairos::study::Options {
         repeat: 2,
         control: false,
         extent: kairos::study::controls::Extent::default(),
+        engine: kairos::engine::EngineWish::default(),
         shard: None,
         resume: None,
         out: None,

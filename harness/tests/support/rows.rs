@@ -35,6 +35,8 @@ pub struct Row {
     pub new_code_entries: u64,
     /// Whether an old frame ran on.
     pub old_frame_ran: bool,
+    /// Engine that ran it.
+    pub engine: String,
     /// Time of the test.
     pub wall_us: u64,
     /// What activeness safety says: `allowed` or `refused`.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::engine::EngineWish;
 use crate::patch::Patch;
 use crate::policy::{FunctionTable, ManualPoint};
 use crate::study::controls::Extent;
@@ -86,6 +87,8 @@ pub struct RunOptions {
     pub control: bool,
     /// How far the controls of each session go.
     pub extent: Extent,
+    /// Which engine was to run the tests.
+    pub engine: EngineWish,
 }
 
 /// A test that could not be run, by a fault of Kairos or of the machine.
