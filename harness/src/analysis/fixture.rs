@@ -344,6 +344,7 @@ pub fn run(dir: &Path, sample: Option<usize>) -> Run {
         });
         store.append_plan(&plan).unwrap();
         let record = SessionRecord {
+            engine: None,
             populations: populations(&session, &trace, &evaluation),
             session,
             specification: "backward-compatible".to_owned(),

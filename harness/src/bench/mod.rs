@@ -12,7 +12,9 @@ use serde::Serialize;
 
 use crate::engine::gdb::GdbPoint;
 use crate::engine::spec::Which;
-use crate::engine::{PointRequest, RemoteEngine};
+use crate::engine::spec::SessionSpec;
+use crate::engine::wanted::Wanted;
+use crate::engine::{EngineError, PointRequest, RemoteEngine};
 use crate::study::StudyError;
 use crate::study::prepare::{PreparedPair, prepare, prepare_control_of};
 use crate::study::progress::{Planned, Progress};
@@ -34,6 +36,10 @@ pub enum Way {
     StopAndGo,
     /// A restart test.
     Restart,
+    /// A test by rollback in a simulated world.
+    Rollback,
+    /// One by rollback that applies nothing: what no update can do without.
+    Floor,
     /// A gdb batch script that does the same.
     Gdb,
 }
@@ -46,6 +52,8 @@ impl Way {
             Self::Untraced => "untraced",
             Self::StopAndGo => "stop-and-go",
             Self::Restart => "restart",
+            Self::Rollback => "rollback",
+            Self::Floor => "floor",
             Self::Gdb => "gdb",
         }
     }
@@ -75,7 +83,31 @@ pub struct Bench<'a> {
     pair: PreparedPair<'a>,
     session: PreparedSession,
     engine: RemoteEngine,
+    simulated: Simulated,
     points: Vec<usize>,
+}
+
+/// Workers of their own for tests by rollback: a server that goes from point to point
+/// must not be taken away for other tests.
+enum Simulated {
+    /// One that applies the update, and one that applies nothing.
+    Fit {
+        rollback: RemoteEngine,
+        floor: RemoteEngine,
+    },
+    /// The session cannot be simulated, and why.
+    Unfit(String),
+}
+
+impl Simulated {
+    fn start(options: &Options, spec: &SessionSpec) -> Result<Self, StudyError> {
+        let mut rollback = RemoteEngine::start(&options.executable, spec)?;
+        if let Err(why) = rollback.simulate()? {
+            return Ok(Self::Unfit(why));
+        }
+        let floor = RemoteEngine::start(&options.executable, spec)?;
+        Ok(Self::Fit { rollback, floor })
+    }
 }
 
 impl<'a> Bench<'a> {
@@ -105,8 +137,14 @@ impl<'a> Bench<'a> {
         let all = Choice {
             sample: None,
             seed: 1,
+            engine: Wanted::Restart,
         };
         let session = session::prepare(&pair, key, &spec, &mut engine, all)?;
+        let mut simulated = Simulated::start(options, &spec)?;
+        if let Simulated::Fit { rollback, floor } = &mut simulated {
+            rollback.set_limits(session.limits)?;
+            floor.set_limits(session.limits)?;
+        }
         let points = spread(session.record.trace.points.len(), options.tests);
         if points.is_empty() {
             return Err(StudyError::Workload {
@@ -120,6 +158,7 @@ impl<'a> Bench<'a> {
             pair,
             session,
             engine,
+            simulated,
             points,
         })
     }
@@ -154,6 +193,10 @@ impl<'a> Bench<'a> {
     ) -> Result<Report, StudyError> {
         let mut ways = vec![Way::Untraced, Way::StopAndGo, Way::Restart];
         let mut notes = Vec::new();
+        match &self.simulated {
+            Simulated::Fit { .. } => ways.extend([Way::Rollback, Way::Floor]),
+            Simulated::Unfit(why) => notes.push(format!("no rollback: {why}")),
+        }
         if options.gdb {
             match gdb::usable() {
                 Ok(()) => ways.push(Way::Gdb),
@@ -187,7 +230,7 @@ impl<'a> Bench<'a> {
                 match way {
                     Way::Restart => seen.0 = observation,
                     Way::Gdb => seen.1 = observation,
-                    Way::Untraced | Way::StopAndGo => {}
+                    Way::Untraced | Way::StopAndGo | Way::Rollback | Way::Floor => {}
                 }
                 progress.tested(agreement.differing());
             }
@@ -212,6 +255,20 @@ impl<'a> Bench<'a> {
             Way::Untraced => self.engine.baseline(Which::Old, false)?.observation,
             Way::StopAndGo => self.engine.test(&self.request(point)?, false)?,
             Way::Restart => self.engine.test(&self.request(point)?, true)?,
+            Way::Rollback | Way::Floor => {
+                let request = self.request(point)?;
+                let Simulated::Fit { rollback, floor } = &mut self.simulated else {
+                    return Ok(None);
+                };
+                let (engine, apply) = match way {
+                    Way::Rollback => (rollback, true),
+                    _ => (floor, false),
+                };
+                return engine
+                    .roll(&request, apply)?
+                    .map(Some)
+                    .map_err(|why| EngineError::Worker(why).into());
+            }
             Way::Gdb => {
                 let point = self.gdb_point(point).ok_or(StudyError::Nothing)?;
                 self.engine.gdb(&point)?

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use kairos::analysis::{StudiedSession, sessions};
 use kairos::engine::kept::KeptFile;
+use kairos::engine::wanted::{Chosen, Wanted};
 use kairos::engine::{PointRequest, RemoteEngine};
 use kairos::explain::{Account, account, logs, select, text};
 use kairos::patch::Patch;
@@ -44,6 +45,10 @@ pub struct Arguments {
     /// Let points before the server is ready be points, too
     #[arg(long)]
     startup: bool,
+    /// Which engine runs the test: `restart`, `rollback` or `auto` (see
+    /// docs/engines.md)
+    #[arg(long, default_value = "restart", value_name = "ENGINE", conflicts_with_all = ["gdb", "keep"])]
+    engine: Wanted,
     /// Stop at the point and apply nothing
     #[arg(long)]
     nothing: bool,
@@ -88,10 +93,14 @@ pub fn run(arguments: &Arguments, project: &Project) -> anyhow::Result<ExitCode>
         workload: &workload,
         scope: arguments.scope,
         startup: arguments.startup,
+        engine: arguments.engine,
     };
     eprintln!("tracing {} {workload}", pair.id);
     let executable = std::env::current_exe()?;
     let (session, engine) = single::session(&pair, &which, &executable, first_processor())?;
+    if let (Some(chosen), true) = (&session.record.engine, arguments.engine != Wanted::Restart) {
+        eprintln!("engine {}, because {}", chosen.engine, chosen.why);
+    }
     let record = judged_by(&session, arguments.nothing);
     let (pairs, records) = ([pair.record()], [record]);
     let studied = sessions::studied(&pairs, &records)?;
@@ -144,7 +153,7 @@ impl Job<'_> {
                 observations.push(run.observation);
                 kept.push(run.files);
             } else {
-                observations.push(engine.test(&self.request, apply)?);
+                observations.push(self.one(&mut engine, apply)?);
             }
         }
         drop(engine);
@@ -159,6 +168,18 @@ impl Job<'_> {
             print(&self.human(&account))?;
         }
         Ok(ExitCode::Success)
+    }
+
+    /// Runs the test once, by the engine that was chosen.
+    fn one(&self, engine: &mut RemoteEngine, apply: bool) -> anyhow::Result<Observation> {
+        let chosen = self.studied.record.engine.as_ref();
+        if chosen.is_some_and(Chosen::is_rollback) {
+            match engine.roll(&self.request, apply)? {
+                Ok(seen) => return Ok(seen),
+                Err(why) => eprintln!("by restart, because rollback cannot: {why}"),
+            }
+        }
+        Ok(engine.test(&self.request, apply)?)
     }
 
     fn human(&self, account: &Account) -> String {

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use kairos::engine::wanted::Wanted;
 use kairos::study::Options;
 use kairos::study::controls::Extent;
 use kairos::trace::Scope;
@@ -37,6 +38,10 @@ pub struct Selection {
     /// How often a failing test is repeated
     #[arg(long, default_value_t = 2, value_name = "N")]
     repeat: u32,
+    /// Which engine runs the tests: `restart`, `rollback` or `auto`, the fastest that
+    /// a session allows (see docs/engines.md)
+    #[arg(long, default_value = "restart", value_name = "ENGINE")]
+    engine: Wanted,
     /// Study the control arm (old to old) of the chosen pairs' old versions
     /// instead of the updates
     #[arg(long)]
@@ -69,6 +74,7 @@ pub fn options(selection: &Selection, means: &Means, root: &Path) -> anyhow::Res
             .jobs
             .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, Into::into)),
         repeat: selection.repeat,
+        engine: selection.engine,
         control: selection.control,
         extent: Extent::default(),
         shard: None,

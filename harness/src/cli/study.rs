@@ -32,7 +32,7 @@ pub struct Arguments {
         value_name = "DIR",
         conflicts_with_all = [
             "subject", "pair", "workload", "sample", "seed", "scope", "startup", "repeat",
-            "control", "out",
+            "control", "engine", "out",
         ]
     )]
     resume: Option<PathBuf>,

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use kairos::analysis::{StudiedSession, Table, sessions};
+use kairos::engine::wanted::Wanted;
 use kairos::explain::select::{SelectError, examples};
 use kairos::explain::traced;
 use kairos::report::export::{Exporter as _, Terminal};
@@ -77,6 +78,7 @@ fn recorded(
     let pair = single::pair(&catalogue, &arguments.pair, &build)?;
     let workload = super::workload(&pair, arguments.workload.as_deref())?;
     let which = single::Which {
+        engine: Wanted::Restart,
         workload: &workload,
         scope: arguments.scope.unwrap_or_default(),
         startup: arguments.startup,

@@ -217,6 +217,7 @@ impl Corpus<'_> {
     ) -> Result<Run, CorpusError> {
         let arm = if control { "control" } else { "update" };
         let options = Options {
+            engine: crate::engine::wanted::Wanted::Restart,
             subjects: Vec::new(),
             pairs,
             workloads: Vec::new(),

@@ -13,13 +13,16 @@ pub mod parts;
 pub mod protocol;
 pub mod remote;
 pub mod restart;
+pub mod rollback;
 pub mod server;
+pub mod simulated;
 pub mod spec;
 pub mod surroundings;
 pub mod timer;
 pub mod tracer;
 pub mod updater;
 pub mod updating;
+pub mod wanted;
 pub mod watch;
 pub mod worker;
 
@@ -50,6 +53,9 @@ pub enum EngineError {
     /// The worker reported a fault of ours or of the machine.
     #[error("{0}")]
     Worker(String),
+    /// The session or the point cannot be run by this engine; restart can.
+    #[error("{0}")]
+    Unfit(String),
     /// The worker could not be started or has died.
     #[error("worker for processor {processor}: {source}")]
     Lost {

@@ -52,6 +52,15 @@ pub enum Request {
     },
     /// Run one update test by gdb.
     Gdb(GdbPoint),
+    /// Start the old version in a simulated world and play the session once.
+    Simulate,
+    /// Run one update test by rollback in the simulated world.
+    Roll {
+        /// The point.
+        point: PointRequest,
+        /// Whether to apply the patch, or to stop and go on.
+        apply: bool,
+    },
 }
 
 /// From the worker.
@@ -72,6 +81,8 @@ pub enum Reply {
     Kept(Box<Kept>),
     /// A process is stopped after the update and waits for a debugger.
     Held(Held),
+    /// The session or the test cannot be simulated, and why.
+    Declined(String),
     /// A fault of ours or of the machine.
     Failed(String),
 }

@@ -147,6 +147,39 @@ impl RemoteEngine {
         }
     }
 
+    /// Starts the old version in a simulated world and plays the session once; why
+    /// not, if it cannot be simulated.
+    ///
+    /// # Errors
+    /// When the worker fails.
+    pub fn simulate(&mut self) -> Result<Result<Observation, String>, EngineError> {
+        match self.ask(&Request::Simulate)? {
+            Reply::Observed(observation) => Ok(Ok(*observation)),
+            Reply::Declined(why) => Ok(Err(why)),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// Runs one test by rollback; why not, if it cannot be simulated.
+    ///
+    /// # Errors
+    /// When the worker fails.
+    pub fn roll(
+        &mut self,
+        point: &PointRequest,
+        apply: bool,
+    ) -> Result<Result<Observation, String>, EngineError> {
+        let request = Request::Roll {
+            point: point.clone(),
+            apply,
+        };
+        match self.ask(&request)? {
+            Reply::Observed(observation) => Ok(Ok(*observation)),
+            Reply::Declined(why) => Ok(Err(why)),
+            other => Err(unexpected(other)),
+        }
+    }
+
     /// Runs one test by gdb.
     ///
     /// # Errors

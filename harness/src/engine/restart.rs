@@ -29,7 +29,7 @@ use crate::tracee::spawn::{Descriptors, Program, SHARED_DESCRIPTOR, Tracing, sta
 use crate::tracee::stamps::Stamp;
 use crate::tracee::stopped::Until;
 use crate::tracee::tree::Tree;
-use crate::tracee::{Memory, counter, stamps};
+use crate::tracee::{Memory, Stopped, counter, stamps};
 use crate::verdict::Observation;
 use crate::verdict::observation::{Ending, SeenExchange, SeenProcess, Update};
 use crate::workload::{Normaliser, Script};
@@ -44,15 +44,15 @@ const LONGEST_FILE: usize = 4096;
 pub struct Restart {
     pub(super) spec: SessionSpec,
     pub(super) root: Root,
-    script: Script,
-    probe: Option<Script>,
+    pub(super) script: Script,
+    pub(super) probe: Option<Script>,
     pub(super) normaliser: Normaliser,
-    wanted_files: Vec<regex::Regex>,
+    pub(super) wanted_files: Vec<regex::Regex>,
     pub(super) names: FunctionNames,
     pads: Vec<Address>,
     pub(super) tools: Tools,
     pub(super) reports: SignalFd,
-    coverage: OwnedFd,
+    pub(super) coverage: OwnedFd,
     stamps: File,
 }
 
@@ -277,6 +277,20 @@ impl Restart {
         mode: &Mode,
         watcher: &dyn Watcher,
     ) -> Result<(nix::unistd::Pid, Option<Tree>), HostError> {
+        let (root, traced) = self.start_stopped(mode, watcher)?;
+        let Some((tree, stopped)) = traced else {
+            return Ok((root, None));
+        };
+        stopped.resume(tree.until, 0)?;
+        Ok((root, Some(tree)))
+    }
+
+    /// Starts the server; a traced one stands at its first instruction.
+    pub(super) fn start_stopped(
+        &mut self,
+        mode: &Mode,
+        watcher: &dyn Watcher,
+    ) -> Result<(nix::unistd::Pid, Option<(Tree, Stopped)>), HostError> {
         let open = |path: &str, write: bool| -> Result<File, HostError> {
             let mut options = File::options();
             if write {
@@ -336,8 +350,7 @@ impl Restart {
             counter::adopt(&stopped, memory, 0, 0, watcher.starting_count(&self.spec))?;
             tree.processes[0].counted = true;
         }
-        stopped.resume(until, 0)?;
-        Ok((root, Some(tree)))
+        Ok((root, Some((tree, stopped))))
     }
 }
 
@@ -378,7 +391,7 @@ fn stamps_failed(error: std::io::Error) -> HostError {
     }
 }
 
-fn clear(coverage: &OwnedFd) -> Result<(), HostError> {
+pub(super) fn clear(coverage: &OwnedFd) -> Result<(), HostError> {
     for length in [0, counter::COVERAGE_LENGTH] {
         ftruncate(coverage, i64::try_from(length).unwrap_or(0)).map_err(|errno| {
             HostError::System {
@@ -455,7 +468,7 @@ fn seen_processes(server: &Server<'_>) -> Vec<SeenProcess> {
         .collect()
 }
 
-fn summarise(normaliser: &Normaliser, content: &[u8]) -> String {
+pub(super) fn summarise(normaliser: &Normaliser, content: &[u8]) -> String {
     use sha2::{Digest, Sha256};
     let is_text = std::str::from_utf8(content).is_ok();
     if is_text && content.len() <= LONGEST_FILE {

@@ -10,6 +10,7 @@ use super::kept::{self, Kept};
 use super::protocol::{Reply, Request};
 use super::restart::{Mode, Restart};
 use super::server::Server;
+use super::simulated::{Live, Unfit};
 use super::spec::{SessionSpec, Which};
 use super::updater::{AtPoint, Search, Updater};
 use crate::sandbox::root::{self, Mounted};
@@ -40,12 +41,22 @@ pub fn serve(input: &mut dyn BufRead, output: &mut dyn Write) -> std::io::Result
     };
     say(output, &Reply::Ready)?;
     let mut limits = engine.spec().limits;
+    let mut live = None;
     loop {
         line.clear();
         if input.read_line(&mut line)? == 0 {
             return Ok(());
         }
-        let reply = match serde_json::from_str(&line) {
+        let request = serde_json::from_str(&line);
+        let simulated = matches!(
+            request,
+            Ok(Request::Simulate | Request::Roll { .. } | Request::Limits(_))
+        );
+        if !simulated {
+            // Other tests take everything away that runs.
+            live = None;
+        }
+        let reply = match request {
             Err(error) => Reply::Failed(error.to_string()),
             Ok(Request::Limits(new)) => {
                 limits = new;
@@ -57,6 +68,14 @@ pub fn serve(input: &mut dyn BufRead, output: &mut dyn Write) -> std::io::Result
             Ok(Request::Gdb(point)) => {
                 reply(gdb::test(&mut engine, limits, &point), Reply::Observed)
             }
+            Ok(Request::Simulate) => simulated_reply(play_simulated(&mut engine, &mut live)),
+            Ok(Request::Roll { point, apply }) => simulated_reply(roll(
+                &mut engine,
+                &mut live,
+                limits,
+                &point,
+                at_point(apply),
+            )),
             Ok(Request::Time) => reply(time(&mut engine), Reply::Timed),
             Ok(Request::Trace) => reply(trace(&mut engine), Reply::Traced),
             Ok(Request::Test { point, apply }) => reply(
@@ -86,6 +105,50 @@ fn reply<T>(result: Result<T, HostError>, wrap: fn(Box<T>) -> Reply) -> Reply {
         Ok(value) => wrap(Box::new(value)),
         Err(error) => Reply::Failed(error.to_string()),
     }
+}
+
+fn simulated_reply(result: Result<Observation, Unfit>) -> Reply {
+    match result {
+        Ok(seen) => Reply::Observed(Box::new(seen)),
+        Err(Unfit::Host(error)) => Reply::Failed(error.to_string()),
+        Err(unfit) => Reply::Declined(unfit.to_string()),
+    }
+}
+
+/// Starts a server in a simulated world anew and plays the session once.
+fn play_simulated(engine: &mut Restart, live: &mut Option<Live>) -> Result<Observation, Unfit> {
+    *live = None;
+    let mut fresh = engine.simulate()?;
+    let seen = engine.play_simulated(&mut fresh)?;
+    *live = Some(fresh);
+    Ok(seen)
+}
+
+/// Runs one update test by rollback: on the server at hand if it has not passed the
+/// point, else on a new one.
+fn roll(
+    engine: &mut Restart,
+    live: &mut Option<Live>,
+    limits: Limits,
+    point: &PointRequest,
+    at_point: AtPoint,
+) -> Result<Observation, Unfit> {
+    for _ in 0..2 {
+        let mut server = match live.take() {
+            Some(server) => server,
+            None => engine.simulate()?,
+        };
+        match engine.roll(&mut server, limits, point, at_point) {
+            Err(Unfit::Passed) => {}
+            Ok(seen) => {
+                *live = Some(server);
+                return Ok(seen);
+            }
+            // What it did may not be undone: the next test gets a fresh one.
+            other => return other,
+        }
+    }
+    Err(Unfit::Passed)
 }
 
 fn say(output: &mut dyn Write, reply: &Reply) -> std::io::Result<()> {

@@ -6,6 +6,7 @@ use super::options::Options;
 use super::plan::SessionKey;
 use super::session::PreparedSession;
 use super::store::{EngineChoice, KairosFacts, MachineFacts, RunFacts, RunOptions};
+use crate::engine::wanted::Chosen;
 use crate::policy::DEFINITION_OF_CHANGED;
 use crate::subject::BuildOptions;
 
@@ -53,11 +54,13 @@ pub fn kairos() -> KairosFacts {
 /// Adds what is known of a session once it is ready.
 pub fn add_session(facts: &mut RunFacts, session: &PreparedSession) {
     let key = &session.record.session;
+    let chosen = session.record.engine.clone();
+    let chosen = chosen.unwrap_or_else(|| Chosen::restart("there was no other"));
     facts.engines.retain(|choice| choice.session != *key);
     facts.engines.push(EngineChoice {
         session: key.clone(),
-        engine: "restart".to_owned(),
-        why: "the only engine built so far".to_owned(),
+        engine: chosen.engine,
+        why: chosen.why,
     });
     facts.limits.insert(
         format!("{}/{}", key.label(), key.workload),

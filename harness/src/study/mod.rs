@@ -5,6 +5,7 @@ pub mod choice;
 pub mod controls;
 pub mod estimate;
 pub mod facts;
+pub mod fast;
 pub mod hashes;
 pub mod merge;
 pub mod options;

@@ -6,6 +6,7 @@ use super::StudyError;
 use super::controls::Extent;
 use super::shard::Shard;
 use super::store::RunOptions;
+use crate::engine::wanted::Wanted;
 use crate::trace::Scope;
 
 /// What to study.
@@ -29,6 +30,8 @@ pub struct Options {
     pub jobs: usize,
     /// How often a failing test is repeated.
     pub repeat: u32,
+    /// Which engine runs the tests.
+    pub engine: Wanted,
     /// Study the control arm of the chosen pairs' old versions instead.
     pub control: bool,
     /// How far the controls of each session go.
@@ -60,6 +63,7 @@ impl Options {
             scopes: self.scopes.clone(),
             startup: self.startup,
             repeat: self.repeat,
+            engine: self.engine,
             control: self.control,
             extent: self.extent,
         }

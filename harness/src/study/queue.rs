@@ -15,7 +15,9 @@ use super::progress::Progress;
 use super::session::PreparedSession;
 use super::sessions::processors;
 use super::store::{NotRun, RunStore, StoreError, TestRecord};
-use crate::engine::{Engine, PointRequest, RemoteEngine};
+use crate::engine::rollback::Rollback;
+use crate::engine::wanted::Chosen;
+use crate::engine::{Engine, EngineError, PointRequest, RemoteEngine};
 use crate::verdict::Observation;
 use crate::verdict::observation::Update;
 
@@ -280,15 +282,23 @@ impl Worker<'_> {
         let mut lost = Vec::new();
         let mut left = positions;
         let mut tried = None;
+        let chosen = session.record.engine.as_ref();
+        let rollback = chosen.is_some_and(Chosen::is_rollback);
+        let mut unfit = None;
         while !left.is_empty() && queue.go_on().is_continue() {
             let mut done = 0;
             let mut written = Ok(());
-            let result = requests(session, tests, left).and_then(|requests| {
+            let rolls = rollback && unfit != left.first().copied();
+            // What rollback cannot do is done by restart, one test at a time.
+            let now = if rollback && !rolls { &left[..1] } else { left };
+            let result = requests(session, tests, now).and_then(|requests| {
                 let engine = self.engine(place)?;
+                let mut rollback = Rollback(engine);
+                let engine: &mut dyn Engine = if rolls { &mut rollback } else { rollback.0 };
                 let name = engine.name();
                 engine.run(&requests, &mut |at, seen| {
                     done = at + 1;
-                    written = sink(left[at], name, seen);
+                    written = sink(now[at], name, seen);
                     match written {
                         Ok(()) => queue.go_on(),
                         Err(_) => ControlFlow::Break(()),
@@ -297,6 +307,18 @@ impl Worker<'_> {
                 Ok(())
             });
             written?;
+            match &result {
+                Ok(()) if now.len() < left.len() => {
+                    left = &left[done..];
+                    continue;
+                }
+                Err(StudyError::Engine(EngineError::Unfit(_))) => {
+                    left = &left[done..];
+                    unfit = left.first().copied();
+                    continue;
+                }
+                _ => {}
+            }
             let Err(error) = result else { break };
             // The worker may be in any state: the next test gets a fresh one.
             self.engine = None;

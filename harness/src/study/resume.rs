@@ -111,6 +111,7 @@ impl Recorded {
         for record in run.sessions {
             let key = record.session.clone();
             let choice = Choice {
+                engine: options.engine,
                 sample: options.sample,
                 seed: options.seed,
             };

@@ -5,10 +5,12 @@
 use std::collections::BTreeMap;
 
 use super::StudyError;
+use super::fast;
 use super::plan::{PlanInput, PlannedTest, SessionKey, plan_session, populations};
 use super::prepare::PreparedPair;
 use super::store::{AfterUpdate, Arm, PairRecord, SessionRecord};
 use crate::engine::spec::{SessionSpec, Which};
+use crate::engine::wanted::Wanted;
 use crate::engine::{PointRequest, RemoteEngine};
 use crate::policy::Evaluator;
 use crate::trace::{Point, PointId, Timing, Trace, fingerprint};
@@ -100,6 +102,8 @@ pub struct Choice {
     pub sample: Option<usize>,
     /// Seed of the study.
     pub seed: u64,
+    /// Which engine was asked for.
+    pub engine: Wanted,
 }
 
 /// Runs baselines and trace of one workload on `engine`, and plans its tests.
@@ -147,7 +151,8 @@ pub fn prepare(
     });
     let populations = populations(&key, &trace, &evaluation);
     let test_us = time_tests(engine, &trace)?;
-    let record = SessionRecord {
+    let mut record = SessionRecord {
+        engine: None,
         session: key,
         specification: specification(script.specification).to_owned(),
         old,
@@ -158,6 +163,7 @@ pub fn prepare(
         limits: Some(limits),
         test_us,
     };
+    record.engine = Some(fast::choose(choice.engine, engine, &record)?);
     Ok(PreparedSession {
         facts: SessionFacts::of(&record),
         plan,

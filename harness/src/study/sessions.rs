@@ -14,6 +14,7 @@ use super::prepare::PreparedPair;
 use super::progress::Progress;
 use super::session::{self, Choice, PreparedSession};
 use super::store::{Control, RunOptions};
+use crate::engine::wanted::Wanted;
 use crate::engine::{RemoteEngine, SessionSpec};
 use crate::workload::Script;
 
@@ -143,6 +144,9 @@ impl Preparation<'_> {
             Some(session) => session,
             None => prepare(pair, task.key, self.options, self.executable, processor)?,
         };
+        if !restored {
+            self.tell_engine(&session);
+        }
         let controls = if task.controls {
             let extent = self.options.extent;
             controls::run(pair, &session, self.executable, processor, extent)?
@@ -154,6 +158,28 @@ impl Preparation<'_> {
             restored,
             controls,
         })
+    }
+}
+
+impl Preparation<'_> {
+    /// Says which engine was chosen and why, where there was a choice.
+    fn tell_engine(&self, session: &PreparedSession) {
+        let Some(chosen) = &session.record.engine else {
+            return;
+        };
+        let key = &session.record.session;
+        let line = format!(
+            "{} {}: {}, because {}",
+            key.label(),
+            key.workload,
+            chosen.engine,
+            chosen.why
+        );
+        if chosen.disagreed {
+            self.progress.problem(&line);
+        } else if self.options.engine != Wanted::Restart {
+            self.progress.stage(&line);
+        }
     }
 }
 
@@ -175,6 +201,7 @@ pub fn prepare(
     let choice = Choice {
         sample: options.sample,
         seed: options.seed,
+        engine: options.engine,
     };
     session::prepare(pair, key, &spec, &mut engine, choice)
 }

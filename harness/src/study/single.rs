@@ -6,6 +6,7 @@ use std::path::Path;
 use super::StudyError;
 use super::prepare::{PreparedPair, prepare, prepare_control, prepare_control_of};
 use super::session::{self, Choice, PreparedSession};
+use crate::engine::wanted::Wanted;
 use crate::engine::{RemoteEngine, SessionSpec};
 use crate::patch::Patch;
 use crate::subject::{BuildOptions, Catalogue};
@@ -53,6 +54,8 @@ pub struct Which<'a> {
     pub scope: Scope,
     /// Whether points before the server is ready are points, too.
     pub startup: bool,
+    /// Which engine was asked for.
+    pub engine: Wanted,
 }
 
 /// What workers of one session of `pair` need. A wrong script is the user's: it is
@@ -95,6 +98,7 @@ pub fn session(
     let choice = Choice {
         sample: None,
         seed: 0,
+        engine: which.engine,
     };
     let session = session::prepare(pair, key, &spec, &mut engine, choice)?;
     Ok((session, engine))

@@ -5,21 +5,26 @@
 pub mod activity;
 pub mod apply;
 pub mod breakpoint;
+pub mod call_names;
 pub mod convert;
 pub mod counter;
 pub mod error;
 pub mod hold;
 pub mod inject;
+pub mod intercept;
 mod leave;
 pub mod libraries;
 pub mod maps;
 pub mod memory;
+pub mod simulator;
 pub mod spawn;
 pub mod stamps;
 pub mod stopped;
+pub mod ticks;
 pub mod tree;
 pub mod unwind;
 pub mod words;
+pub mod written;
 
 pub use error::TraceeError;
 pub use memory::Memory;

@@ -118,6 +118,35 @@ pub enum Update {
     },
 }
 
+impl Observation {
+    /// Whether another run showed the same, times and how the point was found apart.
+    #[must_use]
+    pub fn shows_the_same_as(&self, other: &Self) -> bool {
+        let one = self.untimed();
+        let other = other.untimed();
+        one == other
+    }
+
+    fn untimed(&self) -> Self {
+        let mut plain = self.clone();
+        plain.wall_us = 0;
+        if let Update::Applied {
+            tries,
+            drifted,
+            apply_us,
+            state,
+            ..
+        } = &mut plain.update
+        {
+            (*tries, *drifted, *apply_us) = (1, false, 0.0);
+            if let Some(state) = state {
+                (state.walk_us, state.convert_us) = (0.0, 0.0);
+            }
+        }
+        plain
+    }
+}
+
 /// Everything seen of one run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Observation {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::engine::wanted::{Chosen, Wanted};
 use crate::patch::Patch;
 use crate::policy::{FunctionTable, ManualPoint};
 use crate::study::controls::Extent;
@@ -82,6 +83,8 @@ pub struct RunOptions {
     pub startup: bool,
     /// How often a failing test is repeated.
     pub repeat: u32,
+    /// Which engine was asked for.
+    pub engine: Wanted,
     /// Whether the control arm is studied.
     pub control: bool,
     /// How far the controls of each session go.
@@ -319,6 +322,9 @@ pub struct SessionRecord {
     /// elsewhere.
     #[serde(default)]
     pub limits: Option<Limits>,
+    /// The engine of its tests; restart in runs of a Kairos that had no other.
+    #[serde(default)]
+    pub engine: Option<Chosen>,
     /// Wall-clock time in microseconds of an ordinary test, measured by stopping at
     /// a few points and applying nothing.
     #[serde(default)]
