@@ -39,10 +39,33 @@ pub fn answer(world: &mut World, number: i64, a: [u64; 6]) -> Answer {
     match number {
         0 | 1 | 17 | 18 | 19 | 20 | 40 | 44 | 45 | 46 | 47 => transfer(world, number, a),
         7 | 23 | 34 | 35 | 130 | 230 | 232 | 233 | 270 | 271 | 281 => wait(world, number, a),
-        2..=6 | 8 | 21 | 32 | 33 | 72 | 74..=77 | 79 | 80 | 82 | 87 | 89 | 95 | 217 | 257
-        | 262..=264 | 267 | 269 | 16 | 22 | 91 | 90 | 285 | 292 | 293 | 316 | 439 => {
-            file(world, number, a)
-        }
+        2..=6
+        | 8
+        | 21
+        | 32
+        | 33
+        | 72
+        | 74..=77
+        | 79
+        | 80
+        | 82
+        | 87
+        | 89
+        | 95
+        | 217
+        | 257
+        | 262..=264
+        | 267
+        | 269
+        | 16
+        | 22
+        | 91
+        | 90
+        | 285
+        | 292
+        | 293
+        | 316
+        | 439 => file(world, number, a),
         41..=43 | 48..=52 | 54 | 55 | 288 => socket(world, number, a),
         9..=12 | 25 | 28 => memory_call(world, number, a),
         213 | 291 => {
@@ -166,7 +189,11 @@ fn time(world: &mut World, number: i64, a: [u64; 6]) -> Answer {
         match number {
             228 => {
                 let of_day = matches!(a[0], 0 | 5 | 11);
-                let time = if of_day { calendar } else { SECOND * 1000 + now };
+                let time = if of_day {
+                    calendar
+                } else {
+                    SECOND * 1000 + now
+                };
                 raw::store(a[1], [time / SECOND, time % SECOND]);
             }
             229 if a[1] != 0 => raw::store(a[1], [0_u64, 1]),
@@ -204,7 +231,11 @@ fn time(world: &mut World, number: i64, a: [u64; 6]) -> Answer {
 fn alarm(world: &mut World, number: i64, a: [u64; 6]) -> Answer {
     let now = world.control.now;
     let alarm = world.control.alarm;
-    let left = if alarm > 0 { alarm.saturating_sub(now) } else { 0 };
+    let left = if alarm > 0 {
+        alarm.saturating_sub(now)
+    } else {
+        0
+    };
     if number == 37 {
         world.control.alarm = if a[0] > 0 { now + a[0] * SECOND } else { 0 };
         world.control.alarm_interval = 0;
@@ -275,7 +306,11 @@ fn wait(world: &mut World, number: i64, a: [u64; 6]) -> Answer {
         270 => {
             let timeout = if a[4] == 0 { None } else { span(a[4]) };
             // SAFETY: a pointer to the set and its size.
-            let set = if a[5] == 0 { None } else { mask(unsafe { raw::load(a[5]) }) };
+            let set = if a[5] == 0 {
+                None
+            } else {
+                mask(unsafe { raw::load(a[5]) })
+            };
             waiting::select(world, a[0], [a[1], a[2], a[3]], how(timeout, set))
         }
         232 | 281 => {
@@ -303,7 +338,11 @@ fn wait(world: &mut World, number: i64, a: [u64; 6]) -> Answer {
             let place = if number == 35 { a[0] } else { a[2] };
             let mut time = span(place).unwrap_or(0);
             if number == 230 && a[1] & 1 != 0 {
-                let base = if a[0] == 0 { EPOCH * SECOND } else { SECOND * 1000 };
+                let base = if a[0] == 0 {
+                    EPOCH * SECOND
+                } else {
+                    SECOND * 1000
+                };
                 time = time.saturating_sub(base + world.control.now);
             }
             let how = Wait {
@@ -342,7 +381,11 @@ fn map(world: &mut World, a: [u64; 6]) -> Answer {
     const ANONYMOUS: u64 = 0x20;
     let sealed = world.control.sealed != 0;
     if a[3] & ANONYMOUS != 0 {
-        return if sealed { memory::map(world, a) } else { pass(9, a) };
+        return if sealed {
+            memory::map(world, a)
+        } else {
+            pass(9, a)
+        };
     }
     match world.descriptors.object(a[4]) {
         None => Ok(EBADF),
@@ -435,7 +478,13 @@ fn pieces(
             if writes {
                 write(world, descriptor, raw::bytes(start, length), None, flags)?
             } else {
-                read(world, descriptor, raw::bytes_mut(start, length), None, flags)?
+                read(
+                    world,
+                    descriptor,
+                    raw::bytes_mut(start, length),
+                    None,
+                    flags,
+                )?
             }
         };
         if answer < 0 {
@@ -557,7 +606,11 @@ fn write(
             }
             let length = world.files.content(object).len() as u64;
             let at_end = found.flags & APPEND != 0;
-            let from = if at_end { length } else { offset.unwrap_or(found.offset) };
+            let from = if at_end {
+                length
+            } else {
+                offset.unwrap_or(found.offset)
+            };
             let now = world.control.now;
             world
                 .files
@@ -601,7 +654,11 @@ fn send_file(world: &mut World, a: [u64; 6]) -> Answer {
         return Ok(EINVAL);
     }
     // SAFETY: the server's own offset.
-    let from = if a[2] == 0 { found.offset } else { unsafe { raw::load(a[2]) } };
+    let from = if a[2] == 0 {
+        found.offset
+    } else {
+        unsafe { raw::load(a[2]) }
+    };
     let content = world.files.content(found.object as usize);
     let rest = content.get(from as usize..).unwrap_or(&[]);
     let rest = &rest[..rest.len().min(a[3] as usize)];
@@ -660,7 +717,11 @@ fn socket(world: &mut World, number: i64, a: [u64; 6]) -> Answer {
             if number == 52 && socket.role != Role::Connected {
                 return Ok(-107);
             }
-            let port = if number == 51 { socket.port } else { socket.peer_port };
+            let port = if number == 51 {
+                socket.port
+            } else {
+                socket.peer_port
+            };
             address(socket.family, port, a[1], a[2]);
             Ok(0)
         }
@@ -776,9 +837,7 @@ fn file(world: &mut World, number: i64, a: [u64; 6]) -> Answer {
                 return Ok(EINVAL);
             };
             let now = world.control.now;
-            world
-                .files
-                .truncate(inode, a[1], now, &mut world.memory)?;
+            world.files.truncate(inode, a[1], now, &mut world.memory)?;
             Ok(0)
         }
         79 => {
@@ -850,7 +909,9 @@ fn open(world: &mut World, folder: u64, path: u64, flags: u64, mode: u64) -> Ans
             }
             world.files.create(&path, mode as u32, now)?
         }
-        Found::Inode(_) | Found::Cached(_) if flags & (CREATE | EXCLUSIVE) == CREATE | EXCLUSIVE => {
+        Found::Inode(_) | Found::Cached(_)
+            if flags & (CREATE | EXCLUSIVE) == CREATE | EXCLUSIVE =>
+        {
             return Ok(EEXIST);
         }
         Found::Inode(inode) => inode,
@@ -884,9 +945,7 @@ fn open(world: &mut World, folder: u64, path: u64, flags: u64, mode: u64) -> Ans
     if number >= 0 {
         world.files.inodes[inode].references += 1;
         if flags & TRUNCATE != 0 && writes {
-            world
-                .files
-                .truncate(inode, 0, now, &mut world.memory)?;
+            world.files.truncate(inode, 0, now, &mut world.memory)?;
         }
     }
     Ok(number)

@@ -106,7 +106,10 @@ impl Client {
     }
 
     fn is_open(&self, step: &Step) -> bool {
-        self.open.get(step.connection as usize).copied().unwrap_or(false)
+        self.open
+            .get(step.connection as usize)
+            .copied()
+            .unwrap_or(false)
     }
 
     fn set_open(&mut self, step: &Step, open: bool) {

@@ -232,7 +232,10 @@ impl Descriptors {
     /// # Errors
     /// When there are too many.
     pub fn pipe(&mut self, flags: u32) -> Result<[i32; 2], Declined> {
-        let free = self.pipes.iter().position(|p| p.readers == 0 && p.writers == 0);
+        let free = self
+            .pipes
+            .iter()
+            .position(|p| p.readers == 0 && p.writers == 0);
         let Some(at) = free else {
             return Err(Declined("too many pipes"));
         };
@@ -317,4 +320,5 @@ impl Epoll {
     }
 }
 
-const _: () = assert!(core::mem::size_of::<crate::world::World>() as u64 <= layout::ARENA - layout::WORLD);
+const _: () =
+    assert!(core::mem::size_of::<crate::world::World>() as u64 <= layout::ARENA - layout::WORLD);

@@ -88,7 +88,9 @@ fn world() -> &'static mut World {
 extern "C" fn answer(frame: &Frame) -> i64 {
     let world = world();
     world.control.frame = core::ptr::from_ref(frame) as u64;
-    let arguments = [frame.rdi, frame.rsi, frame.rdx, frame.r10, frame.r8, frame.r9];
+    let arguments = [
+        frame.rdi, frame.rsi, frame.rdx, frame.r10, frame.r8, frame.r9,
+    ];
     match calls::answer(world, frame.number as i64, arguments) {
         Ok(value) => value,
         Err(why) => decline(world, why),

@@ -317,9 +317,10 @@ impl Files {
         if file.error != 0 {
             return Ok(Found::Nothing(file.error));
         }
-        let inode = self.inodes.iter().position(|inode| {
-            inode.used != 0 && inode.own != 0 && inode.cached as usize == at + 1
-        });
+        let inode = self
+            .inodes
+            .iter()
+            .position(|inode| inode.used != 0 && inode.own != 0 && inode.cached as usize == at + 1);
         Ok(inode.map_or(Found::Cached(at), Found::Inode))
     }
 

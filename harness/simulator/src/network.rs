@@ -144,7 +144,10 @@ impl Network {
     pub fn socket(&mut self, family: u8) -> Result<usize, Declined> {
         let free = self.sockets.iter().position(|s| s.role == Role::None);
         let at = free.ok_or(Declined("too many sockets"))?;
-        self.sockets[at] = Socket { family, ..Socket::NEW };
+        self.sockets[at] = Socket {
+            family,
+            ..Socket::NEW
+        };
         Ok(at)
     }
 
@@ -255,8 +258,7 @@ impl Network {
 
     fn server_side(&mut self, link: usize) -> Option<&mut Socket> {
         let known = self.links[link];
-        (known.open && known.socket != NOBODY)
-            .then(|| &mut self.sockets[usize::from(known.socket)])
+        (known.open && known.socket != NOBODY).then(|| &mut self.sockets[usize::from(known.socket)])
     }
 
     /// What the client has received but not consumed.
@@ -379,7 +381,11 @@ impl Network {
         if let Some(link) = self.links.get_mut(usize::from(socket.link)) {
             link.socket = NOBODY;
             // The kernel says so if bytes were left unread.
-            let end = if socket.length > 0 { End::Reset } else { End::Closed };
+            let end = if socket.length > 0 {
+                End::Reset
+            } else {
+                End::Closed
+            };
             if link.end == End::Open {
                 link.end = end;
             } else if end == End::Reset {

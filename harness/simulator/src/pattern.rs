@@ -38,21 +38,26 @@ pub fn matches(tokens: &[Token], line: &[u8], variables: &mut Variables) -> bool
         let advanced = match tokens.get(token) {
             None if at == line.len() => return true,
             None => None,
-            Some(Token { kind: TokenKind::Any, .. }) => {
+            Some(Token {
+                kind: TokenKind::Any,
+                ..
+            }) => {
                 retry = Some((token + 1, at));
                 Some(0)
             }
-            Some(Token { kind: TokenKind::Byte, value }) => {
-                (line.get(at) == Some(value)).then_some(1)
-            }
-            Some(Token { kind: TokenKind::Number, value }) => {
-                number(line.get(at..).unwrap_or(&[])).map(|(found, length)| {
-                    if let Some(variable) = variables.get_mut(usize::from(*value)) {
-                        *variable = found;
-                    }
-                    length
-                })
-            }
+            Some(Token {
+                kind: TokenKind::Byte,
+                value,
+            }) => (line.get(at) == Some(value)).then_some(1),
+            Some(Token {
+                kind: TokenKind::Number,
+                value,
+            }) => number(line.get(at..).unwrap_or(&[])).map(|(found, length)| {
+                if let Some(variable) = variables.get_mut(usize::from(*value)) {
+                    *variable = found;
+                }
+                length
+            }),
         };
         if let Some(length) = advanced {
             token += 1;
@@ -76,7 +81,9 @@ fn number(text: &[u8]) -> Option<(u32, usize)> {
     }
     let mut value = 0_u32;
     for digit in &text[..digits] {
-        value = value.checked_mul(10)?.checked_add(u32::from(digit - b'0'))?;
+        value = value
+            .checked_mul(10)?
+            .checked_add(u32::from(digit - b'0'))?;
     }
     Some((value, digits))
 }

@@ -113,7 +113,11 @@ fn act(
                 world.signals.send(step.number);
             }
         }
-        Kind::Write => write(world, step.first.of(script.bytes), step.second.of(script.bytes))?,
+        Kind::Write => write(
+            world,
+            step.first.of(script.bytes),
+            step.second.of(script.bytes),
+        )?,
         Kind::Remove => {
             let path = Path::resolve(RUN_FOLDER, step.first.of(script.bytes))?;
             world.files.set_name(&path, 0)?;
@@ -140,7 +144,12 @@ fn end_exchange(world: &mut World) -> Result<(), Declined> {
     note_logs(world, number as usize);
     world.transcript.ended = number;
     if world.control.stop_at_exchange_end != 0 {
-        trap(world, Reason::ExchangeEnded, i64::from(world.control.exchange), 0);
+        trap(
+            world,
+            Reason::ExchangeEnded,
+            i64::from(world.control.exchange),
+            0,
+        );
     }
     world.control.exchange = number;
     Ok(())

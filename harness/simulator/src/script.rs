@@ -17,7 +17,9 @@ impl Span {
     #[must_use]
     pub fn of<T>(self, table: &[T]) -> &[T] {
         let start = self.start as usize;
-        table.get(start..start + self.length as usize).unwrap_or(&[])
+        table
+            .get(start..start + self.length as usize)
+            .unwrap_or(&[])
     }
 }
 

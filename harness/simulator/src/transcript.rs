@@ -50,7 +50,11 @@ impl Transcript {
         let continues = self.length > 0
             && self.word(self.last) == exchange
             && self.word(self.last + 4) == connection;
-        let start = if continues { self.length } else { self.length + HEAD as u64 };
+        let start = if continues {
+            self.length
+        } else {
+            self.length + HEAD as u64
+        };
         let end = start as usize + bytes.len();
         if end > CAPACITY {
             return Err(Declined("the replies of the session are too long"));

@@ -68,7 +68,12 @@ pub fn trap(world: &mut World, reason: Reason, detail: i64, argument: i64) {
 pub fn decline(world: &mut World, why: Declined) -> ! {
     loop {
         let text = why.0.as_bytes();
-        trap(world, Reason::Declined, text.as_ptr() as i64, text.len() as i64);
+        trap(
+            world,
+            Reason::Declined,
+            text.as_ptr() as i64,
+            text.len() as i64,
+        );
     }
 }
 
@@ -218,10 +223,12 @@ pub fn ready_for(world: &World, description: usize) -> u32 {
         }
         Kind::Epoll => {
             let epoll = &world.descriptors.epolls[object];
-            let any = epoll.interests[..epoll.count as usize].iter().any(|interest| {
-                let now = ready_for(world, interest.description as usize);
-                now & (interest.events | ALWAYS) != 0
-            });
+            let any = epoll.interests[..epoll.count as usize]
+                .iter()
+                .any(|interest| {
+                    let now = ready_for(world, interest.description as usize);
+                    now & (interest.events | ALWAYS) != 0
+                });
             u32::from(any) * INPUT
         }
         Kind::File | Kind::Folder | Kind::Null | Kind::Zero | Kind::Random => INPUT | OUTPUT,
@@ -279,7 +286,11 @@ const fn widened(events: u32) -> u32 {
 
 const fn reported(found: u32, asked: u32) -> u32 {
     let input = if found & INPUT != 0 { asked & 0x40 } else { 0 };
-    let output = if found & OUTPUT != 0 { asked & 0x100 } else { 0 };
+    let output = if found & OUTPUT != 0 {
+        asked & 0x100
+    } else {
+        0
+    };
     (found & (asked | ALWAYS | INVALID)) | input | output
 }
 
@@ -287,7 +298,13 @@ const fn reported(found: u32, asked: u32) -> u32 {
 ///
 /// # Errors
 /// When something happens that is not simulated.
-pub fn epoll(world: &mut World, at: usize, out: u64, most: u64, how: Wait) -> Result<i64, Declined> {
+pub fn epoll(
+    world: &mut World,
+    at: usize,
+    out: u64,
+    most: u64,
+    how: Wait,
+) -> Result<i64, Declined> {
     let mut found = 0;
     let mut look = |world: &mut World| {
         found = 0;

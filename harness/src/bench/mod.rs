@@ -11,8 +11,8 @@ use std::time::Instant;
 use serde::Serialize;
 
 use crate::engine::gdb::GdbPoint;
-use crate::engine::spec::Which;
 use crate::engine::spec::SessionSpec;
+use crate::engine::spec::Which;
 use crate::engine::wanted::Wanted;
 use crate::engine::{EngineError, PointRequest, RemoteEngine};
 use crate::study::StudyError;

@@ -1,5 +1,6 @@
-//! Runs one update test: a new server for each test (the restart engine). Every
-//! engine observes the same; they differ only in speed.
+//! Runs one update test: a new server for each test (the restart engine), or one that
+//! is put back after each (rollback). Every engine observes the same; they differ only
+//! in speed.
 
 pub mod baseline;
 pub mod drive;

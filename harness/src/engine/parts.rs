@@ -105,11 +105,7 @@ impl Parts<'_> {
     }
 
     /// Walks the stack of a process that stands at these registers.
-    pub fn walk_from(
-        &mut self,
-        process: ProcessIndex,
-        registers: &libc::user_regs_struct,
-    ) -> Walk {
+    pub fn walk_from(&mut self, process: ProcessIndex, registers: &libc::user_regs_struct) -> Walk {
         let process = &self.tree.processes[process];
         self.tools
             .unwinder

@@ -176,6 +176,7 @@ impl Restart {
         let begun = Instant::now();
         self.tools.activities.forget();
         self.tools.unwinder.forget_processes();
+        self.tools.libraries.forget_processes();
         self.root.set_last_pid(LAST_PID)?;
         clear(&self.coverage)?;
         let folder =

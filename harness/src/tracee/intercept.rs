@@ -163,7 +163,10 @@ fn site(
     let returns_from_handler = previous.mnemonic() == Mnemonic::Mov
         && previous.op1_kind() != OpKind::Register
         && previous.op_count() == 2
-        && matches!(previous.op1_kind(), OpKind::Immediate32 | OpKind::Immediate32to64)
+        && matches!(
+            previous.op1_kind(),
+            OpKind::Immediate32 | OpKind::Immediate32to64
+        )
         && previous.immediate(1) == 15;
     if returns_from_handler {
         return None;

@@ -69,7 +69,15 @@ impl Simulator {
             (layout::REGION, layout::REGION_LENGTH),
             (layout::KEPT, layout::KEPT_LENGTH),
         ] {
-            inject::map(stopped, gadget, Address(start), length, protection, flags, -1)?;
+            inject::map(
+                stopped,
+                gadget,
+                Address(start),
+                length,
+                protection,
+                flags,
+                -1,
+            )?;
         }
         for (address, bytes) in &self.segments {
             memory.write(*address, bytes)?;
@@ -97,11 +105,7 @@ impl Plain for Span {}
 impl Plain for kairos_simulator::pattern::Token {}
 impl Plain for u8 {}
 
-fn write_script(
-    memory: &Memory,
-    script: &Script<'_>,
-    at: &mut u64,
-) -> Result<Placed, TraceeError> {
+fn write_script(memory: &Memory, script: &Script<'_>, at: &mut u64) -> Result<Placed, TraceeError> {
     Ok(Placed {
         steps: write_table(memory, script.steps, at)?,
         parts: write_table(memory, script.parts, at)?,
@@ -119,9 +123,8 @@ fn write_table<T: Plain>(
     let address = *at;
     // SAFETY: the table's own memory, read as bytes; the types have no padding that a
     // reader of the bytes would look at.
-    let bytes = unsafe {
-        std::slice::from_raw_parts(table.as_ptr().cast::<u8>(), size_of_val(table))
-    };
+    let bytes =
+        unsafe { std::slice::from_raw_parts(table.as_ptr().cast::<u8>(), size_of_val(table)) };
     memory.write(Address(address), bytes)?;
     *at = (address + bytes.len() as u64 + 63) & !63;
     Ok([address, table.len() as u64])

@@ -16,7 +16,11 @@ impl Ticks {
     /// Begins.
     #[must_use]
     pub fn start() -> Self {
-        let action = SigAction::new(SigHandler::Handler(nothing), SaFlags::empty(), SigSet::empty());
+        let action = SigAction::new(
+            SigHandler::Handler(nothing),
+            SaFlags::empty(),
+            SigSet::empty(),
+        );
         // SAFETY: the handler does nothing.
         let _ = unsafe { sigaction(Signal::SIGALRM, &action) };
         set(EVERY);

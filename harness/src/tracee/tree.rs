@@ -46,6 +46,8 @@ pub struct Process {
     /// Whether it runs in its parent's memory until it executes a program or ends
     /// (`vfork`, by which the library starts other programs).
     pub borrows_memory: bool,
+    /// The patch image as it lies in the process already, before any update.
+    pub image: Option<Vec<u8>>,
     /// How it ended.
     pub ending: Option<Ending>,
 }
@@ -170,6 +172,7 @@ impl Tree {
             breakpoints,
             counted,
             borrows_memory,
+            image: None,
             ending: None,
         });
         self.threads.insert(pid, (index, 0));

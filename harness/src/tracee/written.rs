@@ -14,6 +14,13 @@ use crate::binary::Address;
 
 const PAGE: u64 = 4096;
 
+/// Version of the kernel's interface.
+const API: u64 = 0xaa;
+/// `UFFD_FEATURE_WP_UNPOPULATED`, `UFFD_FEATURE_WP_ASYNC`.
+const FEATURES: u64 = 1 << 13 | 1 << 15;
+/// `UFFDIO_REGISTER_MODE_WP`.
+const MODE_WP: u64 = 2;
+
 /// Only user space may be held up by faults: anybody may have that, and in the
 /// asynchronous mode nothing is ever held up.
 const USER_MODE_ONLY: u64 = 1;
@@ -65,6 +72,29 @@ mod request {
     nix::ioctl_readwrite!(scan, b'f', 16, super::Scan);
 }
 
+impl Scan {
+    /// Lists the pages written in a range, and protects them again.
+    fn of(start: u64, end: u64, found: &mut [Found]) -> Self {
+        const PROTECT: u64 = 1;
+        const ALLOWED_AND_WRITTEN: u64 = 3;
+        const WRITTEN: u64 = 2;
+        Self {
+            size: size_of::<Self>() as u64,
+            flags: PROTECT,
+            start,
+            end,
+            walk_end: 0,
+            found: found.as_mut_ptr() as u64,
+            found_length: found.len() as u64,
+            max_pages: 0,
+            category_inverted: 0,
+            category_mask: ALLOWED_AND_WRITTEN,
+            category_any: 0,
+            return_mask: WRITTEN,
+        }
+    }
+}
+
 /// Most ranges that one look returns; a longer list takes several.
 const MOST_FOUND: usize = 1024;
 
@@ -78,7 +108,7 @@ struct Region {
 /// The private memory of one process, watched for writes.
 pub struct Written {
     // The kernel stops watching when it is closed.
-    _watch: OwnedFd,
+    watch: OwnedFd,
     pagemap: File,
     regions: Vec<Region>,
     found: Vec<Found>,
@@ -89,14 +119,7 @@ pub struct Written {
 ///
 /// # Errors
 /// When the process is gone or the kernel refuses.
-pub fn open_watch(
-    stopped: &Stopped,
-    gadget: Gadget,
-    pid: Pid,
-) -> Result<OwnedFd, TraceeError> {
-    const WP_UNPOPULATED: u64 = 1 << 13;
-    const WP_ASYNC: u64 = 1 << 15;
-    const API: u64 = 0xaa;
+pub fn open_watch(stopped: &Stopped, gadget: Gadget, pid: Pid) -> Result<OwnedFd, TraceeError> {
     let flags = libc::O_CLOEXEC as u64 | libc::O_NONBLOCK as u64 | USER_MODE_ONLY;
     let arguments = [flags, 0, 0, 0, 0, 0];
     let number = inject::checked_call(
@@ -110,13 +133,73 @@ pub fn open_watch(
     inject::close(stopped, gadget, i32::try_from(number).unwrap_or(-1))?;
     let mut api = Api {
         version: API,
-        features: WP_UNPOPULATED | WP_ASYNC,
+        features: FEATURES,
         ioctls: 0,
     };
     // SAFETY: the structure that the request takes.
     unsafe { request::api(watch.as_raw_fd(), &raw mut api) }
         .map_err(TraceeError::from_errno("UFFDIO_API", pid))?;
     Ok(watch)
+}
+
+/// Tries on this very process what [`Written`] needs of the kernel.
+///
+/// # Errors
+/// What was refused, and the kernel's reason.
+pub fn try_on_ourselves() -> Result<(), String> {
+    let because = |what: &'static str| move |errno: Errno| format!("{what}: {errno}");
+    let flags = libc::O_CLOEXEC as u64 | USER_MODE_ONLY;
+    // SAFETY: the call takes a number and returns a new descriptor, which is ours.
+    let watch = unsafe {
+        let number = Errno::result(libc::syscall(libc::SYS_userfaultfd, flags))
+            .map_err(because("userfaultfd"))?;
+        OwnedFd::from_raw_fd(i32::try_from(number).unwrap_or(-1))
+    };
+    let mut api = Api {
+        version: API,
+        features: FEATURES,
+        ioctls: 0,
+    };
+    // SAFETY: the structure that the request takes.
+    unsafe { request::api(watch.as_raw_fd(), &raw mut api) }
+        .map_err(because("UFFDIO_API with asynchronous write protection"))?;
+    let length = usize::try_from(PAGE).unwrap_or(0);
+    let protection = libc::PROT_READ | libc::PROT_WRITE;
+    let kind = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+    // SAFETY: a new mapping, which the end of this process takes away.
+    let page = unsafe { libc::mmap(std::ptr::null_mut(), length, protection, kind, -1, 0) };
+    let start = page as u64;
+    let mut register = Register {
+        start,
+        length: PAGE,
+        mode: MODE_WP,
+        ioctls: 0,
+    };
+    // SAFETY: the structure that the request takes.
+    unsafe { request::register(watch.as_raw_fd(), &raw mut register) }
+        .map_err(because("UFFDIO_REGISTER"))?;
+    let pagemap = File::open("/proc/self/pagemap").map_err(|e| format!("pagemap: {e}"))?;
+    let mut found = [Found::default(); 2];
+    let mut look = || {
+        let mut scan = Scan::of(start, start + PAGE, &mut found);
+        // SAFETY: the structure that the request takes, with room for the answer.
+        unsafe { request::scan(pagemap.as_raw_fd(), &raw mut scan) }
+            .map_err(because("PAGEMAP_SCAN"))
+    };
+    let mut seen = Vec::new();
+    for byte in 1..=2_u8 {
+        // SAFETY: the page that was just mapped.
+        unsafe { page.cast::<u8>().write_volatile(byte) };
+        seen.push(look()?);
+        seen.push(look()?);
+    }
+    if seen == [1, 0, 1, 0] {
+        Ok(())
+    } else {
+        Err(format!(
+            "looks after and without writes found {seen:?} ranges"
+        ))
+    }
 }
 
 /// Takes a copy of a descriptor of the process.
@@ -149,16 +232,14 @@ impl Written {
         memory: &Memory,
         kept: &[std::ops::Range<u64>],
     ) -> Result<Self, TraceeError> {
-        const MODE_WP: u64 = 2;
-        let pagemap = File::open(format!("/proc/{pid}/pagemap")).map_err(|source| {
-            TraceeError::Memory {
+        let pagemap =
+            File::open(format!("/proc/{pid}/pagemap")).map_err(|source| TraceeError::Memory {
                 operation: "opening the page map for",
                 address: 0,
                 length: 0,
                 pid,
                 source,
-            }
-        })?;
+            })?;
         let mut written = Self {
             pagemap,
             regions: private_ranges(pid, kept)
@@ -170,7 +251,7 @@ impl Written {
                 })
                 .collect(),
             found: vec![Found::default(); MOST_FOUND],
-            _watch: watch,
+            watch,
         };
         for region in &written.regions {
             let mut register = Register {
@@ -180,7 +261,7 @@ impl Written {
                 ioctls: 0,
             };
             // SAFETY: the structure that the request takes.
-            unsafe { request::register(written._watch.as_raw_fd(), &raw mut register) }
+            unsafe { request::register(written.watch.as_raw_fd(), &raw mut register) }
                 .map_err(TraceeError::from_errno("UFFDIO_REGISTER", pid))?;
         }
         written.absorb(pid, memory)?;
@@ -231,29 +312,13 @@ impl Written {
         pid: Pid,
         act: &mut dyn FnMut(&mut Region, u64, u64) -> Result<(), TraceeError>,
     ) -> Result<u64, TraceeError> {
-        const PROTECT: u64 = 1;
-        const ALLOWED_AND_WRITTEN: u64 = 3;
-        const WRITTEN: u64 = 2;
         let (Some(first), Some(last)) = (self.regions.first(), self.regions.last()) else {
             return Ok(0);
         };
         let (mut start, end) = (first.start, last.end);
         let mut pages = 0;
         while start < end {
-            let mut scan = Scan {
-                size: size_of::<Scan>() as u64,
-                flags: PROTECT,
-                start,
-                end,
-                walk_end: 0,
-                found: self.found.as_mut_ptr() as u64,
-                found_length: self.found.len() as u64,
-                max_pages: 0,
-                category_inverted: 0,
-                category_mask: ALLOWED_AND_WRITTEN,
-                category_any: 0,
-                return_mask: WRITTEN,
-            };
+            let mut scan = Scan::of(start, end, &mut self.found);
             // SAFETY: the structure that the request takes, with room for the answer.
             let count = unsafe { request::scan(self.pagemap.as_raw_fd(), &raw mut scan) }
                 .map_err(TraceeError::from_errno("PAGEMAP_SCAN", pid))?;

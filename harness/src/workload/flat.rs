@@ -201,7 +201,14 @@ mod tests {
         let mut small = client::Client::NEW;
         let mut action = plain.begin(&script);
         small.begin(&tables);
-        let replies: [&[u8]; 6] = [b"100 x\r\n27 77.\r\n", b"l1\r\nl2\r\nxy", b"z", b"x\n", b"", b""];
+        let replies: [&[u8]; 6] = [
+            b"100 x\r\n27 77.\r\n",
+            b"l1\r\nl2\r\nxy",
+            b"z",
+            b"x\n",
+            b"",
+            b"",
+        ];
         let mut replies = replies.iter();
         for _ in 0..40 {
             let step = small.action(&tables).map(|step| step.kind);
@@ -210,7 +217,11 @@ mod tests {
                 break;
             }
             let receives = matches!(action, Action::Receive { .. });
-            let mut rest = if receives { *replies.next().unwrap_or(&&b""[..]) } else { b"" };
+            let mut rest = if receives {
+                *replies.next().unwrap_or(&&b""[..])
+            } else {
+                b""
+            };
             loop {
                 let (one, other) = match (receives, rest.is_empty()) {
                     (true, false) => (Event::Data(rest), client::Event::Data(rest)),

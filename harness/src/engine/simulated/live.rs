@@ -18,6 +18,7 @@ use crate::engine::updater::Updater;
 use crate::engine::watch::Watcher;
 use crate::sandbox::root::RUN_FOLDER;
 use crate::sandbox::run_folder::{RunFolder, read_files};
+use crate::tracee::apply::place_image;
 use crate::tracee::counter::{self, GADGET, Instrument, NEVER};
 use crate::tracee::intercept::{self, Rewritten};
 use crate::tracee::simulator::{self, CONTROL};
@@ -92,6 +93,17 @@ pub struct Live {
     _folder: RunFolder,
 }
 
+impl Drop for Live {
+    fn drop(&mut self) {
+        crate::sandbox::processes::end_all();
+    }
+}
+
+/// The kernel refuses what rollback needs.
+fn refused(error: TraceeError) -> Unfit {
+    Unfit::Declined(error.to_string())
+}
+
 impl Live {
     pub(super) fn start(
         engine: &mut Restart,
@@ -118,13 +130,10 @@ impl Live {
         let memory = &tree.processes[0].memory;
         let code = simulator::Simulator::new();
         let scripts = code.load(&stopped, memory, GADGET, &[&flat[0], &flat[1]])?;
-        let watch = written::open_watch(&stopped, GADGET, pid)?;
-        intercept::stop_other_calls(&stopped, memory, GADGET)?;
+        let watch = written::open_watch(&stopped, GADGET, pid).map_err(refused)?;
+        intercept::stop_other_calls(&stopped, memory, GADGET).map_err(refused)?;
         stopped.set_registers(&registers)?;
-        let rewritten = engine
-            .tools
-            .interceptor
-            .rewrite(pid, memory, code.gate)?;
+        let rewritten = engine.tools.interceptor.rewrite(pid, memory, code.gate)?;
         make_world(engine, memory, scripts)?;
         let names = |script: Option<&crate::workload::Script>| {
             script.map_or_else(Vec::new, |script| script.connections.clone())
@@ -141,9 +150,17 @@ impl Live {
         };
         starting.bring_to_readiness(readiness)?;
         let stopped = starting.stopped.take().ok_or_else(lost)?;
+        if let Some(patch) = &engine.spec.patch {
+            let before = Saved::of(&stopped)?;
+            stopped.set_signal_mask(u64::MAX)?;
+            let libraries = &mut engine.tools.libraries;
+            let image = place_image(patch, &tree.processes[0], &stopped, libraries)?;
+            before.restore(&stopped)?;
+            tree.processes[0].image = Some(image);
+        }
         let memory = &tree.processes[0].memory;
         let kept = layout::KEPT..layout::KEPT + layout::KEPT_LENGTH;
-        let written = Written::watch(watch, pid, memory, &[kept])?;
+        let written = Written::watch(watch, pid, memory, &[kept]).map_err(refused)?;
         let saved = Saved::of(&stopped)?;
         Ok(Self {
             tree,
@@ -177,8 +194,7 @@ impl Live {
     /// Sets when a run counts as stalled.
     pub(super) fn allow(&mut self, limits: Limits) -> Result<(), TraceeError> {
         self.busy = limits.busy;
-        let nanos =
-            |time: std::time::Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let nanos = |time: std::time::Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         let mut control = simulator::control(self.memory())?;
         let wanted = (nanos(limits.waiting), nanos(limits.stopping));
         if (control.most_idle, control.most_idle_stopping) != wanted {
@@ -223,10 +239,12 @@ impl Live {
                     }
                     Stop::Signal(libc::SIGTRAP) => {
                         let control = simulator::control(self.memory())?;
-                        return Err(Unfit::Declined(match why_declined(self.memory(), &control)? {
-                            Some(why) => why,
-                            None => "the point is not reached".to_owned(),
-                        }));
+                        return Err(Unfit::Declined(
+                            match why_declined(self.memory(), &control)? {
+                                Some(why) => why,
+                                None => "the point is not reached".to_owned(),
+                            },
+                        ));
                     }
                     Stop::Signal(signal) => {
                         let handled = self.has_handler(signal)?;
@@ -346,9 +364,9 @@ impl Live {
         } else {
             use kairos_simulator::script::Kind;
             let awaited = match step.map(|step| step.kind) {
-                Some(
-                    Kind::AwaitLine | Kind::AwaitLines | Kind::AwaitBytes | Kind::AwaitEnd,
-                ) => Awaited::Reply,
+                Some(Kind::AwaitLine | Kind::AwaitLines | Kind::AwaitBytes | Kind::AwaitEnd) => {
+                    Awaited::Reply
+                }
                 Some(Kind::Send) => Awaited::Reading,
                 _ => Awaited::Rest,
             };
@@ -590,12 +608,7 @@ impl Saved {
 }
 
 /// Runs a process that was just executed to where its own code begins.
-fn run_to(
-    tree: &mut Tree,
-    pid: Pid,
-    stopped: Stopped,
-    entry: Address,
-) -> Result<Stopped, Unfit> {
+fn run_to(tree: &mut Tree, pid: Pid, stopped: Stopped, entry: Address) -> Result<Stopped, Unfit> {
     let process = &mut tree.processes[0];
     process.breakpoints.set(&process.memory, entry)?;
     stopped.resume(tree.until, 0)?;
@@ -611,7 +624,11 @@ fn run_to(
                 return Ok(stopped);
             }
             Some(Event::Stopped { stopped, stop, .. }) => {
-                let signal = if let Stop::Signal(signal) = stop { signal } else { 0 };
+                let signal = if let Stop::Signal(signal) = stop {
+                    signal
+                } else {
+                    0
+                };
                 stopped.resume(tree.until, signal)?;
             }
             Some(_) => return Err(lost()),
@@ -722,7 +739,9 @@ impl Starting<'_> {
                 }
             };
             let Event::Stopped { stopped, stop, .. } = event else {
-                return Err(Unfit::Declined("fork(2) or an end before it was ready".to_owned()));
+                return Err(Unfit::Declined(
+                    "fork(2) or an end before it was ready".to_owned(),
+                ));
             };
             let memory = &self.tree.processes[0].memory;
             match stop {

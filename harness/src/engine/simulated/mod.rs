@@ -41,6 +41,10 @@ pub enum Unfit {
 
 impl From<TraceeError> for Unfit {
     fn from(error: TraceeError) -> Self {
+        if error.is_gone() {
+            // A server that is killed takes its world along.
+            return Self::Declined(error.to_string());
+        }
         Self::Host(error.into())
     }
 }
@@ -57,10 +61,20 @@ impl Restart {
     /// # Errors
     /// When the session cannot be simulated, or the machine refuses something.
     pub fn simulate(&mut self) -> Result<Live, Unfit> {
+        let live = self.start_simulated();
+        if live.is_err() {
+            processes::end_all();
+        }
+        live
+    }
+
+    fn start_simulated(&mut self) -> Result<Live, Unfit> {
         processes::end_all();
         self.tools.activities.forget();
         self.tools.unwinder.forget_processes();
+        self.tools.libraries.forget_processes();
         self.root.set_last_pid(LAST_PID)?;
+        super::restart::clear(&self.coverage)?;
         let program = self.spec.program_inside(Which::Old);
         let folder = RunFolder::create(&self.spec.entries, &program)?;
         let mode = Mode {

@@ -43,9 +43,15 @@ impl Exchanges {
         let word = memory.word(at(TRANSCRIPT + std::mem::offset_of!(Transcript, ended)))?;
         let ended = usize::try_from(word & 0xffff_ffff).unwrap_or(0);
         let mut table = vec![0; (ended + 1) * MOST_LOGS * 4];
-        memory.read(at(TRANSCRIPT + std::mem::offset_of!(Transcript, logs)), &mut table)?;
+        memory.read(
+            at(TRANSCRIPT + std::mem::offset_of!(Transcript, logs)),
+            &mut table,
+        )?;
         let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
-        memory.read(at(TRANSCRIPT + std::mem::offset_of!(Transcript, bytes)), &mut bytes)?;
+        memory.read(
+            at(TRANSCRIPT + std::mem::offset_of!(Transcript, bytes)),
+            &mut bytes,
+        )?;
         let number = |bytes: &[u8]| bytes.try_into().map_or(0, u32::from_le_bytes);
         let mut replies = Vec::new();
         let mut rest = &bytes[..];
@@ -106,7 +112,12 @@ impl<'m> WorldFiles<'m> {
     /// file was taken away.
     fn changed(&self) -> Result<BTreeMap<String, Option<&Inode>>, TraceeError> {
         let mut changed = BTreeMap::new();
-        for inode in self.files.inodes.iter().filter(|i| i.used != 0 && i.own != 0) {
+        for inode in self
+            .files
+            .inodes
+            .iter()
+            .filter(|i| i.used != 0 && i.own != 0)
+        {
             if let Some(before) = self.before(inode)? {
                 let path = String::from_utf8_lossy(before.path.text()).into_owned();
                 changed.insert(path, Some(inode));
@@ -203,9 +214,10 @@ impl Restart {
                     played.control.exchange
                 },
                 ending: played.ending.clone().unwrap_or(Ending::Outlived),
-                fault: note.fault.clone().filter(|_| {
-                    matches!(played.ending, Some(Ending::Killed(_)))
-                }),
+                fault: note
+                    .fault
+                    .clone()
+                    .filter(|_| matches!(played.ending, Some(Ending::Killed(_)))),
             }],
             files: self.seen_files(live, &files)?,
             stall: played.stall.clone(),
@@ -234,9 +246,10 @@ impl Restart {
             }
         }
         // A session that stalled has no log of its stop.
-        let stopping = played.stall.as_ref().is_none_or(|stall| {
-            stall.waiting_for.starts_with("the server to stop")
-        });
+        let stopping = played
+            .stall
+            .as_ref()
+            .is_none_or(|stall| stall.waiting_for.starts_with("the server to stop"));
         let changed = files.changed()?;
         for (log, name) in self.spec.logs.clone().iter().enumerate() {
             let Some(Some(inode)) = changed.get(&log_path(name)) else {
