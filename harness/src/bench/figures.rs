@@ -146,7 +146,7 @@ pub struct Report {
     pub jobs: Vec<JobsRow>,
     /// Whether the fork server shows the same as restart; none where it was not
     /// measured.
-    pub engines: Option<EngineAgreement>,
+    pub engines: Vec<EngineAgreement>,
     /// Whether gdb's verdicts equal the restart engine's; none without gdb.
     pub agreement: Option<Agreement>,
     /// What could not be measured, and why.
@@ -179,7 +179,7 @@ impl Report {
                 row.engine, row.jobs, row.tests_per_second, row.ratio_to_one
             )
         }));
-        if let Some(engines) = &self.engines {
+        for engines in &self.engines {
             table.notes.push(engines.sentence());
             table.notes.extend(engines.differences.iter().cloned());
         }

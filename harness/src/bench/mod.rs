@@ -43,6 +43,10 @@ pub enum Way {
     Restart,
     /// The same test on a copy of a started server.
     ForkServer,
+    /// The same test by rollback in a simulated world.
+    Rollback,
+    /// One by rollback that applies nothing: what no update can do without.
+    Floor,
     /// A gdb batch script that does the same.
     Gdb,
 }
@@ -56,7 +60,18 @@ impl Way {
             Self::StopAndGo => "stop-and-go",
             Self::Restart => "restart",
             Self::ForkServer => "fork-server",
+            Self::Rollback => "rollback",
+            Self::Floor => "floor",
             Self::Gdb => "gdb",
+        }
+    }
+
+    /// How tests of an engine faster than restart are run.
+    const fn of(kind: EngineKind) -> Self {
+        match kind {
+            EngineKind::Restart => Self::Restart,
+            EngineKind::ForkServer => Self::ForkServer,
+            EngineKind::Rollback => Self::Rollback,
         }
     }
 }
@@ -93,9 +108,9 @@ pub struct Bench<'a> {
     pair: PreparedPair<'a>,
     session: PreparedSession,
     engine: RemoteEngine,
-    /// A worker of its own for copies: the other way's servers would end the one that
-    /// is copied. None where the session does not allow it.
-    forks: Option<RemoteEngine>,
+    /// A worker of its own for each further engine that the session allows, and for
+    /// the floor: the other ways' servers would end the one that waits for tests.
+    others: Vec<(Way, RemoteEngine)>,
     spec: SessionSpec,
     points: Vec<usize>,
     notes: Vec<String>,
@@ -146,20 +161,30 @@ impl<'a> Bench<'a> {
             });
         }
         let mut notes = Vec::new();
-        let mut forks = None;
-        if options.engine != EngineWish::Just(EngineKind::Restart) {
-            let mut worker = RemoteEngine::start(&options.executable, &spec)?;
-            worker.set_limits(session.limits)?;
-            match worker.use_engine(EngineKind::ForkServer)? {
-                None => forks = Some(worker),
-                Some(why) => notes.push(format!("fork-server: not measured: {why}")),
+        let mut others = Vec::new();
+        for kind in EngineKind::FASTER {
+            if ![EngineWish::Auto, EngineWish::Just(kind)].contains(&options.engine) {
+                continue;
+            }
+            let ways = [Way::of(kind), Way::Floor];
+            let with_floor = kind == EngineKind::Rollback && !options.engines_only;
+            for way in &ways[..1 + usize::from(with_floor)] {
+                let mut worker = RemoteEngine::start(&options.executable, &spec)?;
+                worker.set_limits(session.limits)?;
+                match worker.use_engine(kind)? {
+                    None => others.push((*way, worker)),
+                    Some(why) => {
+                        notes.push(format!("{kind}: not measured: {why}"));
+                        break;
+                    }
+                }
             }
         }
         Ok(Self {
             pair,
             session,
             engine,
-            forks,
+            others,
             spec,
             points,
             notes,
@@ -199,11 +224,9 @@ impl<'a> Bench<'a> {
             ways.splice(0..0, [Way::Untraced, Way::StopAndGo]);
         }
         let mut notes = std::mem::take(&mut self.notes);
-        if self.forks.is_some() {
-            ways.push(Way::ForkServer);
-        }
+        ways.extend(self.others.iter().map(|(way, _)| *way));
         let mut stages = StageTimes::default();
-        let mut engines = EngineAgreement::default();
+        let mut engines: Vec<EngineAgreement> = Vec::new();
         if options.gdb {
             match gdb::usable() {
                 Ok(()) => ways.push(Way::Gdb),
@@ -224,7 +247,7 @@ impl<'a> Bench<'a> {
             self.play(*way, self.points[0], &mut StageTimes::default())?;
         }
         for (round, point) in self.points.clone().into_iter().enumerate() {
-            let mut seen = (None, None, None);
+            let mut seen: Vec<(Way, Tested)> = Vec::new();
             for turn in 0..ways.len() {
                 if interrupted.load(Ordering::Relaxed) {
                     break;
@@ -232,22 +255,25 @@ impl<'a> Bench<'a> {
                 // Another way begins each round: none always follows the same one.
                 let way = ways[(round + turn) % ways.len()];
                 let begun = Instant::now();
-                let observation = self.play(way, point, &mut stages)?;
+                let tested = self.play(way, point, &mut stages)?;
                 times.add(way, begun.elapsed());
-                match way {
-                    Way::Restart => seen.0 = observation,
-                    Way::Gdb => seen.1 = observation,
-                    Way::ForkServer => seen.2 = observation,
-                    Way::Untraced | Way::StopAndGo => {}
-                }
+                seen.push((way, tested));
                 progress.tested(agreement.differing());
             }
-            if let (Some(restart), _, Some(copied)) = &seen {
-                let id = &self.session.record.trace.points[point].id;
-                engines.add(id, apart(restart, copied));
+            let id = &self.session.record.trace.points[point].id;
+            let by = |wanted: Way| seen.iter().find(|(way, _)| *way == wanted);
+            let Some((_, Tested { observation: restart, .. })) = by(Way::Restart) else {
+                continue;
+            };
+            for kind in EngineKind::FASTER {
+                if let Some((_, tested)) = by(Way::of(kind)) {
+                    let agreement = EngineAgreement::of(&mut engines, kind);
+                    agreement.by_restart += u64::from(tested.engine != kind);
+                    agreement.add(id, apart(restart, &tested.observation));
+                }
             }
-            if let (Some(restart), Some(gdb), _) = seen {
-                self.compare(point, &restart, gdb, &mut agreement);
+            if let Some((_, gdb)) = by(Way::Gdb) {
+                self.compare(point, restart, gdb.observation.clone(), &mut agreement);
             }
         }
         let jobs = self.measure_jobs(options, progress)?;
@@ -260,7 +286,7 @@ impl<'a> Bench<'a> {
             points: record.trace.points.len(),
             rows: times.rows(&self.pair.subject.name, &ways),
             stages: stages.rows(),
-            engines: self.forks.is_some().then_some(engines),
+            engines,
             agreement: ways.contains(&Way::Gdb).then_some(agreement),
             notes,
         })
@@ -271,26 +297,30 @@ impl<'a> Bench<'a> {
         way: Way,
         point: usize,
         stages: &mut StageTimes,
-    ) -> Result<Option<Observation>, StudyError> {
+    ) -> Result<Tested, StudyError> {
         let request = self.request(point)?;
-        let mut tested = |tested: Tested| {
-            stages.add(way, &tested.spent);
-            tested.observation
+        let untimed = |observation| Tested {
+            observation,
+            engine: EngineKind::Restart,
+            spent: Vec::new(),
         };
-        let observation = match way {
-            Way::Untraced => self.engine.baseline(Which::Old, false)?.observation,
-            Way::StopAndGo => tested(self.engine.test(&request, false)?),
-            Way::Restart => tested(self.engine.test(&request, true)?),
-            Way::ForkServer => {
-                let worker = self.forks.as_mut().ok_or(StudyError::Nothing)?;
-                tested(worker.test(&request, true)?)
+        let tested = match way {
+            Way::Untraced => untimed(self.engine.baseline(Which::Old, false)?.observation),
+            Way::StopAndGo => self.engine.test(&request, false)?,
+            Way::Restart => self.engine.test(&request, true)?,
+            Way::ForkServer | Way::Rollback | Way::Floor => {
+                let mut others = self.others.iter_mut();
+                let worker = others.find(|(of, _)| *of == way);
+                let (_, worker) = worker.ok_or(StudyError::Nothing)?;
+                worker.test(&request, way != Way::Floor)?
             }
             Way::Gdb => {
                 let point = self.gdb_point(point).ok_or(StudyError::Nothing)?;
-                self.engine.gdb(&point)?
+                untimed(self.engine.gdb(&point)?)
             }
         };
-        Ok(Some(observation))
+        stages.add(way, &tested.spent);
+        Ok(tested)
     }
 
     /// Throughput of several workers, of each engine that was measured.
@@ -316,9 +346,9 @@ impl<'a> Bench<'a> {
             processors: &processors,
         };
         let mut rows = Vec::new();
-        let kinds = [EngineKind::Restart, EngineKind::ForkServer];
-        for kind in kinds {
-            if kind == EngineKind::Restart || self.forks.is_some() {
+        for kind in [EngineKind::Restart].into_iter().chain(EngineKind::FASTER) {
+            let way = Way::of(kind);
+            if way == Way::Restart || self.others.iter().any(|(of, _)| *of == way) {
                 progress.stage(&format!("{} workers of {kind}", processors.len()));
                 rows.extend(load.measure(kind)?);
             }

@@ -6,6 +6,7 @@ use super::Way;
 use super::figures::{Report, quantile, whole};
 use crate::analysis::Table;
 use crate::analysis::table::{Cell, Column};
+use crate::engine::EngineKind;
 use crate::engine::stages::{Spent, Stage};
 use crate::trace::PointId;
 
@@ -21,7 +22,7 @@ impl StageTimes {
     /// One row for each stage that tests of an engine had.
     pub(super) fn rows(&self) -> Vec<StageRow> {
         let mut rows = Vec::new();
-        for way in [Way::Restart, Way::ForkServer] {
+        for way in [Way::Restart, Way::ForkServer, Way::Rollback] {
             for stage in Stage::ALL {
                 let of_way = self.0.iter().filter(|(of, _)| *of == way);
                 let mut times: Vec<f64> = of_way
@@ -55,16 +56,35 @@ pub struct StageRow {
     pub us_p90: f64,
 }
 
-/// Whether the fork server shows the same as restart, in everything but time.
-#[derive(Clone, Debug, Default, Serialize)]
+/// Whether an engine shows the same as restart, in everything but time.
+#[derive(Clone, Debug, Serialize)]
 pub struct EngineAgreement {
+    /// The engine.
+    pub engine: EngineKind,
     /// Points compared.
     pub compared: u64,
+    /// How many of them this engine left to restart.
+    pub by_restart: u64,
     /// What differs, by point.
     pub differences: Vec<String>,
 }
 
 impl EngineAgreement {
+    /// That of one engine, begun if it is not there.
+    pub(super) fn of(all: &mut Vec<Self>, engine: EngineKind) -> &mut Self {
+        let place = all.iter().position(|of| of.engine == engine);
+        let place = place.unwrap_or_else(|| {
+            all.push(Self {
+                engine,
+                compared: 0,
+                by_restart: 0,
+                differences: Vec::new(),
+            });
+            all.len() - 1
+        });
+        &mut all[place]
+    }
+
     pub(super) fn add(&mut self, point: &PointId, difference: Option<String>) {
         self.compared += 1;
         let differences = difference.map(|difference| format!("{point}: {difference}"));
@@ -73,9 +93,13 @@ impl EngineAgreement {
 
     pub(super) fn sentence(&self) -> String {
         let equal = self.compared - self.differences.len() as u64;
+        let left = match self.by_restart {
+            0 => String::new(),
+            some => format!("; {some} of them it left to restart"),
+        };
         format!(
-            "the fork server shows the same as restart at {equal} of {} points",
-            self.compared
+            "{} shows the same as restart at {equal} of {} points{left}",
+            self.engine, self.compared
         )
     }
 }

@@ -49,8 +49,8 @@ pub struct Arguments {
     /// Also measure how many tests a second so many workers finish, beside one
     #[arg(long, default_value_t = 1, value_name = "N")]
     jobs: usize,
-    /// Which engines are measured: `restart` alone, or `auto`, all that the session
-    /// allows
+    /// Which engines are measured: `restart` alone, one more (`fork-server`,
+    /// `rollback`), or `auto`, all that the session allows
     #[arg(long, default_value = "auto", value_name = "ENGINE")]
     engine: EngineWish,
     /// Print the gdb batch file of the first measured point instead of measuring

@@ -39,8 +39,9 @@ pub struct Selection {
     #[arg(long, default_value_t = 2, value_name = "N")]
     repeat: u32,
     /// Which engine runs the tests: `restart`, a new server for each; `fork-server`, a
-    /// copy of a started server for each, where a session allows it; or `auto`, the
-    /// fastest that a session allows and that agrees with restart at sampled points
+    /// copy of a started server for each; `rollback`, one server in a simulated world;
+    /// or `auto`, the fastest that a session allows. None is used that does not agree
+    /// with restart at sampled points
     #[arg(long, default_value = "restart", value_name = "ENGINE")]
     engine: EngineWish,
     /// Study the control arm (old to old) of the chosen pairs' old versions

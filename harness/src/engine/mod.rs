@@ -1,6 +1,6 @@
-//! Runs one update test: on a new server (the restart engine), or on a copy of a
-//! started one (the fork server). Every engine observes the same; they differ only in
-//! speed.
+//! Runs one update test: on a new server (the restart engine), on a copy of a started
+//! one (the fork server), or on one in a simulated world that is put back after each
+//! test (rollback). Every engine observes the same; they differ only in speed.
 
 pub mod baseline;
 pub mod choice;
@@ -18,6 +18,7 @@ pub mod remote;
 pub mod restart;
 pub mod server;
 pub mod serving;
+pub mod simulated;
 pub mod spec;
 pub mod stages;
 pub mod surroundings;
@@ -67,6 +68,9 @@ pub enum EngineError {
     /// The worker reported a fault of ours or of the machine.
     #[error("{0}")]
     Worker(String),
+    /// The session or the point cannot be run by this engine; restart can.
+    #[error("{0}")]
+    Unfit(String),
     /// The worker could not be started or has died.
     #[error("worker for processor {processor}: {source}")]
     Lost {

@@ -1,18 +1,22 @@
 //! What is known of a running server: its processes and threads, their names, and
 //! the caches that outlive it. Watchers work on these parts.
 
+use std::collections::HashMap;
+
 use super::names::{FunctionNames, RoleNames};
 use super::spec::SessionSpec;
 use crate::policy::lookup_address;
 use crate::state::frames::FrameState;
 use crate::trace::{Frame, RoleInstance};
 use crate::tracee::activity::Activities;
+use crate::tracee::intercept::Interceptor;
 use crate::tracee::libraries::Libraries;
 use crate::tracee::maps::mapped_files;
 use crate::tracee::tree::{ProcessIndex, Tree};
 use crate::tracee::unwind::{Registers, Unwinder, Walk};
 use crate::tracee::{Stopped, TraceeError, counter};
 use crate::verdict::observation::Fault;
+use crate::workload::Normaliser;
 use crate::world::HostError;
 
 /// What is kept from test to test: caches that only speed things up.
@@ -24,6 +28,29 @@ pub struct Tools {
     pub libraries: Libraries,
     /// Open state files of threads.
     pub activities: Activities,
+    /// Rewritten system calls.
+    pub interceptor: Interceptor,
+    /// Texts that were normalised, by what they were made of.
+    normalised: HashMap<Vec<u8>, String>,
+}
+
+impl Tools {
+    /// Texts that are remembered.
+    const MOST_TEXTS: usize = 1 << 14;
+
+    /// The normalised text of some bytes. Tests by rollback show the same ones again
+    /// and again.
+    pub fn normalised(&mut self, normaliser: &Normaliser, bytes: Vec<u8>) -> String {
+        if let Some(known) = self.normalised.get(&bytes) {
+            return known.clone();
+        }
+        if self.normalised.len() == Self::MOST_TEXTS {
+            self.normalised.clear();
+        }
+        let text = normaliser.apply(&bytes);
+        self.normalised.insert(bytes, text.clone());
+        text
+    }
 }
 
 /// What is known of one process beside its tracing.
@@ -74,11 +101,15 @@ impl Parts<'_> {
     ) -> Result<Walk, TraceeError> {
         let now = stopped.registers()?;
         let registers = function.map_or(now, |function| counter::at_entry(&now, function));
+        Ok(self.walk_from(process, &registers))
+    }
+
+    /// Walks the stack of a process that stands at these registers.
+    pub fn walk_from(&mut self, process: ProcessIndex, registers: &libc::user_regs_struct) -> Walk {
         let process = &self.tree.processes[process];
-        Ok(self
-            .tools
+        self.tools
             .unwinder
-            .walk(process.pid, &process.memory, Registers::from(&registers)))
+            .walk(process.pid, &process.memory, Registers::from(registers))
     }
 
     /// Frames of a stopped thread, the `number`th of those that are looked at, with
@@ -177,12 +208,20 @@ impl Parts<'_> {
         process: ProcessIndex,
         stopped: &Stopped,
     ) -> Result<Fault, TraceeError> {
-        let registers = stopped.registers()?;
-        let walk = self.walk(process, stopped, None)?;
+        Ok(self.fault_at(process, &stopped.registers()?))
+    }
+
+    /// The fault of a process that dies with these registers.
+    pub(super) fn fault_at(
+        &mut self,
+        process: ProcessIndex,
+        registers: &libc::user_regs_struct,
+    ) -> Fault {
+        let walk = self.walk_from(process, registers);
         let mapped = mapped_files(self.tree.processes[process].pid);
         let address = crate::binary::Address(registers.rip);
         let name = |address| self.names.describe(address, &mapped);
-        Ok(Fault {
+        Fault {
             address,
             function: name(address),
             stack: walk
@@ -198,6 +237,6 @@ impl Parts<'_> {
                     }
                 })
                 .collect(),
-        })
+        }
     }
 }

@@ -41,15 +41,15 @@ pub(super) const LAST_PID: u32 = 99;
 pub struct Restart {
     pub(super) spec: SessionSpec,
     pub(super) root: Root,
-    script: Script,
-    probe: Option<Script>,
+    pub(super) script: Script,
+    pub(super) probe: Option<Script>,
     pub(super) normaliser: Normaliser,
-    wanted_files: Vec<regex::Regex>,
+    pub(super) wanted_files: Vec<regex::Regex>,
     pub(super) names: FunctionNames,
     pads: Vec<Address>,
     pub(super) tools: Tools,
     pub(super) reports: SignalFd,
-    coverage: OwnedFd,
+    pub(super) coverage: OwnedFd,
     stamps: File,
 }
 
@@ -190,6 +190,7 @@ impl Restart {
     pub(super) fn forget_last_run(&mut self) -> Result<(), HostError> {
         self.tools.activities.forget();
         self.tools.unwinder.forget_processes();
+        self.tools.libraries.forget_processes();
         clear(&self.coverage)
     }
 
@@ -261,6 +262,20 @@ impl Restart {
         mode: &Mode,
         watcher: &dyn Watcher,
     ) -> Result<(Pid, Option<Tree>), HostError> {
+        let (root, traced) = self.start_stopped(mode, watcher)?;
+        let Some((tree, stopped)) = traced else {
+            return Ok((root, None));
+        };
+        stopped.resume(tree.until, 0)?;
+        Ok((root, Some(tree)))
+    }
+
+    /// Starts the server; a traced one stands at its first instruction.
+    pub(super) fn start_stopped(
+        &mut self,
+        mode: &Mode,
+        watcher: &dyn Watcher,
+    ) -> Result<(Pid, Option<(Tree, Stopped)>), HostError> {
         let open = |path: &str, write: bool| -> Result<File, HostError> {
             let mut options = File::options();
             if write {
@@ -320,8 +335,7 @@ impl Restart {
             counter::adopt(&stopped, memory, 0, 0, watcher.starting_count(&self.spec))?;
             tree.processes[0].counted = true;
         }
-        stopped.resume(until, 0)?;
-        Ok((root, Some(tree)))
+        Ok((root, Some((tree, stopped))))
     }
 }
 
@@ -348,7 +362,7 @@ fn stamps_failed(error: std::io::Error) -> HostError {
     }
 }
 
-fn clear(coverage: &OwnedFd) -> Result<(), HostError> {
+pub(super) fn clear(coverage: &OwnedFd) -> Result<(), HostError> {
     for length in [0, counter::COVERAGE_LENGTH] {
         ftruncate(coverage, i64::try_from(length).unwrap_or(0)).map_err(|errno| {
             HostError::System {

@@ -215,7 +215,8 @@ impl<'a> Server<'a> {
                 }
             }
             Stop::Executed => self.watcher.executed(process),
-            Stop::Signal(0) => {}
+            // No filter is set in a server on real sockets.
+            Stop::Signal(0) | Stop::Filtered => {}
             Stop::SystemCall => {
                 self.watcher
                     .system_call(&mut self.parts, process, thread, &stopped)?;
@@ -290,7 +291,7 @@ pub fn log_path(log: &str) -> String {
     }
 }
 
-const fn usually_kills(signal: i32) -> bool {
+pub(super) const fn usually_kills(signal: i32) -> bool {
     matches!(
         signal,
         libc::SIGSEGV

@@ -208,7 +208,7 @@ fn seen_processes(server: &Server<'_>) -> Vec<SeenProcess> {
         .collect()
 }
 
-fn summarise(normaliser: &Normaliser, content: &[u8]) -> String {
+pub(super) fn summarise(normaliser: &Normaliser, content: &[u8]) -> String {
     use sha2::{Digest, Sha256};
     let is_text = std::str::from_utf8(content).is_ok();
     if is_text && content.len() <= LONGEST_FILE {

@@ -61,6 +61,8 @@ pub struct Updater<'a> {
     /// If set, the server is handed over to a debugger once the update is applied,
     /// and this is told of it.
     pub announce: Option<Announce<'a>>,
+    /// Whether a later `execve` of the program's own file starts the new version.
+    pub turns_program: bool,
 }
 
 /// Is told which process waits for a debugger.
@@ -85,6 +87,7 @@ impl<'a> Updater<'a> {
             done: false,
             updated_at: None,
             announce: None,
+            turns_program: true,
         }
     }
 
@@ -162,12 +165,46 @@ impl<'a> Updater<'a> {
             *state = updated.state;
         }
         self.update = applied;
-        point_program_at(&parts.spec.program_inside(Which::New))?;
+        if self.turns_program {
+            point_program_at(&parts.spec.program_inside(Which::New))?;
+        }
         if updated.old_frames.values().any(OldFrames::running) {
             self.old_frame_exchanges.insert(parts.exchange);
         }
         self.old_frames = updated.old_frames;
         Ok(updated.signal)
+    }
+}
+
+impl Updater<'_> {
+    /// Whether old frames are still followed.
+    #[must_use]
+    pub fn follows(&self) -> bool {
+        self.old_frames.values().any(OldFrames::any)
+    }
+
+    /// An exchange has ended, and the only thread of the first process stands still
+    /// with this stack: old frames that have run are awaited again.
+    ///
+    /// # Errors
+    /// When the process is gone.
+    pub fn ended_with(
+        &mut self,
+        parts: &mut Parts<'_>,
+        number: u32,
+        walk: &Walk,
+    ) -> Result<(), HostError> {
+        let Some(frames) = self.old_frames.get_mut(&0) else {
+            return Ok(());
+        };
+        let target = &mut parts.tree.processes[0];
+        for thread in frames.running_threads() {
+            frames.await_again(thread, walk, &target.memory, &mut target.breakpoints)?;
+        }
+        if frames.running() {
+            self.old_frame_exchanges.insert(number);
+        }
+        Ok(())
     }
 }
 

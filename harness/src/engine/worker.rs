@@ -11,6 +11,7 @@ use super::kept::{self, Kept};
 use super::protocol::{Reply, Request};
 use super::restart::{Mode, Restart, Run};
 use super::server::Server;
+use super::simulated::{self, Simulation};
 use super::spec::{SessionSpec, Which};
 use super::updater::{AtPoint, Search, Updater};
 use super::{EngineKind, PointRequest, Tested};
@@ -41,6 +42,7 @@ pub fn serve(input: &mut dyn BufRead, output: &mut dyn Write) -> std::io::Result
             limits: engine.spec().limits,
             engine,
             forks: ForkServer::default(),
+            simulation: Simulation::default(),
             kind: EngineKind::Restart,
         },
         Err(message) => return say(output, &Reply::Failed(message)),
@@ -63,6 +65,7 @@ pub fn serve(input: &mut dyn BufRead, output: &mut dyn Write) -> std::io::Result
 struct Worker {
     engine: Restart,
     forks: ForkServer,
+    simulation: Simulation,
     /// Which of them runs tests.
     kind: EngineKind,
     limits: Limits,
@@ -71,8 +74,8 @@ struct Worker {
 impl Worker {
     fn answer(&mut self, request: Request, output: &mut dyn Write) -> Reply {
         if !matches!(request, Request::Test { .. } | Request::Keep { .. }) {
-            // Only tests are run on copies.
-            self.forks.forget();
+            // Only tests are run on copies, and in a simulated world.
+            self.forget();
         }
         let engine = &mut self.engine;
         match request {
@@ -88,8 +91,7 @@ impl Worker {
             Request::Time => reply(time(engine), Reply::Timed),
             Request::Trace => reply(trace(engine), Reply::Traced),
             Request::Test { point, apply } => {
-                let tested = self.test(&point, at_point(apply), &mut |_| {});
-                reply(tested, Reply::Tested)
+                reply(self.tested(&point, at_point(apply)), Reply::Tested)
             }
             Request::Keep { point, apply } => {
                 reply(self.keep(&point, at_point(apply)), Reply::Kept)
@@ -106,24 +108,59 @@ impl Worker {
     /// An engine is in use only once it has shown that it can be.
     fn use_engine(&mut self, kind: EngineKind) -> Reply {
         self.kind = EngineKind::Restart;
-        let fits = match kind {
-            EngineKind::Restart => Ok(()),
+        let unfit = match kind {
+            EngineKind::Restart => None,
             EngineKind::ForkServer => {
-                let mode = tested(self.limits);
-                self.forks.prepare(&mut self.engine, &mode).map(drop)
+                let mode = mode_of_tests(self.limits);
+                match self.forks.prepare(&mut self.engine, &mode) {
+                    Ok(_) => None,
+                    Err(NoCopy::Unfit(unfit)) => Some(unfit.to_string()),
+                    Err(NoCopy::Host(error)) => return Reply::Failed(error.to_string()),
+                }
             }
+            EngineKind::Rollback => match self.simulation.prepare(&mut self.engine) {
+                Ok(()) => None,
+                Err(simulated::Unfit::Host(error)) => return Reply::Failed(error.to_string()),
+                Err(unfit) => Some(unfit.to_string()),
+            },
         };
-        match fits {
-            Ok(()) => {
+        match unfit {
+            None => {
                 self.kind = kind;
                 Reply::Ready
             }
-            Err(NoCopy::Unfit(unfit)) => Reply::Unfit(unfit.to_string()),
-            Err(NoCopy::Host(error)) => Reply::Failed(error.to_string()),
+            Some(why) => Reply::Unfit(why),
         }
     }
 
-    /// Runs one update test: first by the point's index, then by its stack.
+    /// Lets go of servers that wait for tests: another one is about to start.
+    fn forget(&mut self) {
+        self.forks.forget();
+        self.simulation.forget();
+    }
+
+    /// Runs one update test by the engine in use, or by restart where that cannot.
+    fn tested(&mut self, point: &PointRequest, at_point: AtPoint) -> Result<Tested, HostError> {
+        if self.kind == EngineKind::Rollback {
+            let (engine, limits) = (&mut self.engine, self.limits);
+            match self.simulation.test(engine, limits, point, at_point) {
+                Ok(observation) => {
+                    return Ok(Tested {
+                        observation,
+                        engine: EngineKind::Rollback,
+                        spent: Vec::new(),
+                    });
+                }
+                Err(simulated::Unfit::Host(error)) => return Err(error),
+                // New code may do what is not simulated.
+                Err(_) => {}
+            }
+        }
+        self.test(point, at_point, &mut |_| {})
+    }
+
+    /// Runs one update test on a server of its own: first by the point's index, then
+    /// by its stack.
     fn test(
         &mut self,
         point: &PointRequest,
@@ -148,7 +185,7 @@ impl Worker {
         updater: &mut Updater<'_>,
         finish: &mut dyn FnMut(&Server<'_>),
     ) -> Result<(Run, EngineKind), HostError> {
-        let mode = tested(self.limits);
+        let mode = mode_of_tests(self.limits);
         if self.kind == EngineKind::ForkServer {
             match self.forks.run(&mut self.engine, &mode, updater, finish) {
                 Ok(run) => return Ok((run, EngineKind::ForkServer)),
@@ -157,7 +194,7 @@ impl Worker {
                 Err(NoCopy::Unfit(_)) => {}
             }
         }
-        self.forks.forget();
+        self.forget();
         let run = self.engine.run(&mode, updater, finish)?;
         Ok((run, EngineKind::Restart))
     }
@@ -224,7 +261,7 @@ pub fn enter(
     Ok(Restart::new(spec, root, script, probe)?)
 }
 
-fn tested(limits: Limits) -> Mode {
+fn mode_of_tests(limits: Limits) -> Mode {
     Mode {
         version: Which::Old,
         tracing: Tracing::Seized,
@@ -249,7 +286,7 @@ fn hold(
     held: &mut dyn FnMut(Held),
 ) -> Result<Observation, HostError> {
     let run = &mut |updater: &mut Updater<'_>| {
-        let run = engine.run(&tested(PATIENCE), updater, &mut |_| {})?;
+        let run = engine.run(&mode_of_tests(PATIENCE), updater, &mut |_| {})?;
         Ok(run.observation)
     };
     tries(point, at_point, Some(held), run)

@@ -1,5 +1,5 @@
-//! Chooses the engine of a session: the one that was asked for, if the session
-//! allows it, or the fastest that also shows the same as restart.
+//! Chooses the engine of a session: the one that was asked for or the fastest, if the
+//! session allows it and it shows the same as restart.
 
 use super::StudyError;
 use super::session::{PreparedSession, difference};
@@ -44,7 +44,8 @@ impl Chosen {
     }
 }
 
-/// Chooses the engine of a session, which `worker` uses from then on.
+/// Chooses the engine of a session, which `worker` uses from then on. None is trusted
+/// before it has shown the same as restart, whether it was asked for or not.
 ///
 /// # Errors
 /// When the worker fails.
@@ -53,54 +54,61 @@ pub fn choose(
     worker: &mut RemoteEngine,
     wish: EngineWish,
 ) -> Result<Chosen, StudyError> {
-    match wish {
-        EngineWish::Just(EngineKind::Restart) => Ok(Chosen::restart(
-            "the default, and the oracle for the others",
-        )),
-        EngineWish::Just(kind) => Ok(match worker.use_engine(kind)? {
-            None => Chosen {
-                kind,
-                why: "it was asked for".to_owned(),
-                mismatch: None,
-            },
-            Some(why) => Chosen::restart(format!("{kind} was asked for, but {why}")),
-        }),
-        EngineWish::Auto => fastest(session, worker),
-    }
-}
-
-fn fastest(session: &PreparedSession, worker: &mut RemoteEngine) -> Result<Chosen, StudyError> {
+    let candidates = match &wish {
+        EngineWish::Just(EngineKind::Restart) => {
+            let why = "the default, and the oracle for the others";
+            return Ok(Chosen::restart(why));
+        }
+        EngineWish::Just(kind) => std::slice::from_ref(kind),
+        EngineWish::Auto => &EngineKind::FASTER[..],
+    };
     let mut reasons = Vec::new();
     let mut mismatch = None;
     let points = sampled(session);
-    let by_restart = run(worker, &points)?;
-    for kind in EngineKind::FASTER {
+    let mut by_restart = None;
+    for kind in candidates.iter().copied() {
         if let Some(why) = worker.use_engine(kind)? {
             reasons.push(format!("{kind}: {why}"));
             continue;
         }
+        let unpatched = match points.first() {
+            Some(point) => difference(&session.record.old, &worker.test(point, false)?.observation),
+            None => None,
+        };
         let by_kind = run(worker, &points)?;
-        if let Some(where_) = disagreement(worker, &points, &by_restart, &by_kind)? {
+        let by_restart = match &by_restart {
+            Some(tested) => tested,
+            None => {
+                worker.use_engine(EngineKind::Restart)?;
+                by_restart.insert(run(worker, &points)?)
+            }
+        };
+        let apart = match unpatched {
+            Some(difference) => Some(format!("without an update: {difference}")),
+            None => disagreement(worker, &points, by_restart, &by_kind)?,
+        };
+        if let Some(where_) = apart {
             let what = format!("{kind} shows something else than restart {where_}");
             reasons.push(what.clone());
             mismatch = Some(what);
             continue;
         }
-        let (slow, fast) = (median(&by_restart), median(&by_kind));
-        if fast >= slow {
-            reasons.push(format!(
-                "{kind} is no faster ({fast} µs a test against {slow})"
-            ));
+        let (slow, fast) = (median(by_restart), median(&by_kind));
+        let times = format!("{fast} µs a test against {slow} by restart");
+        if fast >= slow && wish == EngineWish::Auto {
+            reasons.push(format!("{kind} is no faster ({times})"));
             continue;
         }
-        // Comparing may have ended with restart.
+        // Comparing has ended with restart.
         worker.use_engine(kind)?;
+        let asked = match wish {
+            EngineWish::Auto => "the fastest that the session allows",
+            EngineWish::Just(_) => "it was asked for",
+        };
+        let count = points.len();
         return Ok(Chosen {
             kind,
-            why: format!(
-                "the fastest that the session allows: {fast} µs a test against {slow} by restart; the same as restart at {} sampled points",
-                points.len()
-            ),
+            why: format!("{asked}: {times}; the same as restart at {count} sampled points"),
             mismatch,
         });
     }

@@ -150,10 +150,14 @@ pub fn apply(
     let mask = stopped.signal_mask()?;
     stopped.set_signal_mask(u64::MAX)?;
     let outcome = (|| {
-        let mut image = patch.image.clone();
-        fill_imports(patch, &mut image, process, stopped, libraries)?;
-        count_entries(patch, &mut image);
-        memory.write(IMAGE_BASE, &image)?;
+        let placed;
+        let image = match &process.image {
+            Some(image) => image,
+            None => {
+                placed = place_image(patch, process, stopped, libraries)?;
+                &placed
+            }
+        };
         if let Some(plan) = &patch.state {
             state = Some(convert_state(
                 patch,
@@ -164,7 +168,7 @@ pub fn apply(
             )?);
         }
         for action in &patch.data {
-            settle_data(action, memory, &image)?;
+            settle_data(action, memory, image)?;
         }
         redirect(patch, memory)?;
         for other in others {
@@ -180,6 +184,24 @@ pub fn apply(
         outcome: outcome?,
         state,
     })
+}
+
+/// Puts the image into a process, filled in for it; returns it. The caller restores
+/// the registers.
+///
+/// # Errors
+/// When the process is gone or its memory cannot be written.
+pub fn place_image(
+    patch: &Patch,
+    process: &Process,
+    stopped: &Stopped,
+    libraries: &mut Libraries,
+) -> Result<Vec<u8>, TraceeError> {
+    let mut image = patch.image.clone();
+    fill_imports(patch, &mut image, process, stopped, libraries)?;
+    count_entries(patch, &mut image);
+    process.memory.write(IMAGE_BASE, &image)?;
+    Ok(image)
 }
 
 /// Converts live state; `registers` are those that the thread at the point goes on
@@ -344,11 +366,17 @@ fn settle_data(action: &DataAction, memory: &Memory, image: &[u8]) -> Result<(),
 }
 
 fn redirect(patch: &Patch, memory: &Memory) -> Result<(), TraceeError> {
-    for function in patch.redirects.iter().filter(|function| !function.kept) {
-        let at = function.old.plus(REDIRECT_OFFSET);
-        memory.write(at, &counter::relative(0xe9, at, function.new))?;
-    }
-    Ok(())
+    let mut jumps: Vec<(Address, [u8; 5])> = patch
+        .redirects
+        .iter()
+        .filter(|function| !function.kept)
+        .map(|function| {
+            let at = function.old.plus(REDIRECT_OFFSET);
+            (at, counter::relative(0xe9, at, function.new))
+        })
+        .collect();
+    jumps.sort_unstable_by_key(|(at, _)| *at);
+    memory.patch(&jumps)
 }
 
 /// Whether a process, or the one that it was forked from, has received `patch`.

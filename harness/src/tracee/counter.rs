@@ -101,29 +101,13 @@ pub fn install(
     call_from(memory, pads, stub)
 }
 
-/// Writes the counting call into every pad, in blocks: one read and one write
-/// for all functions that lie near each other.
+/// Writes the counting call into every pad.
 fn call_from(memory: &Memory, pads: &[Address], stub: Address) -> Result<(), TraceeError> {
-    const NEAR: u64 = 0x4000;
-    let mut rest = pads;
-    while let Some(first) = rest.first() {
-        let count = rest
-            .windows(2)
-            .take_while(|pair| pair[1].since(pair[0]) < NEAR)
-            .count()
-            + 1;
-        let (block, after) = rest.split_at(count);
-        let last = block[count - 1];
-        let mut bytes = vec![0; usize::try_from(last.since(*first) + CALL_LENGTH).unwrap_or(0)];
-        memory.read(*first, &mut bytes)?;
-        for pad in block {
-            let at = usize::try_from(pad.since(*first)).unwrap_or(0);
-            bytes[at..at + 5].copy_from_slice(&relative(0xe8, *pad, stub));
-        }
-        memory.write(*first, &bytes)?;
-        rest = after;
-    }
-    Ok(())
+    let calls: Vec<_> = pads
+        .iter()
+        .map(|pad| (*pad, relative(0xe8, *pad, stub)))
+        .collect();
+    memory.patch(&calls)
 }
 
 /// A five-byte `call` (0xe8) or `jmp` (0xe9) at `from` to `to`.

@@ -70,6 +70,23 @@ pub fn close(stopped: &Stopped, gadget: Gadget, descriptor: i32) -> Result<(), T
     accepted("close in the process", stopped.thread(), answer)
 }
 
+/// Runs one system call that must succeed, and returns its answer; the caller
+/// restores the registers.
+///
+/// # Errors
+/// When the process is gone or the kernel refuses.
+pub fn checked_call(
+    stopped: &Stopped,
+    gadget: Gadget,
+    operation: &'static str,
+    number: i64,
+    arguments: [u64; 6],
+) -> Result<i64, TraceeError> {
+    let answer = system_call(stopped, gadget, number, arguments)?;
+    accepted(operation, stopped.thread(), answer)?;
+    Ok(answer)
+}
+
 pub(super) fn accepted(operation: &'static str, pid: Pid, answer: i64) -> Result<(), TraceeError> {
     if (-4095..0).contains(&answer) {
         let errno = nix::errno::Errno::from_raw(i32::try_from(-answer).unwrap_or(0));

@@ -7,7 +7,7 @@ use nix::unistd::Pid;
 use object::read::elf::{ElfFile64, FileHeader, Sym};
 use object::{LittleEndian, elf};
 
-use super::maps::mapped_files;
+use super::maps::{MappedFile, mapped_files};
 use crate::binary::Address;
 
 /// A library function as the process has it.
@@ -25,26 +25,49 @@ pub struct LibraryFunction {
 #[derive(Default)]
 pub struct Libraries {
     symbols: HashMap<String, HashMap<String, (u64, bool, u64)>>,
+    /// Files mapped into processes of this test, as last seen.
+    mapped: HashMap<Pid, Vec<MappedFile>>,
 }
 
 impl Libraries {
     /// The function that a call from new code to `name` means: the default
     /// version of the symbol in the first library that has it.
     pub fn find(&mut self, pid: Pid, name: &str) -> Option<LibraryFunction> {
-        mapped_files(pid).into_iter().find_map(|file| {
-            let symbols = self
-                .symbols
-                .entry(file.path.clone())
-                .or_insert_with(|| default_versions(&file.path).unwrap_or_default());
-            symbols
-                .get(name)
-                .map(|(offset, indirect, size)| LibraryFunction {
-                    address: file.base.plus(*offset),
-                    indirect: *indirect,
-                    size: *size,
-                })
-        })
+        if let Some(known) = self.mapped.get(&pid)
+            && let Some(found) = find_in(&mut self.symbols, known, name)
+        {
+            return Some(found);
+        }
+        // A library may have been loaded since.
+        let mapped = mapped_files(pid);
+        let found = find_in(&mut self.symbols, &mapped, name);
+        self.mapped.insert(pid, mapped);
+        found
     }
+
+    /// Forgets what was mapped in processes of an earlier test.
+    pub fn forget_processes(&mut self) {
+        self.mapped.clear();
+    }
+}
+
+fn find_in(
+    symbols: &mut HashMap<String, HashMap<String, (u64, bool, u64)>>,
+    mapped: &[MappedFile],
+    name: &str,
+) -> Option<LibraryFunction> {
+    mapped.iter().find_map(|file| {
+        let symbols = symbols
+            .entry(file.path.clone())
+            .or_insert_with(|| default_versions(&file.path).unwrap_or_default());
+        symbols
+            .get(name)
+            .map(|(offset, indirect, size)| LibraryFunction {
+                address: file.base.plus(*offset),
+                indirect: *indirect,
+                size: *size,
+            })
+    })
 }
 
 /// Functions that a shared library exports, each in its default version: an older

@@ -93,6 +93,34 @@ impl Memory {
             .map_err(|source| self.failed("writing", address, bytes.len(), source))
     }
 
+    /// Writes short pieces of code, ascending by address: one read and one write for
+    /// all that lie near each other.
+    ///
+    /// # Errors
+    /// When any of it is not mapped.
+    pub fn patch<const N: usize>(&self, pieces: &[(Address, [u8; N])]) -> Result<(), TraceeError> {
+        const NEAR: u64 = 0x4000;
+        let mut rest = pieces;
+        while let Some((first, _)) = rest.first() {
+            let count = rest
+                .windows(2)
+                .take_while(|pair| pair[1].0.since(pair[0].0) < NEAR)
+                .count()
+                + 1;
+            let (block, after) = rest.split_at(count);
+            let length = block[count - 1].0.since(*first) + N as u64;
+            let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
+            self.read(*first, &mut bytes)?;
+            for (address, piece) in block {
+                let at = usize::try_from(address.since(*first)).unwrap_or(0);
+                bytes[at..at + N].copy_from_slice(piece);
+            }
+            self.write(*first, &bytes)?;
+            rest = after;
+        }
+        Ok(())
+    }
+
     /// A process that has given up its memory reads as empty: it is about to be
     /// reported as ended.
     fn failed(

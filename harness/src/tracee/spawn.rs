@@ -113,14 +113,16 @@ pub fn start(
     }
 }
 
+/// What is reported of a process that is followed.
+pub(super) const FOLLOW: ptrace::Options = ptrace::Options::PTRACE_O_EXITKILL
+    .union(ptrace::Options::PTRACE_O_TRACEFORK)
+    .union(ptrace::Options::PTRACE_O_TRACEVFORK)
+    .union(ptrace::Options::PTRACE_O_TRACECLONE)
+    .union(ptrace::Options::PTRACE_O_TRACEEXEC)
+    .union(ptrace::Options::PTRACE_O_TRACESYSGOOD);
+
 fn seize(child: Pid) -> Result<(), TraceeError> {
-    let options = ptrace::Options::PTRACE_O_EXITKILL
-        | ptrace::Options::PTRACE_O_TRACEFORK
-        | ptrace::Options::PTRACE_O_TRACEVFORK
-        | ptrace::Options::PTRACE_O_TRACECLONE
-        | ptrace::Options::PTRACE_O_TRACEEXEC
-        | ptrace::Options::PTRACE_O_TRACESYSGOOD;
-    ptrace::seize(child, options).map_err(TraceeError::from_errno("PTRACE_SEIZE", child))
+    ptrace::seize(child, FOLLOW).map_err(TraceeError::from_errno("PTRACE_SEIZE", child))
 }
 
 /// Has `execve` close every descriptor but the standard ones: what Kairos inherited

@@ -99,6 +99,16 @@ impl Stopped {
         self.request(libc::PTRACE_LISTEN, 0)
     }
 
+    /// Has calls that a seccomp filter marks reported as stops, too.
+    ///
+    /// # Errors
+    /// When the thread is gone.
+    pub(super) fn follow_filter(&self) -> Result<(), TraceeError> {
+        let options = super::spawn::FOLLOW | ptrace::Options::PTRACE_O_TRACESECCOMP;
+        ptrace::setoptions(self.thread, options)
+            .map_err(TraceeError::from_errno("PTRACE_SETOPTIONS", self.thread))
+    }
+
     /// Lets go of the thread for good, delivering `signal` (0: none).
     ///
     /// # Errors

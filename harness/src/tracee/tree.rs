@@ -46,6 +46,8 @@ pub struct Process {
     /// Whether it runs in its parent's memory until it executes a program or ends
     /// (`vfork`, by which the library starts other programs).
     pub borrows_memory: bool,
+    /// The patch image as it lies in the process already, before any update.
+    pub image: Option<Vec<u8>>,
     /// How it ended.
     pub ending: Option<Ending>,
 }
@@ -63,6 +65,8 @@ pub enum Stop {
     Executed,
     /// It enters or leaves a system call.
     SystemCall,
+    /// It is about to make a system call that a filter of ours stopped.
+    Filtered,
     /// A signal is about to be delivered.
     Signal(i32),
 }
@@ -182,6 +186,7 @@ impl Tree {
             breakpoints,
             counted,
             borrows_memory,
+            image: None,
             ending: None,
         });
         self.threads.insert(pid, (index, 0));
@@ -237,6 +242,50 @@ impl Tree {
         }
     }
 
+    /// Waits for the next event of a thread; none when a signal to us comes first.
+    ///
+    /// # Errors
+    /// When the thread cannot be waited for.
+    pub fn wait(&mut self, thread: Pid) -> Result<Option<Event>, TraceeError> {
+        loop {
+            if let Some((thread, status)) = self.backlog.pop_front() {
+                if let Some(event) = self.event(thread, status)? {
+                    return Ok(Some(event));
+                }
+                continue;
+            }
+            let mut status = 0;
+            // SAFETY: waitpid writes one int.
+            let answer = unsafe { libc::waitpid(thread.as_raw(), &raw mut status, libc::__WALL) };
+            match Errno::result(answer) {
+                Ok(_) => {
+                    if let Some(event) = self.event(thread, status)? {
+                        return Ok(Some(event));
+                    }
+                }
+                Err(Errno::EINTR) => return Ok(None),
+                Err(errno) => return Err(TraceeError::from_errno("waitpid", thread)(errno)),
+            }
+        }
+    }
+
+    /// Stops a thread that runs; what it reports meanwhile is dropped.
+    ///
+    /// # Errors
+    /// When the thread is gone.
+    pub fn interrupt(&mut self, thread: Pid) -> Result<Stopped, TraceeError> {
+        nix::sys::ptrace::interrupt(thread)
+            .map_err(TraceeError::from_errno("PTRACE_INTERRUPT", thread))?;
+        let status = wait_for(thread)?;
+        if libc::WIFSTOPPED(status) {
+            return Ok(Stopped::reported(thread));
+        }
+        Err(TraceeError::Gone {
+            operation: "PTRACE_INTERRUPT",
+            pid: thread,
+        })
+    }
+
     fn event(&mut self, thread: Pid, status: i32) -> Result<Option<Event>, TraceeError> {
         if !libc::WIFSTOPPED(status) {
             return Ok(self.ended(thread, status));
@@ -260,6 +309,7 @@ impl Tree {
                 self.executed(process, thread)?;
                 Stop::Executed
             }
+            libc::PTRACE_EVENT_SECCOMP => Stop::Filtered,
             libc::PTRACE_EVENT_STOP => {
                 if signal == libc::SIGTRAP {
                     stopped.resume(self.until, 0)?;

@@ -2,6 +2,7 @@
 //! normaliser for text that differs between equal runs.
 
 pub mod client;
+pub mod flat;
 pub mod normalise;
 pub mod pattern;
 pub mod script;

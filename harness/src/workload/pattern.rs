@@ -6,7 +6,7 @@ use super::MAX_VARIABLES;
 
 /// One element of a pattern.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Token {
+pub(super) enum Token {
     /// This byte.
     Byte(u8),
     /// Any bytes, also none.
@@ -49,6 +49,10 @@ impl Pattern {
             .map(|alternative| compile_one(alternative, variable))
             .collect::<Result<_, _>>()?;
         Ok(Self { alternatives })
+    }
+
+    pub(super) fn alternatives(&self) -> &[Vec<Token>] {
+        &self.alternatives
     }
 
     /// Whether `line` matches; captures are written only if it does.

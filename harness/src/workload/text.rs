@@ -9,7 +9,7 @@ pub struct Template {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Part {
+pub(super) enum Part {
     Bytes(Vec<u8>),
     Variable(u8),
 }
@@ -51,6 +51,10 @@ impl Template {
         fixed.extend_from_slice(end);
         parts.push(Part::Bytes(fixed));
         Ok(Self { parts })
+    }
+
+    pub(super) fn parts(&self) -> &[Part] {
+        &self.parts
     }
 
     /// The bytes, with the values of `variables` inserted.

@@ -1,5 +1,5 @@
 //! Carries bytes and time between the client state machine and the server: real
-//! loopback sockets for now, a simulated network later.
+//! loopback sockets. The simulated network is the simulator's.
 
 pub mod connection;
 pub mod host;

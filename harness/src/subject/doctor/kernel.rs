@@ -48,6 +48,16 @@ pub(super) fn checks(kairos: &Path) -> Vec<Check> {
                     .to_owned()
             }),
         ),
+        Check::recommended(
+            "written pages",
+            "userfaultfd in asynchronous write-protecting mode, and PAGEMAP_SCAN (Linux 6.7)",
+            attempt(Probe::WrittenPages, &|| {
+                "without it tests by rollback fall back to restart, which takes longer: \
+                 use Linux 6.7 or later; in a container run with \
+                 `--security-opt seccomp=unconfined`"
+                    .to_owned()
+            }),
+        ),
     ]
 }
 

@@ -31,16 +31,19 @@ pub enum Probe {
     Tmpfs,
     /// A child whose addresses are not randomised.
     FixedAddresses,
+    /// Being told which pages were written.
+    WrittenPages,
 }
 
 impl Probe {
     /// Every probe.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Ptrace,
         Self::UserNamespace,
         Self::Namespaces,
         Self::Tmpfs,
         Self::FixedAddresses,
+        Self::WrittenPages,
     ];
 
     /// Its name on the command line.
@@ -52,6 +55,7 @@ impl Probe {
             Self::Namespaces => "namespaces",
             Self::Tmpfs => "tmpfs",
             Self::FixedAddresses => "fixed-addresses",
+            Self::WrittenPages => "written-pages",
         }
     }
 
@@ -72,6 +76,7 @@ impl Probe {
             Self::Namespaces => namespaces().map(|()| "permitted".to_owned()),
             Self::Tmpfs => tmpfs(),
             Self::FixedAddresses => fixed_addresses(),
+            Self::WrittenPages => written_pages(),
         }
     }
 }
@@ -169,6 +174,11 @@ fn tmpfs() -> Result<String, String> {
     let outcome = fs::write(folder.path().join("file"), "text").map_err(because("writing to it"));
     nix::mount::umount(folder.path()).map_err(because("unmounting it"))?;
     outcome.map(|()| "permitted".to_owned())
+}
+
+fn written_pages() -> Result<String, String> {
+    user_namespace()?;
+    crate::tracee::written::try_on_ourselves().map(|()| "told by the kernel".to_owned())
 }
 
 fn fixed_addresses() -> Result<String, String> {

@@ -1,0 +1,168 @@
+//! The whole state of a simulated world. It lies at [`crate::layout::WORLD`] in the
+//! server's process; the harness reads and writes it there.
+
+use crate::client::Client;
+use crate::descriptors::Descriptors;
+use crate::files::{Files, Path};
+use crate::memory::Memory;
+use crate::network::Network;
+use crate::script::Placed;
+use crate::signals::Signals;
+use crate::transcript::{MOST_LOGS, Transcript};
+
+/// Why the simulator cannot go on with a session: it does what is not simulated.
+#[derive(Clone, Copy, Debug)]
+pub struct Declined(pub &'static str);
+
+/// What a call answers: a value, or the negative of an error number.
+pub type Answer = Result<i64, Declined>;
+
+/// Why the simulator stopped for the harness.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Reason {
+    /// It did not.
+    None,
+    /// The server stands still before it is ready; the harness says whether it is.
+    Still,
+    /// The server is ready and nothing of the session has begun.
+    Sealed,
+    /// An exchange ended.
+    ExchangeEnded,
+    /// A signal ends the server; it is in `detail`.
+    Dies,
+    /// Session, probe and stop are over.
+    Over,
+    /// The server made the call `detail`, which is not simulated; `argument` helps to
+    /// name it.
+    UnknownCall,
+    /// The server did something else that is not simulated; `detail` and `argument` are
+    /// address and length of what.
+    Declined,
+}
+
+/// Where a run stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u32)]
+pub enum Phase {
+    /// The server starts.
+    Starting,
+    /// The session is played.
+    Session,
+    /// The probe session is played.
+    Probe,
+    /// The server was asked to stop.
+    Stop,
+    /// It is over.
+    Over,
+}
+
+/// What the client waits for, as a stall says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Awaited {
+    /// Nothing: there was no stall.
+    Nothing,
+    /// A reply on the connection.
+    Reply,
+    /// The server to read from the connection.
+    Reading,
+    /// The server to come to rest.
+    Rest,
+    /// The server to stop.
+    Stopping,
+}
+
+/// What harness and simulator tell each other.
+#[repr(C)]
+pub struct Control {
+    /// The simulator's stack pointer for the next call.
+    pub stack: u64,
+    /// The registers of the innermost call being answered.
+    pub frame: u64,
+    /// Why it stopped.
+    pub reason: Reason,
+    /// Whether the server is ready, which the harness decides.
+    pub sealed: u32,
+    /// More about the reason.
+    pub detail: i64,
+    /// And more.
+    pub argument: i64,
+    /// Where the run stands.
+    pub phase: Phase,
+    /// The exchange under way, counted on through the probe session.
+    pub exchange: u32,
+    /// Exchanges of the session proper.
+    pub session_exchanges: u32,
+    /// Whether there is a probe session.
+    pub has_probe: u32,
+    /// Exchange in which the entry counter is set when it begins.
+    pub arm_exchange: u32,
+    /// Whether to stop when an exchange ends.
+    pub stop_at_exchange_end: u32,
+    /// What the entry counter is set to.
+    pub arm_count: u64,
+    /// Nanoseconds since the world began.
+    pub now: u64,
+    /// Nanoseconds without progress that the client could see.
+    pub idle: u64,
+    /// Most of these in session and probe.
+    pub most_idle: u64,
+    /// Most of these after the server was asked to stop.
+    pub most_idle_stopping: u64,
+    /// Signal that asks for the stop.
+    pub stop_signal: u32,
+    /// Whether the server has ended.
+    pub dead: u32,
+    /// Its exit status.
+    pub status: i32,
+    /// Exchange in which it ended.
+    pub ended_in: u32,
+    /// Whether it exited by itself.
+    pub exited: u32,
+    /// The stall, if there was one.
+    pub stalled: Awaited,
+    /// Its connection.
+    pub stalled_connection: u32,
+    /// Looks without waiting since the last wait.
+    pub looks: u32,
+    /// State of the random generator.
+    pub random: u64,
+    /// Where alarm clocks ring; none if 0.
+    pub alarm: u64,
+    /// How often they ring after that.
+    pub alarm_interval: u64,
+    /// Calls answered.
+    pub calls: u64,
+    /// The scripts of session and probe.
+    pub scripts: [Placed; 2],
+}
+
+/// Everything.
+#[repr(C)]
+pub struct World {
+    /// What harness and simulator tell each other.
+    pub control: Control,
+    /// The client.
+    pub client: Client,
+    /// Bytes of the send under way that were taken.
+    pub sent: u64,
+    /// Number of connections ever opened, for their ports.
+    pub opened: u32,
+    /// Keeps what follows aligned.
+    pub unused: u32,
+    /// Paths of the logs; empty where there are fewer.
+    pub logs: [Path; MOST_LOGS],
+    /// Signals.
+    pub signals: Signals,
+    /// Memory handed out.
+    pub memory: Memory,
+    /// Sockets.
+    pub network: Network,
+    /// Open files.
+    pub descriptors: Descriptors,
+    /// Files.
+    pub files: Files,
+    /// What the client received.
+    pub transcript: Transcript,
+}

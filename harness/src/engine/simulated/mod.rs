@@ -1,0 +1,228 @@
+//! The rollback engine: one server lives in a simulated world; at each point it takes
+//! the update in place and finishes, and then its memory and registers are put back.
+
+mod live;
+mod seen;
+
+use std::time::Instant;
+
+use super::PointRequest;
+use super::parts::{Note, Parts};
+use super::restart::{LAST_PID, Mode, Restart};
+use super::spec::Which;
+use super::updater::{AtPoint, Search, Updater};
+use crate::sandbox::processes;
+use crate::sandbox::run_folder::RunFolder;
+use crate::tracee::TraceeError;
+use crate::tracee::spawn::Tracing;
+use crate::verdict::Observation;
+use crate::verdict::observation::Update;
+use crate::world::{HostError, Limits};
+
+pub use live::Live;
+use live::{Place, Played};
+
+/// Why a test could not be run by rollback. Another engine can.
+#[derive(Debug, thiserror::Error)]
+pub enum Unfit {
+    /// The server does something that is not simulated.
+    #[error("{0}")]
+    Declined(String),
+    /// The point lies behind the one where the server stands.
+    #[error("the server has passed the point")]
+    Passed,
+    /// A fault of ours or of the machine.
+    #[error(transparent)]
+    Host(#[from] HostError),
+}
+
+impl From<TraceeError> for Unfit {
+    fn from(error: TraceeError) -> Self {
+        if error.is_gone() {
+            // A server that is killed takes its world along.
+            return Self::Declined(error.to_string());
+        }
+        Self::Host(error.into())
+    }
+}
+
+impl From<crate::sandbox::SandboxError> for Unfit {
+    fn from(error: crate::sandbox::SandboxError) -> Self {
+        Self::Host(error.into())
+    }
+}
+
+/// The server of a session that lives in a simulated world, if there is one.
+#[derive(Default)]
+pub struct Simulation {
+    live: Option<Live>,
+}
+
+impl Simulation {
+    /// Starts a server anew and plays the session once.
+    ///
+    /// # Errors
+    /// When the session cannot be simulated, or the machine refuses something.
+    pub fn prepare(&mut self, engine: &mut Restart) -> Result<(), Unfit> {
+        self.live = None;
+        let mut fresh = engine.simulate()?;
+        engine.play_simulated(&mut fresh)?;
+        self.live = Some(fresh);
+        Ok(())
+    }
+
+    /// Lets the server go: another one is about to start.
+    pub fn forget(&mut self) {
+        self.live = None;
+    }
+
+    /// Runs one update test: on the server at hand if it has not passed the point, else
+    /// on a new one.
+    ///
+    /// # Errors
+    /// When the test cannot be simulated, or the machine refuses something.
+    pub fn test(
+        &mut self,
+        engine: &mut Restart,
+        limits: Limits,
+        point: &PointRequest,
+        at_point: AtPoint,
+    ) -> Result<Observation, Unfit> {
+        for _ in 0..2 {
+            let mut server = match self.live.take() {
+                Some(server) => server,
+                None => engine.simulate()?,
+            };
+            match engine.roll(&mut server, limits, point, at_point) {
+                Err(Unfit::Passed) => {}
+                Ok(seen) => {
+                    self.live = Some(server);
+                    return Ok(seen);
+                }
+                // What it did may not be undone: the next test gets a fresh one.
+                other => return other,
+            }
+        }
+        Err(Unfit::Passed)
+    }
+}
+
+impl Restart {
+    /// Starts the old version in a simulated world and brings it to readiness.
+    ///
+    /// # Errors
+    /// When the session cannot be simulated, or the machine refuses something.
+    pub fn simulate(&mut self) -> Result<Live, Unfit> {
+        let live = self.start_simulated();
+        if live.is_err() {
+            processes::end_all();
+        }
+        live
+    }
+
+    fn start_simulated(&mut self) -> Result<Live, Unfit> {
+        processes::end_all();
+        self.tools.activities.forget();
+        self.tools.unwinder.forget_processes();
+        self.tools.libraries.forget_processes();
+        self.root.set_last_pid(LAST_PID)?;
+        super::restart::clear(&self.coverage)?;
+        let program = self.spec.program_inside(Which::Old);
+        let folder = RunFolder::create(&self.spec.entries, &program)?;
+        let mode = Mode {
+            version: Which::Old,
+            tracing: Tracing::Seized,
+            limits: Limits::BASELINE,
+        };
+        let (pid, traced) = self.start_stopped(&mode, &live::Counting)?;
+        let Some((tree, stopped)) = traced else {
+            return Err(Unfit::Declined("the server is not traced".to_owned()));
+        };
+        Live::start(self, folder, pid, tree, stopped)
+    }
+
+    /// Plays the whole session once from readiness on, without an update.
+    ///
+    /// # Errors
+    /// When the session cannot be simulated, or the machine refuses something.
+    pub fn play_simulated(&mut self, live: &mut Live) -> Result<Observation, Unfit> {
+        let begun = Instant::now();
+        live.allow(Limits::BASELINE)?;
+        let played = self.to_the_end(live, None)?;
+        let mut seen = self.seen(live, &played)?;
+        live.go_back()?;
+        seen.wall_us = microseconds(begun);
+        Ok(seen)
+    }
+
+    /// Runs one update test and puts the server back to the point.
+    ///
+    /// # Errors
+    /// When the session cannot be simulated, or the machine refuses something; the
+    /// server is then of no use any more, unless the point was only passed.
+    pub fn roll(
+        &mut self,
+        live: &mut Live,
+        limits: Limits,
+        point: &PointRequest,
+        at_point: AtPoint,
+    ) -> Result<Observation, Unfit> {
+        let begun = Instant::now();
+        let Some(exchange) = point.id.exchange else {
+            return Err(Unfit::Declined("a point before it was ready".to_owned()));
+        };
+        let place = Place {
+            exchange,
+            index: point.id.index,
+        };
+        live.allow(limits)?;
+        live.advance(place)?;
+        seen::clear_coverage(self)?;
+        let mut updater = Updater::new(point, Search::Index, at_point, 1);
+        updater.turns_program = false;
+        let played = self.to_the_end(live, Some(&mut updater))?;
+        if let Update::NotReached { reason } = updater.update {
+            live.go_back()?;
+            return Err(Unfit::Declined(reason));
+        }
+        let mut seen = self.seen(live, &played)?;
+        seen.update = updater.update;
+        seen.old_frame_exchanges = updater.old_frame_exchanges;
+        live.go_back()?;
+        seen.wall_us = microseconds(begun);
+        Ok(seen)
+    }
+
+    /// Lets the server go on from where it stands to the end of the run.
+    fn to_the_end(
+        &mut self,
+        live: &mut Live,
+        updater: Option<&mut Updater<'_>>,
+    ) -> Result<Played, Unfit> {
+        let mut roles = super::names::RoleNames::new(&self.spec.roles);
+        let note = Note {
+            role: roles.first(),
+            born: 0,
+            ended: None,
+            updated: false,
+            fault: None,
+        };
+        let mut parts = Parts {
+            spec: &self.spec,
+            tools: &mut self.tools,
+            tree: std::mem::take(&mut live.tree),
+            notes: vec![note],
+            names: &self.names,
+            exchange: live.place.map_or(0, |place| place.exchange),
+            ready: true,
+            roles,
+        };
+        let result = live.play(&mut parts, updater);
+        live.tree = std::mem::take(&mut parts.tree);
+        result
+    }
+}
+
+fn microseconds(begun: Instant) -> u64 {
+    u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,371 @@
+//! Which pages of a process were written: the kernel tells (userfaultfd in its
+//! asynchronous write-protecting mode, and `PAGEMAP_SCAN`), so that going back costs
+//! what was written and not what is mapped.
+
+use std::fs::File;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::unistd::Pid;
+
+use super::inject::{self, Gadget};
+use super::{Memory, Stopped, TraceeError};
+use crate::binary::Address;
+
+const PAGE: u64 = 4096;
+
+/// Version of the kernel's interface.
+const API: u64 = 0xaa;
+/// `UFFD_FEATURE_WP_UNPOPULATED`, `UFFD_FEATURE_WP_ASYNC`.
+const FEATURES: u64 = 1 << 13 | 1 << 15;
+/// `UFFDIO_REGISTER_MODE_WP`.
+const MODE_WP: u64 = 2;
+
+/// Only user space may be held up by faults: anybody may have that, and in the
+/// asynchronous mode nothing is ever held up.
+const USER_MODE_ONLY: u64 = 1;
+
+#[repr(C)]
+struct Api {
+    version: u64,
+    features: u64,
+    ioctls: u64,
+}
+
+#[repr(C)]
+struct Register {
+    start: u64,
+    length: u64,
+    mode: u64,
+    ioctls: u64,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct Found {
+    start: u64,
+    end: u64,
+    categories: u64,
+}
+
+#[repr(C)]
+struct Scan {
+    size: u64,
+    flags: u64,
+    start: u64,
+    end: u64,
+    walk_end: u64,
+    found: u64,
+    found_length: u64,
+    max_pages: u64,
+    category_inverted: u64,
+    category_mask: u64,
+    category_any: u64,
+    return_mask: u64,
+}
+
+/// The requests; the macro makes public functions that cannot be documented.
+mod request {
+    #![allow(missing_docs)]
+    nix::ioctl_readwrite!(api, 0xaa, 0x3f, super::Api);
+    nix::ioctl_readwrite!(register, 0xaa, 0x00, super::Register);
+    nix::ioctl_readwrite!(scan, b'f', 16, super::Scan);
+}
+
+impl Scan {
+    /// Lists the pages written in a range, and protects them again.
+    fn of(start: u64, end: u64, found: &mut [Found]) -> Self {
+        const PROTECT: u64 = 1;
+        const ALLOWED_AND_WRITTEN: u64 = 3;
+        const WRITTEN: u64 = 2;
+        Self {
+            size: size_of::<Self>() as u64,
+            flags: PROTECT,
+            start,
+            end,
+            walk_end: 0,
+            found: found.as_mut_ptr() as u64,
+            found_length: found.len() as u64,
+            max_pages: 0,
+            category_inverted: 0,
+            category_mask: ALLOWED_AND_WRITTEN,
+            category_any: 0,
+            return_mask: WRITTEN,
+        }
+    }
+}
+
+/// Most ranges that one look returns; a longer list takes several.
+const MOST_FOUND: usize = 1024;
+
+/// A range of memory and what it held at the baseline.
+struct Region {
+    start: u64,
+    end: u64,
+    copy: Vec<u8>,
+}
+
+/// The private memory of one process, watched for writes.
+pub struct Written {
+    // The kernel stops watching when it is closed.
+    watch: OwnedFd,
+    pagemap: File,
+    regions: Vec<Region>,
+    found: Vec<Found>,
+}
+
+/// Opens the kernel's watch inside a process. It must be done before the process
+/// gives up any right.
+///
+/// # Errors
+/// When the process is gone or the kernel refuses.
+pub fn open_watch(stopped: &Stopped, gadget: Gadget, pid: Pid) -> Result<OwnedFd, TraceeError> {
+    let flags = libc::O_CLOEXEC as u64 | libc::O_NONBLOCK as u64 | USER_MODE_ONLY;
+    let arguments = [flags, 0, 0, 0, 0, 0];
+    let number = inject::checked_call(
+        stopped,
+        gadget,
+        "userfaultfd in the process",
+        libc::SYS_userfaultfd,
+        arguments,
+    )?;
+    let watch = take_descriptor(pid, number)?;
+    inject::close(stopped, gadget, i32::try_from(number).unwrap_or(-1))?;
+    let mut api = Api {
+        version: API,
+        features: FEATURES,
+        ioctls: 0,
+    };
+    // SAFETY: the structure that the request takes.
+    unsafe { request::api(watch.as_raw_fd(), &raw mut api) }
+        .map_err(TraceeError::from_errno("UFFDIO_API", pid))?;
+    Ok(watch)
+}
+
+/// Tries on this very process what [`Written`] needs of the kernel.
+///
+/// # Errors
+/// What was refused, and the kernel's reason.
+pub fn try_on_ourselves() -> Result<(), String> {
+    let because = |what: &'static str| move |errno: Errno| format!("{what}: {errno}");
+    let flags = libc::O_CLOEXEC as u64 | USER_MODE_ONLY;
+    // SAFETY: the call takes a number and returns a new descriptor, which is ours.
+    let watch = unsafe {
+        let number = Errno::result(libc::syscall(libc::SYS_userfaultfd, flags))
+            .map_err(because("userfaultfd"))?;
+        OwnedFd::from_raw_fd(i32::try_from(number).unwrap_or(-1))
+    };
+    let mut api = Api {
+        version: API,
+        features: FEATURES,
+        ioctls: 0,
+    };
+    // SAFETY: the structure that the request takes.
+    unsafe { request::api(watch.as_raw_fd(), &raw mut api) }
+        .map_err(because("UFFDIO_API with asynchronous write protection"))?;
+    let length = usize::try_from(PAGE).unwrap_or(0);
+    let protection = libc::PROT_READ | libc::PROT_WRITE;
+    let kind = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+    // SAFETY: a new mapping, which the end of this process takes away.
+    let page = unsafe { libc::mmap(std::ptr::null_mut(), length, protection, kind, -1, 0) };
+    let start = page as u64;
+    let mut register = Register {
+        start,
+        length: PAGE,
+        mode: MODE_WP,
+        ioctls: 0,
+    };
+    // SAFETY: the structure that the request takes.
+    unsafe { request::register(watch.as_raw_fd(), &raw mut register) }
+        .map_err(because("UFFDIO_REGISTER"))?;
+    let pagemap = File::open("/proc/self/pagemap").map_err(|e| format!("pagemap: {e}"))?;
+    let mut found = [Found::default(); 2];
+    let mut look = || {
+        let mut scan = Scan::of(start, start + PAGE, &mut found);
+        // SAFETY: the structure that the request takes, with room for the answer.
+        unsafe { request::scan(pagemap.as_raw_fd(), &raw mut scan) }
+            .map_err(because("PAGEMAP_SCAN"))
+    };
+    let mut seen = Vec::new();
+    for byte in 1..=2_u8 {
+        // SAFETY: the page that was just mapped.
+        unsafe { page.cast::<u8>().write_volatile(byte) };
+        seen.push(look()?);
+        seen.push(look()?);
+    }
+    if seen == [1, 0, 1, 0] {
+        Ok(())
+    } else {
+        Err(format!(
+            "looks after and without writes found {seen:?} ranges"
+        ))
+    }
+}
+
+/// Takes a copy of a descriptor of the process.
+fn take_descriptor(pid: Pid, number: i64) -> Result<OwnedFd, TraceeError> {
+    // SAFETY: both calls take numbers and return a new descriptor, which is ours.
+    unsafe {
+        let process = Errno::result(libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0))
+            .map_err(TraceeError::from_errno("pidfd_open", pid))?;
+        let process = OwnedFd::from_raw_fd(i32::try_from(process).unwrap_or(-1));
+        let copy = Errno::result(libc::syscall(
+            libc::SYS_pidfd_getfd,
+            process.as_raw_fd(),
+            number,
+            0,
+        ))
+        .map_err(TraceeError::from_errno("pidfd_getfd", pid))?;
+        Ok(OwnedFd::from_raw_fd(i32::try_from(copy).unwrap_or(-1)))
+    }
+}
+
+impl Written {
+    /// Watches all memory that the process may write for itself, and the code of its
+    /// files; what it holds now is the baseline. `kept` are ranges that are left alone.
+    ///
+    /// # Errors
+    /// When the process is gone or the kernel refuses.
+    pub fn watch(
+        watch: OwnedFd,
+        pid: Pid,
+        memory: &Memory,
+        kept: &[std::ops::Range<u64>],
+    ) -> Result<Self, TraceeError> {
+        let pagemap =
+            File::open(format!("/proc/{pid}/pagemap")).map_err(|source| TraceeError::Memory {
+                operation: "opening the page map for",
+                address: 0,
+                length: 0,
+                pid,
+                source,
+            })?;
+        let mut written = Self {
+            pagemap,
+            regions: private_ranges(pid, kept)
+                .into_iter()
+                .map(|(start, end)| Region {
+                    start,
+                    end,
+                    copy: vec![0; usize::try_from(end - start).unwrap_or(0)],
+                })
+                .collect(),
+            found: vec![Found::default(); MOST_FOUND],
+            watch,
+        };
+        for region in &written.regions {
+            let mut register = Register {
+                start: region.start,
+                length: region.end - region.start,
+                mode: MODE_WP,
+                ioctls: 0,
+            };
+            // SAFETY: the structure that the request takes.
+            unsafe { request::register(written.watch.as_raw_fd(), &raw mut register) }
+                .map_err(TraceeError::from_errno("UFFDIO_REGISTER", pid))?;
+        }
+        written.absorb(pid, memory)?;
+        Ok(written)
+    }
+
+    /// What was written becomes part of the baseline; returns the number of pages.
+    ///
+    /// # Errors
+    /// When the process is gone or the kernel refuses.
+    pub fn absorb(&mut self, pid: Pid, memory: &Memory) -> Result<u64, TraceeError> {
+        self.each(pid, &mut |region, from, to| {
+            let start = region.start;
+            let place = usize::try_from(from - start).unwrap_or(0)
+                ..usize::try_from(to - start).unwrap_or(0);
+            memory.read(Address(from), &mut region.copy[place])
+        })
+    }
+
+    /// Puts back the baseline; returns the number of pages that were written.
+    ///
+    /// # Errors
+    /// When the process is gone or the kernel refuses.
+    pub fn put_back(&mut self, pid: Pid, memory: &Memory) -> Result<u64, TraceeError> {
+        self.each(pid, &mut |region, from, to| {
+            let start = region.start;
+            let place = usize::try_from(from - start).unwrap_or(0)
+                ..usize::try_from(to - start).unwrap_or(0);
+            memory.write(Address(from), &region.copy[place])
+        })
+    }
+
+    /// Bytes that the baseline holds at an address; none outside of what is watched.
+    #[must_use]
+    pub fn baseline(&self, address: Address, length: usize) -> Option<&[u8]> {
+        let region = self
+            .regions
+            .iter()
+            .find(|region| (region.start..region.end).contains(&address.0))?;
+        let at = usize::try_from(address.0 - region.start).ok()?;
+        region.copy.get(at..at.checked_add(length)?)
+    }
+
+    /// Does something to every run of pages written since the last look, and watches
+    /// them again from before that on.
+    fn each(
+        &mut self,
+        pid: Pid,
+        act: &mut dyn FnMut(&mut Region, u64, u64) -> Result<(), TraceeError>,
+    ) -> Result<u64, TraceeError> {
+        let (Some(first), Some(last)) = (self.regions.first(), self.regions.last()) else {
+            return Ok(0);
+        };
+        let (mut start, end) = (first.start, last.end);
+        let mut pages = 0;
+        while start < end {
+            let mut scan = Scan::of(start, end, &mut self.found);
+            // SAFETY: the structure that the request takes, with room for the answer.
+            let count = unsafe { request::scan(self.pagemap.as_raw_fd(), &raw mut scan) }
+                .map_err(TraceeError::from_errno("PAGEMAP_SCAN", pid))?;
+            let count = usize::try_from(count).unwrap_or(0);
+            for found in &self.found[..count] {
+                pages += (found.end - found.start) / PAGE;
+                for region in &mut self.regions {
+                    let from = found.start.max(region.start);
+                    let to = found.end.min(region.end);
+                    if from < to {
+                        act(region, from, to)?;
+                    }
+                }
+            }
+            // A full answer ends where its last range does.
+            start = if count == self.found.len() {
+                self.found[count - 1].end
+            } else {
+                end
+            };
+        }
+        Ok(pages)
+    }
+}
+
+/// Private memory that is writable, and code of files: merged where they touch.
+fn private_ranges(pid: Pid, kept: &[std::ops::Range<u64>]) -> Vec<(u64, u64)> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
+    let mut ranges: Vec<(u64, u64)> = Vec::new();
+    for line in text.lines() {
+        let mut fields = line.split_ascii_whitespace();
+        let range = fields.next().and_then(|range| range.split_once('-'));
+        let (Some((start, end)), Some(rights)) = (range, fields.next()) else {
+            continue;
+        };
+        let number = |text| u64::from_str_radix(text, 16).unwrap_or(0);
+        let (start, end) = (number(start), number(end));
+        let private = rights.ends_with('p') && (rights.contains('w') || rights.contains('x'));
+        let special = fields.nth(3).is_some_and(|name| name.starts_with("[v"));
+        let left_alone = kept.iter().any(|range| range.contains(&start));
+        if !private || special || left_alone {
+            continue;
+        }
+        match ranges.last_mut() {
+            Some(last) if last.1 == start => last.1 = end,
+            _ => ranges.push((start, end)),
+        }
+    }
+    ranges
+}

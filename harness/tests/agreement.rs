@@ -1,0 +1,197 @@
+//! Engines differ in speed, never in what they observe: at every point of several
+//! sessions of kvd, a test by rollback in a simulated world shows what a test on real
+//! sockets shows.
+
+mod support;
+
+use std::path::{Path, PathBuf};
+
+use kairos::engine::{EngineKind, PointRequest, RemoteEngine, SessionSpec};
+use kairos::patch::Patch;
+use kairos::study::engine::apart;
+use kairos::study::prepare::{PreparedPair, broken_patch};
+use kairos::study::session::{PreparedSession, difference};
+use kairos::study::sessions::first_processor;
+use kairos::study::single;
+use kairos::subject::{BuildOptions, Catalogue};
+use kairos::trace::Scope;
+
+fn executable() -> PathBuf {
+    PathBuf::from(env!("CARGO_BIN_EXE_kairos"))
+}
+
+fn catalogue() -> Catalogue {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    Catalogue::open(root).unwrap()
+}
+
+fn build() -> BuildOptions {
+    BuildOptions::from_environment(Vec::new()).unwrap()
+}
+
+/// A session with its points, and how workers of it are started.
+struct Prepared {
+    session: PreparedSession,
+    spec: SessionSpec,
+    requests: Vec<PointRequest>,
+}
+
+impl Prepared {
+    /// With a patch of another new version than the pair's, which is then the old one.
+    fn new(pair: &PreparedPair<'_>, workload: &str, patch: Option<&Patch>) -> Self {
+        support::take_a_processor();
+        let which = single::Which {
+            workload,
+            scope: Scope::Process,
+            startup: false,
+        };
+        let (session, engine) =
+            single::session(pair, &which, &executable(), first_processor()).unwrap();
+        drop(engine);
+        let used = patch.unwrap_or(&pair.patch);
+        let mut spec = single::specification(pair, &which, used, first_processor()).unwrap();
+        if patch.is_some() {
+            spec.new = spec.old.clone();
+        }
+        let points = &session.record.trace.points;
+        let requests = points
+            .iter()
+            .map(|point| session.request(&point.id).unwrap())
+            .collect();
+        Self {
+            session,
+            spec,
+            requests,
+        }
+    }
+
+    fn worker(&self) -> RemoteEngine {
+        let mut worker = RemoteEngine::start(&executable(), &self.spec).unwrap();
+        worker.set_limits(self.session.limits).unwrap();
+        worker
+    }
+
+    /// A worker whose tests are run by rollback.
+    fn simulated(&self) -> RemoteEngine {
+        let mut worker = self.worker();
+        assert_eq!(worker.use_engine(EngineKind::Rollback).unwrap(), None);
+        worker
+    }
+
+    /// Runs every test both ways; how many points were compared.
+    fn agrees(&self) -> usize {
+        let (mut real, mut simulated) = (self.worker(), self.simulated());
+        let alone = simulated.test(&self.requests[0], false).unwrap();
+        assert_eq!(difference(&self.session.record.old, &alone.observation), None);
+        for request in &self.requests {
+            let restarted = real.test(request, true).unwrap().observation;
+            let rolled = simulated.test(request, true).unwrap();
+            assert_eq!(rolled.engine, EngineKind::Rollback, "{}", request.id);
+            let rolled = rolled.observation;
+            let difference = apart(&restarted, &rolled);
+            assert!(
+                difference.is_none(),
+                "{}: {difference:?}\nrollback {rolled:#?}\nrestart {restarted:#?}",
+                request.id
+            );
+        }
+        self.requests.len()
+    }
+}
+
+/// All points of some sessions of a pair, or of the control arm over its old version.
+fn pair_agrees(name: &str, workloads: &[&str]) {
+    let (catalogue, build) = (catalogue(), build());
+    let pair = single::pair(&catalogue, name, &build).unwrap();
+    for workload in workloads {
+        let points = Prepared::new(&pair, workload, None).agrees();
+        println!("{name} {workload}: {points} points agree");
+        assert!(points > 100, "{points}");
+    }
+}
+
+#[test]
+fn a_plain_update_is_seen_alike() {
+    pair_agrees("kvd-v1-v2", &["basic", "numbers"]);
+}
+
+#[test]
+fn a_transformer_is_seen_alike() {
+    pair_agrees("kvd-v2-v3", &["post-update"]);
+}
+
+#[test]
+fn converted_live_state_is_seen_alike() {
+    pair_agrees("kvd-v8-v9", &["two-clients"]);
+}
+
+#[test]
+fn the_control_arm_is_seen_alike() {
+    pair_agrees("kvd-v1-v1-control", &["errors"]);
+}
+
+#[test]
+fn a_planted_fault_is_seen_alike() {
+    let (catalogue, build) = (catalogue(), build());
+    let pair = single::pair(&catalogue, "kvd-v1-v2", &build).unwrap();
+    for function in ["table_get", "client_append", "free_slot"] {
+        let broken = broken_patch(&pair.id, &pair.old, function).unwrap();
+        let prepared = Prepared::new(&pair, "basic", Some(&broken.patch));
+        let points = prepared.agrees();
+        println!("broken {function}: {points} points agree");
+    }
+}
+
+/// Resident kilobytes and open descriptors of a process.
+fn usage(pid: u32) -> (u64, usize) {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let resident = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .and_then(|rest| rest.split_ascii_whitespace().next())
+        .and_then(|number| number.parse().ok())
+        .unwrap_or(0);
+    let open = std::fs::read_dir(format!("/proc/{pid}/fd"))
+        .unwrap()
+        .count();
+    (resident, open)
+}
+
+fn only_child(pid: u32) -> u32 {
+    let path = format!("/proc/{pid}/task/{pid}/children");
+    let children = std::fs::read_to_string(path).unwrap();
+    children
+        .split_ascii_whitespace()
+        .next()
+        .unwrap()
+        .parse()
+        .unwrap()
+}
+
+/// Worker and server neither grow nor keep anything open, however many tests one
+/// server lives through.
+#[test]
+fn many_tests_leave_nothing_behind() {
+    const ROUNDS: usize = 8;
+    let (catalogue, build) = (catalogue(), build());
+    let pair = single::pair(&catalogue, "kvd-v1-v2", &build).unwrap();
+    let prepared = Prepared::new(&pair, "basic", None);
+    let mut engine = prepared.simulated();
+    let round = |engine: &mut RemoteEngine| {
+        for request in prepared.requests.iter().step_by(2) {
+            let tested = engine.test(request, true).unwrap();
+            assert_eq!(tested.engine, EngineKind::Rollback, "{}", request.id);
+        }
+    };
+    round(&mut engine);
+    let worker = only_child(engine.process_id());
+    let before = usage(worker);
+    for _ in 0..ROUNDS {
+        round(&mut engine);
+    }
+    let after = usage(worker);
+    let server = usage(only_child(worker));
+    println!("worker: {before:?} then {after:?} (KB, descriptors); server: {server:?}");
+    assert!(after.0 < before.0 + 4096, "{before:?} {after:?}");
+    assert_eq!(after.1, before.1);
+}
