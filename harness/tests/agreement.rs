@@ -195,3 +195,48 @@ fn many_tests_leave_nothing_behind() {
     assert!(after.0 < before.0 + 4096, "{before:?} {after:?}");
     assert_eq!(after.1, before.1);
 }
+
+/// The cells of `tests.csv` by column, one row per point.
+fn rows(dir: &Path) -> Vec<std::collections::BTreeMap<String, String>> {
+    let mut reader = csv::Reader::from_path(dir.join("tests.csv")).unwrap();
+    reader.deserialize().map(Result::unwrap).collect()
+}
+
+/// A study of failing updates by rollback: each failing test is repeated ten times, no
+/// row is flaky, and all rows are those of restart.
+#[test]
+fn failures_repeat_and_rows_are_those_of_restart() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let study = |engine: &str| {
+        let out = folder.path().join(engine);
+        let output = support::kairos()
+            .arg("--root")
+            .arg(root)
+            .args(["study", "--pair", "kvd-v6-v7-bare", "--workload", "bulk"])
+            .args(["--sample", "40", "--jobs", "1", "--repeat", "10"])
+            .args(["--engine", engine, "--out"])
+            .arg(&out)
+            .output()
+            .unwrap();
+        let message = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{message}");
+        let facts = std::fs::read_to_string(out.join("run.json")).unwrap();
+        let facts: serde_json::Value = serde_json::from_str(&facts).unwrap();
+        (rows(&out), facts["engines"][0].clone())
+    };
+    let (mut rolled, why) = study("auto");
+    assert_eq!(why["engine"], "rollback", "{why}");
+    assert!(rolled.iter().any(|row| row["verdict"] == "wrong"));
+    for row in &rolled {
+        assert_eq!(row["engine"], "rollback", "{row:?}");
+        assert_ne!(row["verdict"], "flaky", "{row:?}");
+    }
+    let (mut restarted, _) = study("restart");
+    for row in rolled.iter_mut().chain(&mut restarted) {
+        for differs in ["engine", "wall_us", "convert_us"] {
+            row.remove(differs);
+        }
+    }
+    assert_eq!(rolled, restarted);
+}

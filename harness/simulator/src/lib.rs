@@ -7,20 +7,26 @@
 //! as code without a library (`kairos_blob`) that Kairos puts into the server.
 #![no_std]
 
+pub mod cache;
 pub mod calls;
 pub mod client;
 pub mod descriptors;
 #[cfg(kairos_blob)]
 mod entry;
+pub mod file_calls;
 pub mod files;
 pub mod layout;
 pub mod memory;
 pub mod network;
+pub mod numbers;
 pub mod pattern;
 pub mod play;
 pub mod raw;
 pub mod script;
 pub mod signals;
+pub mod socket_calls;
+pub mod time_calls;
 pub mod transcript;
+pub mod transfer;
 pub mod waiting;
 pub mod world;

@@ -1,7 +1,7 @@
 //! Plays the client: session, probe session, and the ordinary stop.
 
+use crate::cache::Path;
 use crate::client::Event;
-use crate::files::Path;
 use crate::network::{End, FIRST_LOCAL_PORT};
 use crate::script::{Kind, Script, Step};
 use crate::transcript::{END_OF_FILE, MOST_EXCHANGES, MOST_LOGS, REFUSED, RESET};

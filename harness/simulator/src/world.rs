@@ -1,9 +1,10 @@
 //! The whole state of a simulated world. It lies at [`crate::layout::WORLD`] in the
 //! server's process; the harness reads and writes it there.
 
+use crate::cache::Path;
 use crate::client::Client;
 use crate::descriptors::Descriptors;
-use crate::files::{Files, Path};
+use crate::files::Files;
 use crate::memory::Memory;
 use crate::network::Network;
 use crate::script::Placed;

@@ -161,13 +161,13 @@ unsafe impl InWorld for kairos_simulator::client::Client {}
 // SAFETY: as above.
 unsafe impl InWorld for kairos_simulator::files::Files {}
 // SAFETY: as above.
-unsafe impl InWorld for kairos_simulator::files::Path {}
+unsafe impl InWorld for kairos_simulator::cache::Path {}
 // SAFETY: as above.
-unsafe impl InWorld for kairos_simulator::files::Cached {}
+unsafe impl InWorld for kairos_simulator::cache::Cached {}
 // SAFETY: as above.
 unsafe impl InWorld for kairos_simulator::network::Socket {}
 // SAFETY: as above.
-unsafe impl InWorld for [kairos_simulator::files::Path; kairos_simulator::transcript::MOST_LOGS] {}
+unsafe impl InWorld for [kairos_simulator::cache::Path; kairos_simulator::transcript::MOST_LOGS] {}
 
 /// Copies a value out of the process.
 ///

@@ -1,45 +1,28 @@
 //! A server that lives in a simulated world: started once, brought from point to point,
 //! and put back after each test.
-
-use kairos_simulator::client::Client;
-use kairos_simulator::files::{Files, Path as WorldPath};
-use kairos_simulator::layout;
-use kairos_simulator::transcript::MOST_LOGS;
-use kairos_simulator::world::{Awaited, Control, Phase, Reason, World};
-use nix::unistd::Pid;
-
 use super::Unfit;
+use super::run::{Played, Run, disarm, handler, why_declined};
+use super::starting::{Readiness, Starting, make_world, run_to};
 use crate::binary::Address;
-use crate::engine::parts::{Note, Parts};
+use crate::engine::parts::Parts;
 use crate::engine::restart::Restart;
-use crate::engine::server::{log_path, usually_kills};
-use crate::engine::spec::Ready;
 use crate::engine::updater::Updater;
-use crate::engine::watch::Watcher;
-use crate::sandbox::root::RUN_FOLDER;
 use crate::sandbox::run_folder::{RunFolder, read_files};
 use crate::tracee::apply::place_image;
-use crate::tracee::counter::{self, GADGET, Instrument, NEVER};
+use crate::tracee::counter::{self, GADGET, NEVER};
 use crate::tracee::intercept::{self, Rewritten};
 use crate::tracee::simulator::{self, CONTROL};
 use crate::tracee::tree::{Event, Stop, Tree, signal_name};
 use crate::tracee::written::{self, Written};
 use crate::tracee::{Memory, Stopped, TraceeError};
 use crate::verdict::observation::{Ending, Stall};
-use crate::workload::flat::{Flat, signal_number};
+use crate::workload::flat::Flat;
 use crate::world::Limits;
-
-/// Stands still before it is ready after which the server counts as never ready.
-const MOST_LOOKS: u32 = 1000;
-
-/// What the server starts with: counted entries, nothing else.
-pub(super) struct Counting;
-
-impl Watcher for Counting {
-    fn instrument(&self) -> Option<Instrument> {
-        Some(Instrument::Count)
-    }
-}
+use kairos_simulator::client::Client;
+use kairos_simulator::layout;
+use kairos_simulator::transcript::MOST_LOGS;
+use kairos_simulator::world::{Awaited, Control, Phase, World};
+use nix::unistd::Pid;
 
 /// A point's place in the session, in the order in which it is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -57,38 +40,26 @@ struct Saved {
     mask: u64,
 }
 
-/// How a run went.
-pub(super) struct Played {
-    /// The state at its end.
-    pub control: Box<Control>,
-    /// The stall, if it ended by one.
-    pub stall: Option<Stall>,
-    /// What is known of the process.
-    pub note: Note,
-    /// How it ended, if it did.
-    pub ending: Option<Ending>,
-}
-
 /// A living server.
 pub struct Live {
     /// Its process.
     pub(super) tree: Tree,
-    pid: Pid,
+    pub(super) pid: Pid,
     /// Where it stands; none at readiness.
     pub(super) place: Option<Place>,
     /// The thread, whenever it is stopped.
     stopped: Option<Stopped>,
     saved: Saved,
     pub(super) written: Written,
-    rewritten: Rewritten,
-    gate: Address,
-    leave: Address,
-    died: Address,
+    pub(super) rewritten: Rewritten,
+    pub(super) gate: Address,
+    pub(super) leave: Address,
+    pub(super) died: Address,
     flat: [Flat; 2],
     connections: [Vec<String>; 2],
     /// Files of the end state as they were before the session.
     pub(super) files: std::collections::BTreeMap<String, Vec<u8>>,
-    busy: std::time::Duration,
+    pub(super) busy: std::time::Duration,
     stop: String,
     _folder: RunFolder,
 }
@@ -247,7 +218,7 @@ impl Live {
                         ));
                     }
                     Stop::Signal(signal) => {
-                        let handled = self.has_handler(signal)?;
+                        let handled = handler(self.memory(), signal)? > 1;
                         if !handled {
                             return Err(Unfit::Declined(signal_name(signal)));
                         }
@@ -282,13 +253,6 @@ impl Live {
             self.saved.restore(stopped)?;
         }
         Ok(())
-    }
-
-    fn has_handler(&self, signal: i32) -> Result<bool, TraceeError> {
-        let handlers = std::mem::offset_of!(World, signals)
-            + std::mem::offset_of!(kairos_simulator::signals::Signals, handlers);
-        let at = layout::WORLD + handlers as u64 + 8 * u64::from(signal.unsigned_abs());
-        Ok(self.memory().word(Address(at))? > 1)
     }
 
     /// Lets the server go on to the end of the run. `parts` have its process.
@@ -353,7 +317,11 @@ impl Live {
     }
 
     /// What the client waits for while the server burns processor time.
-    fn busy_stall(&self, memory: &Memory, control: &mut Control) -> Result<Stall, TraceeError> {
+    pub(super) fn busy_stall(
+        &self,
+        memory: &Memory,
+        control: &mut Control,
+    ) -> Result<Stall, TraceeError> {
         let at = layout::WORLD + std::mem::offset_of!(World, client) as u64;
         let client: Box<Client> = simulator::read(memory, Address(at))?;
         let probe = control.phase == Phase::Probe;
@@ -381,214 +349,8 @@ impl Live {
     }
 }
 
-/// One run from a point to its end.
-struct Run<'l> {
-    live: &'l Live,
-    ending: Option<Ending>,
-    stall: Option<Stall>,
-}
-
-impl Run<'_> {
-    fn update(
-        &mut self,
-        parts: &mut Parts<'_>,
-        updater: &mut Updater<'_>,
-        stopped: &Stopped,
-    ) -> Result<i32, Unfit> {
-        let Some(function) = parts.entry_of(0, stopped)? else {
-            return Err(Unfit::Declined("the point is no entry".to_owned()));
-        };
-        let signal = updater.entered(parts, 0, 0, stopped, function)?;
-        let memory = &parts.tree.processes[0].memory;
-        if updater.follows() {
-            let at = CONTROL.plus(std::mem::offset_of!(Control, stop_at_exchange_end) as u64);
-            memory.write(at, &1_u32.to_le_bytes())?;
-        }
-        disarm(memory)?;
-        Ok(signal)
-    }
-
-    fn to_the_end(
-        &mut self,
-        parts: &mut Parts<'_>,
-        mut updater: Option<&mut Updater<'_>>,
-    ) -> Result<(Box<Control>, Stopped), Unfit> {
-        let ticks = crate::tracee::ticks::Ticks::start();
-        let mut used = Used::new(self.live.pid);
-        loop {
-            let event = parts.tree.wait(self.live.pid)?;
-            let (stopped, stop) = match event {
-                Some(Event::Stopped { stopped, stop, .. }) => (stopped, stop),
-                Some(_) => return Err(Unfit::Declined("the server ended or forked".to_owned())),
-                None => {
-                    let memory = &parts.tree.processes[0].memory;
-                    if used.look(memory)? > self.live.busy {
-                        let stopped = parts.tree.interrupt(self.live.pid)?;
-                        let memory = &parts.tree.processes[0].memory;
-                        let mut control = simulator::control(memory)?;
-                        self.stall = Some(self.live.busy_stall(memory, &mut control)?);
-                        drop(ticks);
-                        return Ok((control, stopped));
-                    }
-                    continue;
-                }
-            };
-            let mut signal = 0;
-            match stop {
-                Stop::Filtered => {
-                    let memory = &parts.tree.processes[0].memory;
-                    intercept::redirect(&stopped, memory, self.live.gate)?;
-                }
-                Stop::Breakpoint(address) => {
-                    if self.breakpoint(parts, updater.as_deref_mut(), &stopped, address)? {
-                        parts.tree.step_over(0, stopped, address)?;
-                        continue;
-                    }
-                }
-                Stop::Signal(libc::SIGTRAP) if inside_simulator(&stopped)? => {
-                    let memory = &parts.tree.processes[0].memory;
-                    let control = simulator::control(memory)?;
-                    if let Some(why) = why_declined(memory, &control)? {
-                        return Err(Unfit::Declined(why));
-                    }
-                    match control.reason {
-                        Reason::Over => return Ok((control, stopped)),
-                        Reason::Dies => {
-                            let registers = self.caller(parts, &stopped, &control)?;
-                            let number = i32::try_from(control.detail).unwrap_or(0);
-                            self.dies(parts, &stopped, number, &registers)?;
-                        }
-                        Reason::ExchangeEnded => {
-                            let registers = self.caller(parts, &stopped, &control)?;
-                            if let Some(updater) = &mut updater {
-                                let walk = parts.walk_from(0, &registers);
-                                updater.ended_with(parts, control.exchange, &walk)?;
-                            }
-                        }
-                        _ => {}
-                    }
-                }
-                Stop::Signal(number) => signal = self.signal(parts, &stopped, number)?,
-                Stop::Entry(_) | Stop::ThreadStarted | Stop::Executed | Stop::SystemCall => {}
-            }
-            stopped.resume(parts.tree.until, signal)?;
-        }
-    }
-
-    /// Whether the breakpoint stays, so that the thread has to step over it.
-    fn breakpoint(
-        &self,
-        parts: &mut Parts<'_>,
-        updater: Option<&mut Updater<'_>>,
-        stopped: &Stopped,
-        address: Address,
-    ) -> Result<bool, Unfit> {
-        let memory = &parts.tree.processes[0].memory;
-        parts.exchange = simulator::control(memory)?.exchange;
-        if let Some(updater) = updater {
-            updater.breakpoint(parts, 0, stopped, address)?;
-        }
-        Ok(parts.tree.processes[0].breakpoints.contains(address))
-    }
-
-    fn caller(
-        &self,
-        parts: &Parts<'_>,
-        stopped: &Stopped,
-        control: &Control,
-    ) -> Result<libc::user_regs_struct, TraceeError> {
-        let memory = &parts.tree.processes[0].memory;
-        simulator::caller(memory, control, &self.live.rewritten, &stopped.registers()?)
-    }
-
-    /// A signal is about to be delivered; returns what to deliver.
-    fn signal(
-        &mut self,
-        parts: &mut Parts<'_>,
-        stopped: &Stopped,
-        number: i32,
-    ) -> Result<i32, Unfit> {
-        const EFAULT: u64 = (-14_i64).cast_unsigned();
-        let mut registers = stopped.registers()?;
-        let fault = matches!(number, libc::SIGSEGV | libc::SIGBUS);
-        if fault && simulator::is_inside(registers.rip) {
-            // The server gave a call an address of nothing.
-            let memory = &parts.tree.processes[0].memory;
-            let control = simulator::control(memory)?;
-            registers.rsp = control.frame - simulator::BELOW_FRAME;
-            registers.rip = self.live.leave.0;
-            registers.rax = EFAULT;
-            stopped.set_registers(&registers)?;
-            return Ok(0);
-        }
-        if usually_kills(number) {
-            parts.notes[0].fault = Some(parts.fault_at(0, &registers));
-        }
-        let handlers = handler(&parts.tree.processes[0].memory, number)?;
-        if handlers > 1 {
-            return Ok(number);
-        }
-        self.dies(parts, stopped, number, &registers)?;
-        Ok(0)
-    }
-
-    /// A signal ends the server: the run goes on without it.
-    fn dies(
-        &mut self,
-        parts: &mut Parts<'_>,
-        stopped: &Stopped,
-        number: i32,
-        registers: &libc::user_regs_struct,
-    ) -> Result<(), TraceeError> {
-        if usually_kills(number) {
-            parts.notes[0].fault = Some(parts.fault_at(0, registers));
-        }
-        self.ending = Some(Ending::Killed(signal_name(number)));
-        let mut now = stopped.registers()?;
-        now.rip = self.live.died.0;
-        now.orig_rax = u64::MAX;
-        stopped.set_registers(&now)
-    }
-}
-
-fn handler(memory: &Memory, signal: i32) -> Result<u64, TraceeError> {
-    let handlers = std::mem::offset_of!(World, signals)
-        + std::mem::offset_of!(kairos_simulator::signals::Signals, handlers);
-    memory.word(Address(
-        layout::WORLD + handlers as u64 + 8 * u64::from(signal.unsigned_abs()),
-    ))
-}
-
-fn inside_simulator(stopped: &Stopped) -> Result<bool, TraceeError> {
-    Ok(simulator::is_inside(stopped.registers()?.rip))
-}
-
-/// From now on no entry is counted down to a stop.
-fn disarm(memory: &Memory) -> Result<(), TraceeError> {
-    let at = CONTROL.plus(std::mem::offset_of!(Control, arm_exchange) as u64);
-    memory.write(at, &u32::MAX.to_le_bytes())?;
-    counter::set(memory, 0, NEVER)
-}
-
-fn lost() -> Unfit {
+pub(super) fn lost() -> Unfit {
     Unfit::Declined("the server is gone".to_owned())
-}
-
-/// Why the simulator cannot go on, if it cannot.
-fn why_declined(memory: &Memory, control: &Control) -> Result<Option<String>, TraceeError> {
-    Ok(match control.reason {
-        Reason::UnknownCall => Some(crate::tracee::call_names::describe(
-            control.detail,
-            control.argument.cast_unsigned(),
-        )),
-        Reason::Declined => {
-            let length = usize::try_from(control.argument).unwrap_or(0).min(256);
-            let mut text = vec![0; length];
-            memory.read(Address(control.detail.cast_unsigned()), &mut text)?;
-            Some(String::from_utf8_lossy(&text).into_owned())
-        }
-        _ => None,
-    })
 }
 
 impl Saved {
@@ -604,207 +366,5 @@ impl Saved {
         stopped.set_extended_state(&self.extended)?;
         stopped.set_signal_mask(self.mask)?;
         stopped.set_registers(&self.registers)
-    }
-}
-
-/// Runs a process that was just executed to where its own code begins.
-fn run_to(tree: &mut Tree, pid: Pid, stopped: Stopped, entry: Address) -> Result<Stopped, Unfit> {
-    let process = &mut tree.processes[0];
-    process.breakpoints.set(&process.memory, entry)?;
-    stopped.resume(tree.until, 0)?;
-    loop {
-        match tree.wait(pid)? {
-            Some(Event::Stopped {
-                stopped,
-                stop: Stop::Breakpoint(_),
-                ..
-            }) => {
-                let process = &mut tree.processes[0];
-                process.breakpoints.clear(&process.memory, entry)?;
-                return Ok(stopped);
-            }
-            Some(Event::Stopped { stopped, stop, .. }) => {
-                let signal = if let Stop::Signal(signal) = stop {
-                    signal
-                } else {
-                    0
-                };
-                stopped.resume(tree.until, signal)?;
-            }
-            Some(_) => return Err(lost()),
-            None => {}
-        }
-    }
-}
-
-fn make_world(
-    engine: &Restart,
-    memory: &Memory,
-    scripts: [kairos_simulator::script::Placed; 2],
-) -> Result<(), Unfit> {
-    let mut control = simulator::control(memory)?;
-    let exchanges = |script: &crate::workload::Script| {
-        u32::try_from(script.exchanges.len()).unwrap_or(u32::MAX)
-    };
-    control.stack = layout::STACK_TOP;
-    control.session_exchanges = exchanges(&engine.script);
-    control.has_probe = u32::from(engine.probe.is_some());
-    control.arm_exchange = u32::MAX;
-    control.arm_count = NEVER;
-    control.stop_signal = signal_number(&engine.spec.stop);
-    control.random = 0x6b61_6972_6f73;
-    control.scripts = scripts;
-    simulator::write(memory, CONTROL, &*control)?;
-    let at = |offset: usize| Address(layout::WORLD + offset as u64);
-    let files_at = at(std::mem::offset_of!(World, files));
-    let mut files: Box<Files> = simulator::read(memory, files_at)?;
-    files.umask = umask();
-    files.folder = path(RUN_FOLDER)?;
-    simulator::write(memory, files_at, &*files)?;
-    let logs_at = at(std::mem::offset_of!(World, logs));
-    let mut logs: Box<[WorldPath; MOST_LOGS]> = simulator::read(memory, logs_at)?;
-    for (place, log) in logs.iter_mut().zip(&engine.spec.logs) {
-        *place = path(&log_path(log))?;
-    }
-    simulator::write(memory, logs_at, &*logs)?;
-    Ok(())
-}
-
-fn path(text: &str) -> Result<WorldPath, Unfit> {
-    WorldPath::resolve(b"/", text.as_bytes()).map_err(|why| Unfit::Declined(why.0.to_owned()))
-}
-
-/// Permission bits that new files do not get: the server inherits ours.
-fn umask() -> u32 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    status
-        .lines()
-        .find_map(|line| line.strip_prefix("Umask:"))
-        .and_then(|value| u32::from_str_radix(value.trim(), 8).ok())
-        .unwrap_or(0o022)
-}
-
-/// What shows readiness.
-struct Readiness {
-    port: Option<u16>,
-    output: Option<regex::Regex>,
-}
-
-impl Readiness {
-    fn new(ready: &Ready) -> Result<Self, Unfit> {
-        Ok(match ready {
-            Ready::Listening(port) => Self {
-                port: Some(*port),
-                output: None,
-            },
-            Ready::Output(pattern) => Self {
-                port: None,
-                output: Some(
-                    regex::Regex::new(&format!("(?m){pattern}"))
-                        .map_err(|error| Unfit::Declined(error.to_string()))?,
-                ),
-            },
-        })
-    }
-
-    fn is_shown(&self, memory: &Memory) -> Result<bool, TraceeError> {
-        match (self.port, &self.output) {
-            (Some(port), _) => super::seen::listens(memory, port),
-            (_, Some(pattern)) => {
-                let output = super::seen::output(memory)?;
-                Ok(output.values().any(|text| pattern.is_match(text)))
-            }
-            _ => Ok(true),
-        }
-    }
-}
-
-/// A server on its way to readiness.
-struct Starting<'t> {
-    tree: &'t mut Tree,
-    pid: Pid,
-    gate: Address,
-    stopped: Option<Stopped>,
-}
-
-impl Starting<'_> {
-    fn bring_to_readiness(&mut self, ready: &Readiness) -> Result<(), Unfit> {
-        let mut looks = 0;
-        loop {
-            let stopped = self.stopped.take().ok_or_else(lost)?;
-            stopped.resume(self.tree.until, 0)?;
-            let event = loop {
-                if let Some(event) = self.tree.wait(self.pid)? {
-                    break event;
-                }
-            };
-            let Event::Stopped { stopped, stop, .. } = event else {
-                return Err(Unfit::Declined(
-                    "fork(2) or an end before it was ready".to_owned(),
-                ));
-            };
-            let memory = &self.tree.processes[0].memory;
-            match stop {
-                Stop::Filtered => intercept::redirect(&stopped, memory, self.gate)?,
-                Stop::Signal(libc::SIGTRAP) if inside_simulator(&stopped)? => {
-                    let mut control = simulator::control(memory)?;
-                    if let Some(why) = why_declined(memory, &control)? {
-                        return Err(Unfit::Declined(why));
-                    }
-                    match control.reason {
-                        Reason::Sealed => {
-                            self.stopped = Some(stopped);
-                            return Ok(());
-                        }
-                        Reason::Still if ready.is_shown(memory)? => {
-                            control.sealed = 1;
-                            simulator::write(memory, CONTROL, &*control)?;
-                        }
-                        Reason::Still if looks < MOST_LOOKS => looks += 1,
-                        _ => {
-                            return Err(Unfit::Declined("it does not become ready".to_owned()));
-                        }
-                    }
-                }
-                Stop::Signal(number) => {
-                    return Err(Unfit::Declined(format!(
-                        "{} before it was ready",
-                        signal_name(number)
-                    )));
-                }
-                _ => {}
-            }
-            self.stopped = Some(stopped);
-        }
-    }
-}
-
-/// Processor time used since the client last saw something.
-struct Used {
-    pid: Pid,
-    at: Option<(u64, std::time::Duration)>,
-}
-
-impl Used {
-    const fn new(pid: Pid) -> Self {
-        Self { pid, at: None }
-    }
-
-    fn look(&mut self, memory: &Memory) -> Result<std::time::Duration, TraceeError> {
-        let length = std::mem::offset_of!(World, transcript);
-        let progress = memory.word(Address(layout::WORLD + length as u64))?;
-        let text = std::fs::read_to_string(format!("/proc/{}/schedstat", self.pid));
-        let nanos = text
-            .ok()
-            .and_then(|text| text.split_ascii_whitespace().next()?.parse().ok())
-            .unwrap_or(0);
-        let used = std::time::Duration::from_nanos(nanos);
-        match self.at {
-            Some((before, since)) if before == progress => Ok(used.saturating_sub(since)),
-            _ => {
-                self.at = Some((progress, used));
-                Ok(std::time::Duration::ZERO)
-            }
-        }
     }
 }

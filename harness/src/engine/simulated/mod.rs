@@ -2,7 +2,9 @@
 //! the update in place and finishes, and then its memory and registers are put back.
 
 mod live;
+mod run;
 mod seen;
+mod starting;
 
 use std::time::Instant;
 
@@ -20,7 +22,8 @@ use crate::verdict::observation::Update;
 use crate::world::{HostError, Limits};
 
 pub use live::Live;
-use live::{Place, Played};
+use live::Place;
+use run::Played;
 
 /// Why a test could not be run by rollback. Another engine can.
 #[derive(Debug, thiserror::Error)]
@@ -134,7 +137,7 @@ impl Restart {
             tracing: Tracing::Seized,
             limits: Limits::BASELINE,
         };
-        let (pid, traced) = self.start_stopped(&mode, &live::Counting)?;
+        let (pid, traced) = self.start_stopped(&mode, &starting::Counting)?;
         let Some((tree, stopped)) = traced else {
             return Err(Unfit::Declined("the server is not traced".to_owned()));
         };

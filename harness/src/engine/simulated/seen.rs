@@ -3,14 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::FileExt as _;
 
-use kairos_simulator::files::{CACHED_AT, Cached, Files, Inode};
+use kairos_simulator::cache::{CACHED_AT, Cached};
+use kairos_simulator::files::{Files, Inode};
 use kairos_simulator::layout;
 use kairos_simulator::network::{Network, Role, Socket};
 use kairos_simulator::transcript::{HEAD, MOST_LOGS, Transcript};
 use kairos_simulator::world::World;
 
 use super::Unfit;
-use super::live::{Live, Played};
+use super::live::Live;
+use super::run::Played;
 use crate::binary::Address;
 use crate::engine::restart::Restart;
 use crate::engine::server::log_path;
