@@ -16,7 +16,6 @@ use crate::engine::gdb::GdbPoint;
 use crate::engine::spec::{SessionSpec, Which};
 use crate::engine::{EngineKind, EngineWish, PointRequest, RemoteEngine, Tested};
 use crate::study::StudyError;
-use crate::study::engine::apart;
 use crate::study::prepare::{PreparedPair, broken_patch, prepare, prepare_control_of};
 use crate::study::progress::{Planned, Progress};
 use crate::study::session::{self, Choice, PreparedSession};
@@ -203,7 +202,7 @@ impl<'a> Bench<'a> {
             ways.push(Way::ForkServer);
         }
         let mut stages = StageTimes::default();
-        let mut engines = EngineAgreement::default();
+        let mut engines = EngineAgreement::of(&self.session.record.old);
         if options.gdb {
             match gdb::usable() {
                 Ok(()) => ways.push(Way::Gdb),
@@ -243,8 +242,16 @@ impl<'a> Bench<'a> {
                 progress.tested(agreement.differing());
             }
             if let (Some(restart), _, Some(copied)) = &seen {
-                let id = &self.session.record.trace.points[point].id;
-                engines.add(id, apart(restart, copied));
+                let id = self.session.record.trace.points[point].id.clone();
+                let ask = &mut |kind| {
+                    let way = match kind {
+                        EngineKind::Restart => Way::Restart,
+                        EngineKind::ForkServer => Way::ForkServer,
+                    };
+                    let seen = self.play(way, point, &mut StageTimes::default())?;
+                    seen.ok_or(StudyError::Nothing)
+                };
+                engines.add(&id, [restart, copied], ask)?;
             }
             if let (Some(restart), Some(gdb), _) = seen {
                 self.compare(point, &restart, gdb, &mut agreement);

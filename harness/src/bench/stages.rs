@@ -6,8 +6,12 @@ use super::Way;
 use super::figures::{Report, quantile, whole};
 use crate::analysis::Table;
 use crate::analysis::table::{Cell, Column};
+use crate::engine::EngineKind;
 use crate::engine::stages::{Spent, Stage};
+use crate::study::StudyError;
+use crate::study::engine::Comparison;
 use crate::trace::PointId;
+use crate::verdict::Observation;
 
 /// What each stage of each test took.
 #[derive(Debug, Default)]
@@ -56,26 +60,48 @@ pub struct StageRow {
 }
 
 /// Whether the fork server shows the same as restart, in everything but time.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub struct EngineAgreement {
     /// Points compared.
     pub compared: u64,
     /// What differs, by point.
     pub differences: Vec<String>,
+    /// Points at which both engines had to be asked again.
+    pub repeated: u64,
+    #[serde(skip)]
+    comparison: Comparison,
 }
 
 impl EngineAgreement {
-    pub(super) fn add(&mut self, point: &PointId, difference: Option<String>) {
+    /// Nothing compared yet; a baseline says what is known.
+    pub(super) fn of(baseline: &Observation) -> Self {
+        let mut own = Self::default();
+        own.comparison.note(baseline);
+        own
+    }
+
+    /// Compares what both showed at a point; `ask` runs the test once more.
+    pub(super) fn add(
+        &mut self,
+        point: &PointId,
+        seen: [&Observation; 2],
+        ask: &mut dyn FnMut(EngineKind) -> Result<Observation, StudyError>,
+    ) -> Result<(), StudyError> {
+        let compared = self.comparison.differ(EngineKind::ForkServer, seen, ask)?;
         self.compared += 1;
-        let differences = difference.map(|difference| format!("{point}: {difference}"));
-        self.differences.extend(differences);
+        self.repeated += u64::from(compared.repeated);
+        let differences = compared.difference;
+        self.differences
+            .extend(differences.map(|difference| format!("{point}: {difference}")));
+        Ok(())
     }
 
     pub(super) fn sentence(&self) -> String {
         let equal = self.compared - self.differences.len() as u64;
         format!(
-            "the fork server shows the same as restart at {equal} of {} points",
-            self.compared
+            "the fork server shows the same as restart at {equal} of {} points, at {} after both were asked again",
+            self.compared,
+            self.repeated - self.differences.len() as u64
         )
     }
 }
