@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use kairos::engine::{EngineKind, PointRequest, RemoteEngine, SessionSpec};
 use kairos::patch::Patch;
-use kairos::study::engine::apart;
+use kairos::study::engine::Comparison;
 use kairos::study::prepare::{PreparedPair, broken_patch};
 use kairos::study::session::{PreparedSession, difference};
 use kairos::study::sessions::first_processor;
@@ -82,13 +82,16 @@ impl Prepared {
     fn agrees(&self) -> usize {
         let (mut real, mut simulated) = (self.worker(), self.simulated());
         let alone = simulated.test(&self.requests[0], false).unwrap();
-        assert_eq!(difference(&self.session.record.old, &alone.observation), None);
+        assert_eq!(
+            difference(&self.session.record.old, &alone.observation),
+            None
+        );
         for request in &self.requests {
             let restarted = real.test(request, true).unwrap().observation;
             let rolled = simulated.test(request, true).unwrap();
             assert_eq!(rolled.engine, EngineKind::Rollback, "{}", request.id);
             let rolled = rolled.observation;
-            let difference = apart(&restarted, &rolled);
+            let difference = Comparison::default().apart(&restarted, &rolled);
             assert!(
                 difference.is_none(),
                 "{}: {difference:?}\nrollback {rolled:#?}\nrestart {restarted:#?}",

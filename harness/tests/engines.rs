@@ -85,7 +85,7 @@ fn an_update_without_a_transformer_shows_the_same_at_every_point() {
 
 #[test]
 fn an_update_with_a_transformer_shows_the_same_at_every_point() {
-    assert!(agrees("--pair kvd-v2-v3 --workload basic --every-point") > 100);
+    assert!(agrees("--pair kvd-v2-v3 --workload admin --every-point") > 100);
 }
 
 #[test]
@@ -95,7 +95,7 @@ fn converting_live_state_shows_the_same_at_every_point() {
 
 #[test]
 fn the_control_arm_shows_the_same_at_every_point() {
-    assert!(agrees("--pair kvd-v1-v2 --workload two-clients --control --every-point") > 100);
+    assert!(agrees("--pair kvd-v1-v7 --workload two-clients --control --every-point") > 100);
 }
 
 #[test]
@@ -135,6 +135,7 @@ send c A
 await c *
 
 signal server SIGUSR1
+
 send c B
 await c *
 

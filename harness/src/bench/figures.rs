@@ -128,7 +128,7 @@ impl Agreement {
 }
 
 /// A finished bench.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Debug, Serialize)]
 pub struct Report {
     /// The subject.
     pub subject: String,

@@ -16,7 +16,6 @@ use crate::engine::gdb::GdbPoint;
 use crate::engine::spec::{SessionSpec, Which};
 use crate::engine::{EngineKind, EngineWish, PointRequest, RemoteEngine, Tested};
 use crate::study::StudyError;
-use crate::study::engine::apart;
 use crate::study::prepare::{PreparedPair, broken_patch, prepare, prepare_control_of};
 use crate::study::progress::{Planned, Progress};
 use crate::study::session::{self, Choice, PreparedSession};
@@ -226,7 +225,12 @@ impl<'a> Bench<'a> {
         let mut notes = std::mem::take(&mut self.notes);
         ways.extend(self.others.iter().map(|(way, _)| *way));
         let mut stages = StageTimes::default();
-        let mut engines: Vec<EngineAgreement> = Vec::new();
+        let baseline = &self.session.record.old;
+        let mut engines: Vec<EngineAgreement> = EngineKind::FASTER
+            .into_iter()
+            .filter(|kind| ways.contains(&Way::of(*kind)))
+            .map(|kind| EngineAgreement::of(kind, baseline))
+            .collect();
         if options.gdb {
             match gdb::usable() {
                 Ok(()) => ways.push(Way::Gdb),
@@ -260,21 +264,12 @@ impl<'a> Bench<'a> {
                 seen.push((way, tested));
                 progress.tested(agreement.differing());
             }
-            let id = &self.session.record.trace.points[point].id;
             let by = |wanted: Way| seen.iter().find(|(way, _)| *way == wanted);
-            let Some((_, Tested { observation: restart, .. })) = by(Way::Restart) else {
-                continue;
-            };
-            for kind in EngineKind::FASTER {
-                if let Some((_, tested)) = by(Way::of(kind)) {
-                    let agreement = EngineAgreement::of(&mut engines, kind);
-                    agreement.by_restart += u64::from(tested.engine != kind);
-                    agreement.add(id, apart(restart, &tested.observation));
-                }
+            if let (Some((_, restart)), Some((_, gdb))) = (by(Way::Restart), by(Way::Gdb)) {
+                let (restart, gdb) = (&restart.observation, gdb.observation.clone());
+                self.compare(point, restart, gdb, &mut agreement);
             }
-            if let Some((_, gdb)) = by(Way::Gdb) {
-                self.compare(point, restart, gdb.observation.clone(), &mut agreement);
-            }
+            self.compare_engines(point, &seen, &mut engines)?;
         }
         let jobs = self.measure_jobs(options, progress)?;
         let record = &self.session.record;
@@ -290,6 +285,29 @@ impl<'a> Bench<'a> {
             agreement: ways.contains(&Way::Gdb).then_some(agreement),
             notes,
         })
+    }
+
+    /// Compares what engines showed of one test, and asks them again where they differ.
+    fn compare_engines(
+        &mut self,
+        point: usize,
+        seen: &[(Way, Tested)],
+        engines: &mut [EngineAgreement],
+    ) -> Result<(), StudyError> {
+        let by = |wanted: Way| seen.iter().find(|(way, _)| *way == wanted);
+        let id = self.session.record.trace.points[point].id.clone();
+        for agreement in engines {
+            let kind = agreement.engine;
+            if let (Some((_, restart)), Some((_, tested))) = (by(Way::Restart), by(Way::of(kind))) {
+                agreement.by_restart += u64::from(tested.engine != kind);
+                let ask = &mut |kind| {
+                    let again = self.play(Way::of(kind), point, &mut StageTimes::default())?;
+                    Ok(again.observation)
+                };
+                agreement.add(&id, [&restart.observation, &tested.observation], ask)?;
+            }
+        }
+        Ok(())
     }
 
     fn play(

@@ -8,7 +8,10 @@ use crate::analysis::Table;
 use crate::analysis::table::{Cell, Column};
 use crate::engine::EngineKind;
 use crate::engine::stages::{Spent, Stage};
+use crate::study::StudyError;
+use crate::study::engine::Comparison;
 use crate::trace::PointId;
+use crate::verdict::Observation;
 
 /// What each stage of each test took.
 #[derive(Debug, Default)]
@@ -57,48 +60,65 @@ pub struct StageRow {
 }
 
 /// Whether an engine shows the same as restart, in everything but time.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Debug, Serialize)]
 pub struct EngineAgreement {
     /// The engine.
     pub engine: EngineKind,
     /// Points compared.
     pub compared: u64,
-    /// How many of them this engine left to restart.
-    pub by_restart: u64,
     /// What differs, by point.
     pub differences: Vec<String>,
+    /// Points that it left to restart.
+    pub by_restart: u64,
+    /// Points at which both engines had to be asked again.
+    pub repeated: u64,
+    #[serde(skip)]
+    comparison: Comparison,
 }
 
 impl EngineAgreement {
-    /// That of one engine, begun if it is not there.
-    pub(super) fn of(all: &mut Vec<Self>, engine: EngineKind) -> &mut Self {
-        let place = all.iter().position(|of| of.engine == engine);
-        let place = place.unwrap_or_else(|| {
-            all.push(Self {
-                engine,
-                compared: 0,
-                by_restart: 0,
-                differences: Vec::new(),
-            });
-            all.len() - 1
-        });
-        &mut all[place]
+    /// Nothing compared yet; a baseline says what is known.
+    pub(super) fn of(engine: EngineKind, baseline: &Observation) -> Self {
+        let mut comparison = Comparison::default();
+        comparison.note(baseline);
+        Self {
+            engine,
+            compared: 0,
+            by_restart: 0,
+            differences: Vec::new(),
+            repeated: 0,
+            comparison,
+        }
     }
 
-    pub(super) fn add(&mut self, point: &PointId, difference: Option<String>) {
+    /// Compares what both showed at a point; `ask` runs the test once more.
+    pub(super) fn add(
+        &mut self,
+        point: &PointId,
+        seen: [&Observation; 2],
+        ask: &mut dyn FnMut(EngineKind) -> Result<Observation, StudyError>,
+    ) -> Result<(), StudyError> {
+        let compared = self.comparison.differ(self.engine, seen, ask)?;
         self.compared += 1;
-        let differences = difference.map(|difference| format!("{point}: {difference}"));
-        self.differences.extend(differences);
+        self.repeated += u64::from(compared.repeated);
+        let differences = compared.difference;
+        self.differences
+            .extend(differences.map(|difference| format!("{point}: {difference}")));
+        Ok(())
     }
 
     pub(super) fn sentence(&self) -> String {
         let equal = self.compared - self.differences.len() as u64;
+        let repeated = match self.repeated - self.differences.len() as u64 {
+            0 => String::new(),
+            some => format!(", at {some} after both were asked again"),
+        };
         let left = match self.by_restart {
             0 => String::new(),
             some => format!("; {some} of them it left to restart"),
         };
         format!(
-            "{} shows the same as restart at {equal} of {} points{left}",
+            "{} shows the same as restart at {equal} of {} points{repeated}{left}",
             self.engine, self.compared
         )
     }

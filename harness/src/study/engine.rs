@@ -1,17 +1,19 @@
 //! Chooses the engine of a session: the one that was asked for or the fastest, if the
 //! session allows it and it shows the same as restart.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::StudyError;
 use super::session::{PreparedSession, difference};
 use super::store::EngineChoice;
 use crate::engine::{EngineKind, EngineWish, PointRequest, RemoteEngine, Tested};
+use crate::trace::RoleInstance;
 use crate::verdict::Observation;
 use crate::verdict::observation::Update;
 
 /// Points at which a faster engine is compared with restart before it is trusted.
 const SAMPLED: usize = 12;
-/// How often restart is asked again where another engine shows something else: a
-/// server that races with itself shows more than one thing.
+/// How often both engines are asked again where they show different things.
 const AGAIN: usize = 3;
 
 /// A choice, and what went wrong on the way to it.
@@ -71,10 +73,7 @@ pub fn choose(
             reasons.push(format!("{kind}: {why}"));
             continue;
         }
-        let unpatched = match points.first() {
-            Some(point) => difference(&session.record.old, &worker.test(point, false)?.observation),
-            None => None,
-        };
+        let unpatched = unpatched(session, worker, points.first())?;
         let by_kind = run(worker, &points)?;
         let by_restart = match &by_restart {
             Some(tested) => tested,
@@ -85,7 +84,12 @@ pub fn choose(
         };
         let apart = match unpatched {
             Some(difference) => Some(format!("without an update: {difference}")),
-            None => disagreement(worker, &points, by_restart, &by_kind)?,
+            None => {
+                let mut comparison = Comparison::default();
+                comparison.note(&session.record.old);
+                let runs = (&by_restart[..], &by_kind[..]);
+                disagreement(worker, kind, &mut comparison, &points, runs)?
+            }
         };
         if let Some(where_) = apart {
             let what = format!("{kind} shows something else than restart {where_}");
@@ -119,6 +123,25 @@ pub fn choose(
     })
 }
 
+/// Where the session without an update is not the baseline's, however often it is
+/// played.
+fn unpatched(
+    session: &PreparedSession,
+    worker: &mut RemoteEngine,
+    point: Option<&PointRequest>,
+) -> Result<Option<String>, StudyError> {
+    let Some(point) = point else { return Ok(None) };
+    let mut found = None;
+    for _ in 0..=AGAIN {
+        let seen = worker.test(point, false)?.observation;
+        found = difference(&session.record.old, &seen);
+        if found.is_none() {
+            break;
+        }
+    }
+    Ok(found)
+}
+
 /// Points spread evenly over the session.
 fn sampled(session: &PreparedSession) -> Vec<PointRequest> {
     let points = &session.record.trace.points;
@@ -136,30 +159,28 @@ fn run(worker: &mut RemoteEngine, points: &[PointRequest]) -> Result<Vec<Tested>
     Ok(tests.collect::<Result<_, _>>()?)
 }
 
-/// Where another engine shows what restart does not, however often it is asked.
+/// Where another engine shows what restart does not, however often both are asked.
 fn disagreement(
     worker: &mut RemoteEngine,
+    kind: EngineKind,
+    comparison: &mut Comparison,
     points: &[PointRequest],
-    by_restart: &[Tested],
-    by_other: &[Tested],
+    (by_restart, by_other): (&[Tested], &[Tested]),
 ) -> Result<Option<String>, StudyError> {
-    let mut found = None;
+    for seen in by_restart {
+        comparison.note(&seen.observation);
+    }
     for ((point, restart), other) in points.iter().zip(by_restart).zip(by_other) {
-        let differs = |seen: &Tested| apart(&seen.observation, &other.observation);
-        let Some(first) = differs(restart) else {
-            continue;
+        let ask = &mut |engine| {
+            worker.use_engine(engine)?;
+            Ok(worker.test(point, true)?.observation)
         };
-        worker.use_engine(EngineKind::Restart)?;
-        let mut explained = false;
-        for _ in 0..AGAIN {
-            explained = explained || differs(&worker.test(point, true)?).is_none();
-        }
-        if !explained {
-            found = Some(format!("at {}: {first}", point.id));
-            break;
+        let seen = [&restart.observation, &other.observation];
+        if let Some(difference) = comparison.differ(kind, seen, ask)?.difference {
+            return Ok(Some(format!("at {}: {difference}", point.id)));
         }
     }
-    Ok(found)
+    Ok(None)
 }
 
 fn median(tested: &[Tested]) -> u64 {
@@ -168,33 +189,122 @@ fn median(tested: &[Tested]) -> u64 {
     times.get(times.len() / 2).copied().unwrap_or(0)
 }
 
-/// Where two observations of one test differ in what is not a matter of time.
-#[must_use]
-pub fn apart(one: &Observation, other: &Observation) -> Option<String> {
-    let shown = |what: &str, one: &dyn std::fmt::Debug, other: &dyn std::fmt::Debug| {
-        Some(format!("{what}: {one:?} against {other:?}"))
-    };
-    let updates = (timeless(&one.update), timeless(&other.update));
-    if updates.0 != updates.1 {
-        return shown("the update", &updates.0, &updates.1);
+/// Compares observations of one test by two engines in what is not a matter of time.
+///
+/// During which exchange a process's end is reported is a race in servers that end
+/// processes between two requests: an ending counts as the same if restart has shown
+/// it, too.
+#[derive(Debug, Default)]
+pub struct Comparison {
+    endings: BTreeSet<(RoleInstance, u32)>,
+}
+
+/// How two engines compare at one point.
+#[derive(Debug, Default)]
+pub struct Compared {
+    /// Whether both had to be asked again.
+    pub repeated: bool,
+    /// What differs; none if they show the same.
+    pub difference: Option<String>,
+}
+
+impl Comparison {
+    /// Takes note of what restart, or a baseline, showed.
+    pub fn note(&mut self, seen: &Observation) {
+        let ended = seen.processes.iter().map(|p| (p.role.clone(), p.ended_in));
+        self.endings.extend(ended);
     }
-    if one.stall != other.stall {
-        return shown("the stall", &one.stall, &other.stall);
+
+    /// Compares what restart and another engine showed of one test. Where they differ
+    /// both are asked again: in a server that races with itself or with the clock, one
+    /// test shows more than one thing, and the engines agree if they have one of
+    /// these in common.
+    ///
+    /// # Errors
+    /// When `ask` fails.
+    pub fn differ(
+        &mut self,
+        other: EngineKind,
+        [by_restart, by_other]: [&Observation; 2],
+        ask: &mut dyn FnMut(EngineKind) -> Result<Observation, StudyError>,
+    ) -> Result<Compared, StudyError> {
+        self.note(by_restart);
+        let Some(difference) = self.apart(by_restart, by_other) else {
+            return Ok(Compared::default());
+        };
+        let mut restarted = vec![by_restart.clone()];
+        let mut others = vec![by_other.clone()];
+        for _ in 0..AGAIN {
+            let seen = ask(EngineKind::Restart)?;
+            self.note(&seen);
+            restarted.push(seen);
+            others.push(ask(other)?);
+            let alike = |one: &Observation| others.iter().any(|o| self.apart(one, o).is_none());
+            if restarted.iter().any(alike) {
+                return Ok(Compared {
+                    repeated: true,
+                    difference: None,
+                });
+            }
+        }
+        Ok(Compared {
+            repeated: true,
+            difference: Some(difference),
+        })
     }
-    if let Some(difference) = difference(one, other) {
-        return Some(difference);
+
+    /// Where two observations differ.
+    #[must_use]
+    pub fn apart(&self, restart: &Observation, other: &Observation) -> Option<String> {
+        let shown = |what: &str, one: &dyn std::fmt::Debug, other: &dyn std::fmt::Debug| {
+            Some(format!("{what}: {one:?} against {other:?}"))
+        };
+        let updates = (timeless(&restart.update), timeless(&other.update));
+        if updates.0 != updates.1 {
+            return shown("the update", &updates.0, &updates.1);
+        }
+        if restart.stall != other.stall {
+            return shown("the stall", &restart.stall, &other.stall);
+        }
+        if let Some(difference) = difference(restart, other) {
+            return Some(difference);
+        }
+        if restart.processes.len() != other.processes.len() {
+            let counts = (restart.processes.len(), other.processes.len());
+            return shown("the number of processes", &counts.0, &counts.1);
+        }
+        for (one, other) in restart.processes.iter().zip(&other.processes) {
+            let known = self.endings.contains(&(other.role.clone(), other.ended_in));
+            let mut expected = one.clone();
+            if known {
+                expected.ended_in = other.ended_in;
+            }
+            if expected != *other {
+                return shown("a process", one, other);
+            }
+        }
+        if let Some(entries) = entries_apart(&restart.new_entries, &other.new_entries) {
+            return Some(format!("entries of new code: {entries}"));
+        }
+        if restart.old_frame_exchanges != other.old_frame_exchanges {
+            let frames = (&restart.old_frame_exchanges, &other.old_frame_exchanges);
+            return shown("exchanges with old frames", frames.0, frames.1);
+        }
+        None
     }
-    if one.processes != other.processes {
-        return shown("the processes", &one.processes, &other.processes);
-    }
-    if one.new_entries != other.new_entries {
-        return shown("entries of new code", &one.new_entries, &other.new_entries);
-    }
-    if one.old_frame_exchanges != other.old_frame_exchanges {
-        let frames = (&one.old_frame_exchanges, &other.old_frame_exchanges);
-        return shown("exchanges with old frames", frames.0, frames.1);
-    }
-    None
+}
+
+/// Functions that were entered another number of times, with both numbers.
+fn entries_apart(one: &BTreeMap<String, u64>, other: &BTreeMap<String, u64>) -> Option<String> {
+    let names: BTreeSet<&String> = one.keys().chain(other.keys()).collect();
+    let count = |entries: &BTreeMap<String, u64>, name| entries.get(name).copied().unwrap_or(0);
+    let differing: Vec<String> = names
+        .into_iter()
+        .map(|name| (name, count(one, name), count(other, name)))
+        .filter(|(_, one, other)| one != other)
+        .map(|(name, one, other)| format!("{name} {one} against {other}"))
+        .collect();
+    (!differing.is_empty()).then(|| differing.join(", "))
 }
 
 /// An update without what differs between equal runs: how long it took, and how
@@ -220,6 +330,7 @@ fn timeless(update: &Update) -> Update {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::verdict::observation::{Ending, SeenProcess};
 
     fn seen(tries: u32, reply: &str) -> Observation {
         let exchange = serde_json::json!({"replies": {"c": reply}, "logs": {}});
@@ -236,8 +347,32 @@ mod tests {
 
     #[test]
     fn time_and_tries_are_no_difference_and_replies_are() {
-        assert_eq!(apart(&seen(1, "OK"), &seen(2, "OK")), None);
-        let difference = apart(&seen(1, "OK"), &seen(1, "NO")).unwrap();
+        let comparison = Comparison::default();
+        assert_eq!(comparison.apart(&seen(1, "OK"), &seen(2, "OK")), None);
+        let difference = comparison.apart(&seen(1, "OK"), &seen(1, "NO")).unwrap();
         assert!(difference.contains("exchange 0"), "{difference}");
+    }
+
+    #[test]
+    fn an_ending_is_the_same_only_where_restart_shows_it_too() {
+        let ended = |exchange: u32| {
+            let mut seen = seen(1, "OK");
+            seen.processes = vec![SeenProcess {
+                role: RoleInstance {
+                    role: "session".to_owned(),
+                    number: 1,
+                },
+                updated: true,
+                ended_in: exchange,
+                ending: Ending::Exited(0),
+                fault: None,
+            }];
+            seen
+        };
+        let mut comparison = Comparison::default();
+        assert!(comparison.apart(&ended(3), &ended(4)).is_some());
+        comparison.note(&ended(4));
+        assert_eq!(comparison.apart(&ended(3), &ended(4)), None);
+        assert!(comparison.apart(&ended(3), &ended(5)).is_some());
     }
 }
