@@ -61,7 +61,12 @@ impl Walk<'_> {
         if block.of == holder.of {
             return offset.is_multiple_of(size);
         }
-        self.has_part(holder.of, offset % size, block.of, 0)
+        // Elements of a flexible array lie behind the record itself.
+        let into = match self.plan.types[holder.of].tail {
+            Some(_) => offset,
+            None => offset % size,
+        };
+        self.has_part(holder.of, into, block.of, 0)
     }
 
     /// Whether a type has a part of type `wanted` at that offset.
