@@ -230,8 +230,7 @@ fn elements_of_a_flexible_array_in_the_arena_of_a_thread_are_converted_in_place(
         .study("");
     // The first command makes the bundle, and each adds a slot before it asks for the sum.
     for (row, state) in expect_new_where(&run, |row| row.function != "main") {
-        let exchange = u64::try_from(row.exchange).unwrap();
-        let slots = exchange + u64::from(row.function == "sum");
+        let slots = u64::from(row.exchange) + u64::from(row.function == "sum");
         assert_eq!(count(&state, "struct slot"), slots, "{row:?}\n{state}");
         assert_eq!(state["moved"], 0, "{row:?}\n{state}");
         assert_eq!(state["problems"].as_array().unwrap().len(), 0, "{state}");
