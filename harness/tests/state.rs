@@ -218,3 +218,44 @@ fn flexible_arrays_constants_and_pointers_into_arrays_keep_their_meaning() {
         }
     }
 }
+
+/// A bundle of slots that a thread allocates: the first command makes it, and each adds
+/// a slot before it asks for the sum.
+fn bundle() -> Project {
+    let words = [("1", 1), ("20", 1), ("300", 1), ("4000", 1)];
+    Project::of("state_bundle")
+        .step("$CC -pthread -o tiny main.c")
+        .session("conformable", &lines(&words))
+}
+
+fn slots(row: &Row) -> u64 {
+    u64::from(row.exchange) + u64::from(row.function == "sum")
+}
+
+#[test]
+fn elements_of_a_flexible_array_in_the_arena_of_a_thread_are_converted_in_place() {
+    let rules = "[[array]]\nof = \"struct bundle.slots\"\nlength = \"used\"\n";
+    let run = bundle().rules(rules).study("");
+    for (row, state) in expect_new_where(&run, |row| row.function != "main") {
+        let slots = slots(&row);
+        assert_eq!(count(&state, "struct slot"), slots, "{row:?}\n{state}");
+        assert_eq!(state["moved"], 0, "{row:?}\n{state}");
+        assert_eq!(state["problems"].as_array().unwrap().len(), 0, "{state}");
+    }
+}
+
+#[test]
+fn elements_of_a_flexible_array_of_unknown_length_fill_their_allocation() {
+    let run = bundle().study("");
+    for (row, state) in expect_new_where(&run, |row| row.function != "main") {
+        // 32 of 16 bytes fit into what was allocated, and those of 24 do not.
+        let bundles = slots(&row).min(1);
+        assert_eq!(
+            count(&state, "struct slot"),
+            32 * bundles,
+            "{row:?}\n{state}"
+        );
+        assert_eq!(state["moved"], bundles, "{row:?}\n{state}");
+        assert_eq!(state["problems"].as_array().unwrap().len(), 0, "{state}");
+    }
+}

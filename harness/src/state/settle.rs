@@ -61,7 +61,23 @@ impl Walk<'_> {
         if block.of == holder.of {
             return offset.is_multiple_of(size);
         }
-        self.has_part(holder.of, offset % size, block.of, 0)
+        // Elements of a flexible array lie behind the record itself, and each is like the
+        // first.
+        let into = match self.elements(holder.of) {
+            Some((first, stride)) if offset >= first => first + (offset - first) % stride.max(1),
+            Some(_) => offset,
+            None => offset % size,
+        };
+        self.has_part(holder.of, into, block.of, 0)
+    }
+
+    /// Where the flexible array that a type ends in begins, and the size of an element.
+    fn elements(&self, of: usize) -> Option<(u64, u64)> {
+        let converted = self.plan.conversion(of).and_then(|c| c.tail.as_ref());
+        let named = self.plan.types[of].tail.as_ref();
+        converted
+            .map(|tail| (tail.from, tail.from_stride))
+            .or_else(|| named.map(|tail| (tail.offset, tail.stride)))
     }
 
     /// Whether a type has a part of type `wanted` at that offset.
