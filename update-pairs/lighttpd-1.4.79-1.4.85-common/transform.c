@@ -88,14 +88,6 @@ static struct module *before[MOST], *after[MOST];
 #define COPY(to, from) \
     ((void)sizeof(char[sizeof(to) == sizeof(from) ? 1 : -1]), memcpy(&(to), &(from), sizeof(to)))
 
-static int is_before(const void *data)
-{
-    for (unsigned int i = 0; i < count; i++)
-        if (before[i] == data)
-            return 1;
-    return 0;
-}
-
 /* Each module, and what its data holds behind `defaults`. */
 #define MODULES(x) \
     x(access, ) \
@@ -103,7 +95,8 @@ static int is_before(const void *data)
     x(alias, ) \
     x(auth, ) \
     x(authn_file, ) \
-    x(dirlisting, new->processing = old->processing) \
+    /* Frames that are in a listing take it off the old count. */ \
+    x(dirlisting, new->processing = 0) \
     x(expire, (new->toffsets = old->toffsets, new->tused = old->tused)) \
     x(indexfile, ) \
     x(redirect, ) \
@@ -118,7 +111,7 @@ static int is_before(const void *data)
 #define TAKE(name, rest) \
     static void restore_##name(OLD(name) *old, NEW(name) *new) \
     { \
-        if (!STAYS(name) && is_before(new)) \
+        if (!STAYS(name)) \
             memcpy(new, old, sizeof *old); \
     } \
     static void *take_##name(void *data) \
@@ -341,14 +334,21 @@ static unsigned long renumber(struct list *headers, unsigned long flags, int sor
 
 static const void *old_tag;
 
+/* A reply that is partly there was made by the old version, and says so. */
+static void set_tag(request *r)
+{
+    int begun = r->resp_body_started || r->resp_body_finished || r->write_queue.first;
+    if (r->conf.server_tag == old_tag && !begun)
+        r->conf.server_tag = (void *)&default_server_tag;
+}
+
 static void set_request(struct kairos_old_request_st *old, struct kairos_new_request_st *new)
 {
     new->handler_module = (void *)module_of(old->handler_module);
     new->rqst_htags = renumber((struct list *)&new->rqst_headers, new->rqst_htags, 1);
     new->resp_htags = renumber((struct list *)&new->resp_headers, new->resp_htags, 1);
     new->conf.h2proto = srv->srvconf.h2proto;
-    if (new->conf.server_tag == old_tag)
-        new->conf.server_tag = (void *)&default_server_tag;
+    set_tag(new);
 }
 
 static void set_connection(struct kairos_old_connection *old, struct kairos_new_connection *new)
@@ -379,12 +379,22 @@ static void renumber_settings(void)
 
 /* --- 4. start-up --- */
 
+#define CONFIG_STAYS \
+    (__builtin_offsetof(config, defaults) == __builtin_offsetof(struct kairos_old_config_data_base, defaults))
+
+static void restore_config(struct kairos_old_config_data_base *old, struct kairos_new_config_data_base *new)
+{
+    if (!CONFIG_STAYS)
+        memcpy(new, old, sizeof *old);
+}
+
 /* config_set_defaults, config_finalize (configfile.c:1362) */
 static void set_config(void)
 {
     struct kairos_old_config_data_base *old = srv->config_data_base;
     config *new = (void *)old;
-    if (__builtin_offsetof(config, defaults) != __builtin_offsetof(struct kairos_old_config_data_base, defaults)) {
+    kairos_each_config_data_base(restore_config);
+    if (!CONFIG_STAYS) {
         new = calloc(1, sizeof *new);
         memcpy(new, old, sizeof(struct module));
         COPY(new->defaults, old->defaults);
@@ -448,8 +458,7 @@ static void set_dispatch(void)
 static void set_pool(void)
 {
     for (request *r = reqpool; r; r = (request *)r->con)
-        if (r->conf.server_tag == old_tag)
-            r->conf.server_tag = (void *)&default_server_tag;
+        set_tag(r);
 }
 
 static void found(struct kairos_old_server *old, struct kairos_new_server *new)
