@@ -334,11 +334,10 @@ static unsigned long renumber(struct list *headers, unsigned long flags, int sor
 
 static const void *old_tag;
 
-/* A reply that is partly there was made by the old version, and says so. */
+/* A reply that is complete was made by the old version, and says so. */
 static void set_tag(request *r)
 {
-    int begun = r->resp_body_started || r->resp_body_finished || r->write_queue.first;
-    if (r->conf.server_tag == old_tag && !begun)
+    if (r->conf.server_tag == old_tag && !r->resp_body_finished)
         r->conf.server_tag = (void *)&default_server_tag;
 }
 
