@@ -159,27 +159,29 @@ static void take_modules(void)
 {
     void **list = srv->plugins.ptr;
     count = srv->plugins.used;
+    if (count > MOST)
+        __builtin_trap();
     kairos_each_plugin(restore_plugin);
     for (unsigned int i = 0; i < count; i++) {
         plugins[i] = list[i];
         before[i] = plugins[i]->data;
     }
     MODULES(RESTORE)
-    for (unsigned int i = 0; i < count; i++)
-        for (unsigned int k = 0; k < sizeof modules / sizeof *modules; k++) {
-            if (strcmp(modules[k].name, plugins[i]->name) != 0)
-                continue;
-            after[i] = modules[k].take(before[i]);
-            if (after[i] != before[i]) {
-                after[i]->self = (void *)modules[k].functions;
-            } else {
-                /* Old frames use `self` as well, and its `data`. */
-                void *data = plugins[i]->data;
-                memcpy(plugins[i], modules[k].functions, sizeof(plugin));
-                plugins[i]->data = data;
-            }
-            list[i] = after[i];
+    for (unsigned int i = 0, k; i < count; i++) {
+        for (k = 0; strcmp(modules[k].name, plugins[i]->name) != 0;)
+            if (++k == sizeof modules / sizeof *modules)
+                __builtin_trap();
+        after[i] = modules[k].take(before[i]);
+        if (after[i] != before[i]) {
+            after[i]->self = (void *)modules[k].functions;
+        } else {
+            /* Old frames use `self` as well, and its `data`. */
+            void *data = plugins[i]->data;
+            memcpy(plugins[i], modules[k].functions, sizeof(plugin));
+            plugins[i]->data = data;
         }
+        list[i] = after[i];
+    }
 }
 
 static struct module *module_of(const void *handler)
@@ -291,7 +293,8 @@ static int number(int old, const struct text *key)
 {
     if (old >= OLD_EXPIRES && old <= OLD_IF_UNMODIFIED_SINCE)
         return old - 1;
-    if (old == HTTP_HEADER_OTHER && http_header_hkey_get(key->ptr, key->used - 1) == INCREMENTAL)
+    /* An old frame may be about to fill in the key. */
+    if (old == HTTP_HEADER_OTHER && key->used && http_header_hkey_get(key->ptr, key->used - 1) == INCREMENTAL)
         return INCREMENTAL;
     return old == OLD_EXPECT_CT ? HTTP_HEADER_OTHER : old;
 }
@@ -312,18 +315,20 @@ static int comes_after(const struct entry *a, const struct entry *b)
 }
 
 /* `flags`: the numbers of headers that have a value, as bits. */
-static unsigned long renumber(struct list *headers, unsigned long flags, int sorted)
+static unsigned long renumber(struct list *headers, unsigned long flags)
 {
     unsigned long low = (1ul << OLD_EXPECT_CT) - 1, high = ~0ul << (OLD_IF_UNMODIFIED_SINCE + 1);
     unsigned long new_flags = (flags & (low | high)) | (flags >> 1 & ~(low | high | 1ul << INCREMENTAL));
+    int out_of_order = 0;
     for (unsigned int i = 0; i < headers->used; i++) {
         struct entry *header = headers->data[i];
         int old = header->ext;
         header->ext = number(old, &header->key);
+        out_of_order |= (old == HTTP_HEADER_OTHER) != (header->ext == HTTP_HEADER_OTHER);
         if (old == HTTP_HEADER_OTHER && header->ext && header->value.used > 1)
             new_flags |= 1ul << header->ext;
     }
-    for (unsigned int i = 1; sorted && i < headers->used; i++)
+    for (unsigned int i = 1; out_of_order && i < headers->used; i++)
         for (unsigned int k = i; k && comes_after(headers->sorted[k - 1], headers->sorted[k]); k--) {
             struct entry *swap = headers->sorted[k];
             headers->sorted[k] = headers->sorted[k - 1];
@@ -344,8 +349,8 @@ static void set_tag(request *r)
 static void set_request(struct kairos_old_request_st *old, struct kairos_new_request_st *new)
 {
     new->handler_module = (void *)module_of(old->handler_module);
-    new->rqst_htags = renumber((struct list *)&new->rqst_headers, new->rqst_htags, 1);
-    new->resp_htags = renumber((struct list *)&new->resp_headers, new->resp_htags, 1);
+    new->rqst_htags = renumber((struct list *)&new->rqst_headers, new->rqst_htags);
+    new->resp_htags = renumber((struct list *)&new->resp_headers, new->resp_htags);
     new->conf.h2proto = srv->srvconf.h2proto;
     set_tag(new);
 }
@@ -355,6 +360,13 @@ static void set_connection(struct kairos_old_connection *old, struct kairos_new_
     (void)old;
     new->plugin_slots = srv->plugin_slots;
     new->config_data_base = srv->config_data_base;
+}
+
+/* A list of the configuration, which is sorted by key. */
+static void number_each(struct list *headers)
+{
+    for (unsigned int i = 0; i < headers->used; i++)
+        headers->data[i]->ext = number(headers->data[i]->ext, &headers->data[i]->key);
 }
 
 /* Headers that the configuration names: mod_setenv.c:118, configfile-glue.c:525. */
@@ -372,7 +384,7 @@ static void renumber_settings(void)
             struct setting *cpv = setenv->cvlist + setenv->cvlist[i].v.u2[0];
             for (; setenv->cvlist[i].v.u2[1] && cpv->k_id != -1; cpv++)
                 if (cpv->k_id != 2 && cpv->k_id != 5 && cpv->v.a)
-                    renumber(cpv->v.a, 0, 0);
+                    number_each(cpv->v.a);
         }
 }
 
