@@ -1,9 +1,11 @@
-/* Proves: a record in the heap grows and has to move; what an old frame writes into the
- * old copy afterwards is lost. Where the allocation has room it stays. */
+/* Proves: a record in the heap grows and has to move while an old frame holds a pointer to
+ * one of its members. No type of that pointer leads to the record: it stays with the old
+ * copy, and what is written there is lost. Where the record has room it stays. */
 #include "line_server.h"
 
 struct counter {
     long hits;
+    long by_hour[24];
 };
 
 static struct counter *counter;
@@ -17,12 +19,14 @@ static void prepare(void)
 
 static void audit(void) { do_nothing(); }
 
-static void hit(int fd, struct counter *place)
+static void add(int fd, long *hits)
 {
     audit();
-    place->hits++;
+    ++*hits;
     say(fd, "hit");
 }
+
+static void hit(int fd) { add(fd, &counter->hits); }
 
 static void tell(int fd) { say_number(fd, "hits", counter->hits); }
 
@@ -39,7 +43,7 @@ int main(int count, char **arguments)
 
         while (next_line(fd, line, sizeof line)) {
             if (is(line, "HIT"))
-                hit(fd, counter);
+                hit(fd);
             else
                 tell(fd);
         }

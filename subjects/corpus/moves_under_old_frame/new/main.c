@@ -1,5 +1,5 @@
-/* Proves: a record in the heap grows and has to move; what an old frame writes into the
- * old copy afterwards is lost. Where the allocation has room it stays. */
+/* Proves: a record in the heap grows and has to move while an old frame is about to write
+ * it. The pointer in the frame goes along, and nothing is lost. */
 #include "line_server.h"
 
 struct counter {
