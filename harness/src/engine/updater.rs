@@ -8,6 +8,7 @@ use super::handover::{Held, hand_over};
 use super::names::RoleNames;
 use super::old_frames::OldFrames;
 use super::parts::Parts;
+use super::poison::{Faulted, Watched};
 use super::spec::{SessionSpec, Which};
 use super::updating::{update, update_forked};
 use super::watch::Watcher;
@@ -55,6 +56,7 @@ pub struct Updater<'a> {
     /// Exchanges during which an old frame ran.
     pub old_frame_exchanges: BTreeSet<u32>,
     old_frames: HashMap<ProcessIndex, OldFrames>,
+    watched: HashMap<ProcessIndex, Watched>,
     done: bool,
     /// If set, the server is handed over to a debugger once the update is applied,
     /// and this is told of it.
@@ -80,6 +82,7 @@ impl<'a> Updater<'a> {
             },
             old_frame_exchanges: BTreeSet::new(),
             old_frames: HashMap::new(),
+            watched: HashMap::new(),
             done: false,
             announce: None,
         }
@@ -164,6 +167,7 @@ impl<'a> Updater<'a> {
             self.old_frame_exchanges.insert(parts.exchange);
         }
         self.old_frames = updated.old_frames;
+        self.watched = updated.watched;
         Ok(updated.signal)
     }
 }
@@ -247,6 +251,9 @@ impl Watcher for Updater<'_> {
         child: ProcessIndex,
         child_stopped: &Stopped,
     ) -> Result<(), HostError> {
+        if let Some(watched) = self.watched.get(&parent).cloned() {
+            self.watched.insert(child, watched);
+        }
         let Some(frames) = self.old_frames.get(&parent) else {
             return Ok(());
         };
@@ -262,6 +269,7 @@ impl Watcher for Updater<'_> {
 
     fn executed(&mut self, process: ProcessIndex) {
         self.old_frames.remove(&process);
+        self.watched.remove(&process);
     }
 
     fn entered(
@@ -300,6 +308,26 @@ impl Watcher for Updater<'_> {
         }
         counter::set(&parts.tree.processes[process].memory, thread, next)?;
         Ok(signal)
+    }
+
+    fn faulted(
+        &mut self,
+        parts: &mut Parts<'_>,
+        process: ProcessIndex,
+        stopped: &Stopped,
+    ) -> Result<Faulted, HostError> {
+        let Some(watched) = self.watched.get_mut(&process) else {
+            return Ok(Faulted::Own);
+        };
+        let (faulted, touch) = watched.faulted(parts, process, stopped)?;
+        if let Update::Applied {
+            state: Some(state), ..
+        } = &mut self.update
+            && let Some(poisoned) = &mut state.poisoned
+        {
+            poisoned.touches.extend(touch);
+        }
+        Ok(faulted)
     }
 
     fn breakpoint(

@@ -14,6 +14,7 @@ mod leave;
 pub mod libraries;
 pub mod maps;
 pub mod memory;
+pub mod poison;
 pub mod spawn;
 pub mod stamps;
 pub mod stopped;
