@@ -87,3 +87,22 @@ fn the_script_is_shown_and_unknown_names_are_refused() {
     let message = String::from_utf8_lossy(&unknown.stderr);
     assert!(message.contains("no workload is named 'none'"), "{message}");
 }
+
+#[test]
+fn a_script_that_would_have_to_convert_live_state_is_declined() {
+    let project = Project::of("renamed").session("backward-compatible", SESSION);
+    project.write();
+    let run = |arguments: &[&str]| {
+        let mut command = project.kairos();
+        command.arg("bench").args(arguments).output().unwrap()
+    };
+    let why = "gdb: not measured: tiny-v1-v2 converts live state (struct place), which a batch \
+               script does not";
+    let shown = run(&["--subject", "tiny", "--print-gdb-script"]);
+    let stderr = String::from_utf8_lossy(&shown.stderr);
+    assert!(!shown.status.success() && stderr.contains(why), "{stderr}");
+    let measured = run(&["--subject", "tiny", "--tests", "1", "--json"]);
+    let report: serde_json::Value = serde_json::from_slice(&measured.stdout).unwrap();
+    assert_eq!(report["notes"], serde_json::json!([why]), "{report}");
+    assert_eq!(report["rows"].as_array().unwrap().len(), 3, "{report}");
+}

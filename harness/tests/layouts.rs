@@ -64,6 +64,51 @@ fn a_common_layout_serves_old_frames_and_new_code_alike() {
 }
 
 #[test]
+fn a_global_that_was_never_written_keeps_what_old_frames_still_read() {
+    let run = Project::of("gap")
+        .session("conformable", &lines(&["TELL", "TELL", "TELL"]))
+        .variant("common", "layout = \"common\"")
+        .study("");
+    // An old frame's reply is right too: it tells the old member's value.
+    let rows = run.expect(|_| "new");
+    assert_eq!(rows.len(), 2 * 6);
+}
+
+fn renamed(old: &str) -> Project {
+    let rule = format!("[[renamed]]\nrecord = \"struct place\"\nold = {old:?}\nnew = \"column\"");
+    Project::of("renamed")
+        .session(BACKWARD, &lines(&["TELL", "TELL", "TELL"]))
+        .variant("common", "layout = \"common\"")
+        .rules(&rule)
+}
+
+#[test]
+fn a_member_carries_on_under_another_name_where_a_person_says_so() {
+    let run = renamed("y").study("");
+    let rows = run.expect(|row| match (row.pair.as_str(), row.function.as_str()) {
+        // An old frame goes on with the old layout.
+        ("tiny-v1-v2", "touch") => "wrong",
+        _ => "new",
+    });
+    assert_eq!(rows.len(), 2 * 9);
+}
+
+#[test]
+fn a_renamed_member_that_no_version_has_is_told_with_its_place() {
+    let project = renamed("z");
+    project.write();
+    let output = project
+        .kairos()
+        .args(["patch", "tiny-v1-v2"])
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{told}");
+    let expected = "pair.toml:5: the old version has no member `z` in `struct place`";
+    assert!(told.contains(expected), "{told}");
+}
+
+#[test]
 fn old_callers_and_pointers_keep_the_callee_that_they_mean() {
     let mut project = Project::of("keep").variant("keep", "prototypes = \"keep\"");
     for caller in ["PAY", "TABLE", "REFUND", "POINTER"] {

@@ -260,6 +260,7 @@ void show(void) { printf("%d %s %d\n", handler(5), greeting, limit); }
             old_initial,
             new: at,
             size,
+            members: None,
         } = action
         else {
             panic!("{action:?}");

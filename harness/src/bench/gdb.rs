@@ -1,9 +1,40 @@
-//! Whether this machine's gdb can serve as a way to run update tests.
+//! Whether gdb can serve as a way to run update tests: on this machine, and for a patch.
 
 use std::process::{Command, Stdio};
 
 use crate::engine::gdb::GDB;
 use crate::engine::gdb::script::ARGUMENTS;
+use crate::patch::{DataAction, Patch};
+
+/// Checks that a batch script can apply `patch` as Kairos does: it converts no live
+/// state.
+///
+/// # Errors
+/// What it would have to convert, for people.
+pub fn applies(patch: &Patch) -> Result<(), String> {
+    let records = patch.state.iter().flat_map(|plan| &plan.records);
+    let variables = patch.data.iter().filter_map(|action| match action {
+        DataAction::Carry {
+            name,
+            conversion: Some(_),
+            ..
+        } => Some(name),
+        _ => None,
+    });
+    let names: Vec<&str> = records
+        .map(|record| &record.name)
+        .chain(variables)
+        .map(String::as_str)
+        .collect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    Err(format!(
+        "gdb: not measured: {} converts live state ({}), which a batch script does not",
+        patch.pair,
+        names.join(", ")
+    ))
+}
 
 /// Checks that gdb is there and has Python.
 ///

@@ -191,9 +191,15 @@ impl<'a> Bench<'a> {
     }
 
     /// The gdb batch file of the `number`-th measured point.
-    #[must_use]
-    pub fn gdb_script(&self, number: usize) -> Option<String> {
-        let point = self.gdb_point(*self.points.get(number)?)?;
+    ///
+    /// # Errors
+    /// Why there is none, for people.
+    pub fn gdb_script(&self, number: usize) -> Result<String, String> {
+        gdb::applies(&self.pair.patch)?;
+        let point = self.points.get(number);
+        let point = point
+            .and_then(|point| self.gdb_point(*point))
+            .ok_or("the point is not in the trace")?;
         let program = crate::engine::spec::SessionSpec::inside(Which::New).join(
             self.pair
                 .new
@@ -201,7 +207,7 @@ impl<'a> Bench<'a> {
                 .strip_prefix(&self.pair.new.tree)
                 .unwrap_or(&self.pair.new.program),
         );
-        Some(crate::engine::gdb::script::script(
+        Ok(crate::engine::gdb::script::script(
             &point,
             &self.pair.patch,
             &program,
@@ -232,7 +238,7 @@ impl<'a> Bench<'a> {
             .map(|kind| EngineAgreement::of(kind, baseline))
             .collect();
         if options.gdb {
-            match gdb::usable() {
+            match gdb::applies(&self.pair.patch).and_then(|()| gdb::usable()) {
                 Ok(()) => ways.push(Way::Gdb),
                 Err(why) => notes.push(why),
             }

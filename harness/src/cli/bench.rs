@@ -95,9 +95,7 @@ pub fn run(arguments: &Arguments, project: &Project) -> anyhow::Result<ExitCode>
     kairos::sandbox::interrupt::note_in(&INTERRUPTED)?;
     let bench = Bench::prepare(&catalogue, &build, &options, &Lines)?;
     if arguments.print_gdb_script {
-        let script = bench
-            .gdb_script(0)
-            .context("the point is not in the trace")?;
+        let script = bench.gdb_script(0).map_err(anyhow::Error::msg)?;
         print!("{script}");
         return Ok(ExitCode::Success);
     }

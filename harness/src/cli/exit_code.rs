@@ -87,6 +87,7 @@ impl ExitCode {
             | StudyError::Workload { .. }
             | StudyError::NoWorkload { .. }
             | StudyError::Nothing
+            | StudyError::Renamed { .. }
             | StudyError::NotResumable { .. }
             | StudyError::Changed { .. }
             | StudyError::NotOneStudy(_) => Self::Usage,

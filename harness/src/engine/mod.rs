@@ -13,6 +13,7 @@ pub mod lifecycle;
 pub mod names;
 pub mod old_frames;
 pub mod parts;
+pub mod poison;
 pub mod protocol;
 pub mod remote;
 pub mod restart;

@@ -10,6 +10,7 @@ use nix::unistd::Pid;
 
 use super::names::{FunctionNames, RoleNames};
 use super::parts::{Note, Parts, Tools};
+use super::poison::Faulted;
 use super::spec::SessionSpec;
 use super::watch::Watcher;
 use crate::sandbox::root::RUN_FOLDER;
@@ -222,15 +223,36 @@ impl<'a> Server<'a> {
                     .system_call(&mut self.parts, process, thread, &stopped)?;
             }
             Stop::Signal(number) => {
-                if usually_kills(number) {
-                    let fault = self.parts.fault(process, &stopped)?;
-                    self.parts.notes[process].fault = Some(fault);
+                let faulted = match number {
+                    libc::SIGSEGV => self.watcher.faulted(&mut self.parts, process, &stopped)?,
+                    _ => Faulted::Own,
+                };
+                match faulted {
+                    Faulted::Own => signal = self.signalled(process, &stopped, number)?,
+                    Faulted::Mended => {}
+                    Faulted::Step(pages) => {
+                        self.parts.tree.step_within(process, stopped, &pages)?;
+                        return Ok(());
+                    }
                 }
-                signal = number;
             }
         }
         stopped.resume(self.parts.tree.until, signal)?;
         Ok(())
+    }
+
+    /// A signal is about to be delivered, which is returned.
+    fn signalled(
+        &mut self,
+        process: ProcessIndex,
+        stopped: &Stopped,
+        number: i32,
+    ) -> Result<i32, HostError> {
+        if usually_kills(number) {
+            let fault = self.parts.fault(process, stopped)?;
+            self.parts.notes[process].fault = Some(fault);
+        }
+        Ok(number)
     }
 
     /// Appends to the record what each log gained since the last call.

@@ -9,6 +9,7 @@ use super::handover::{Held, hand_over};
 use super::names::RoleNames;
 use super::old_frames::OldFrames;
 use super::parts::Parts;
+use super::poison::{Faulted, Watched};
 use super::spec::{SessionSpec, Which};
 use super::updating::{update, update_forked};
 use super::watch::Watcher;
@@ -56,6 +57,7 @@ pub struct Updater<'a> {
     /// Exchanges during which an old frame ran.
     pub old_frame_exchanges: BTreeSet<u32>,
     old_frames: HashMap<ProcessIndex, OldFrames>,
+    watched: HashMap<ProcessIndex, Watched>,
     done: bool,
     updated_at: Option<(Instant, Instant)>,
     /// If set, the server is handed over to a debugger once the update is applied,
@@ -84,6 +86,7 @@ impl<'a> Updater<'a> {
             },
             old_frame_exchanges: BTreeSet::new(),
             old_frames: HashMap::new(),
+            watched: HashMap::new(),
             done: false,
             updated_at: None,
             announce: None,
@@ -172,6 +175,7 @@ impl<'a> Updater<'a> {
             self.old_frame_exchanges.insert(parts.exchange);
         }
         self.old_frames = updated.old_frames;
+        self.watched = updated.watched;
         Ok(updated.signal)
     }
 }
@@ -291,6 +295,9 @@ impl Watcher for Updater<'_> {
         child: ProcessIndex,
         child_stopped: &Stopped,
     ) -> Result<(), HostError> {
+        if let Some(watched) = self.watched.get(&parent).cloned() {
+            self.watched.insert(child, watched);
+        }
         let Some(frames) = self.old_frames.get(&parent) else {
             return Ok(());
         };
@@ -306,6 +313,7 @@ impl Watcher for Updater<'_> {
 
     fn executed(&mut self, process: ProcessIndex) {
         self.old_frames.remove(&process);
+        self.watched.remove(&process);
     }
 
     fn entered(
@@ -346,6 +354,26 @@ impl Watcher for Updater<'_> {
         }
         counter::set(&parts.tree.processes[process].memory, thread, next)?;
         Ok(signal)
+    }
+
+    fn faulted(
+        &mut self,
+        parts: &mut Parts<'_>,
+        process: ProcessIndex,
+        stopped: &Stopped,
+    ) -> Result<Faulted, HostError> {
+        let Some(watched) = self.watched.get_mut(&process) else {
+            return Ok(Faulted::Own);
+        };
+        let (faulted, touch) = watched.faulted(parts, process, stopped)?;
+        if let Update::Applied {
+            state: Some(state), ..
+        } = &mut self.update
+            && let Some(poisoned) = &mut state.poisoned
+        {
+            poisoned.touches.extend(touch);
+        }
+        Ok(faulted)
     }
 
     fn breakpoint(

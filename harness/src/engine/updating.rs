@@ -8,6 +8,7 @@ use nix::sys::signal::{Signal, kill};
 
 use super::old_frames::OldFrames;
 use super::parts::Parts;
+use super::poison::Watched;
 use crate::patch::Patch;
 use crate::state::frames::FrameState;
 use crate::trace::Scope;
@@ -32,6 +33,8 @@ pub struct Updated {
     /// What became of live state in the process at the point; none where no record
     /// changed.
     pub state: Option<SeenState>,
+    /// Old copies that were put out of reach in each process, if that was asked for.
+    pub watched: HashMap<ProcessIndex, Watched>,
 }
 
 /// A thread with its stack.
@@ -112,6 +115,7 @@ fn update_held(
         old_frames: HashMap::new(),
         apply_us: 0.0,
         state: None,
+        watched: HashMap::new(),
     };
     updated.refused = why_not(parts, patch, &processes, &threads, held);
     if updated.refused.is_some() {
@@ -135,8 +139,18 @@ fn update_held(
             frames: &frames,
         };
         let applied = apply(patch, &target, &mut parts.tools.libraries)?;
+        let mut converted = applied.state;
+        if patch.state.as_ref().is_some_and(|plan| plan.poison)
+            && let Some(converted) = &mut converted
+        {
+            let walks: Vec<&Walk> = of_process.iter().map(|thread| &thread.walk).collect();
+            let copies = &converted.old_copies;
+            let (watched, seen) = Watched::begin(parts, *index, first.stopped, copies, &walks)?;
+            updated.watched.insert(*index, watched);
+            converted.seen.poisoned = Some(seen);
+        }
         if *index == process {
-            updated.state = applied.state;
+            updated.state = converted.map(|converted| converted.seen);
         }
         match applied.outcome {
             Outcome::Applied => {}

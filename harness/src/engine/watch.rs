@@ -4,6 +4,7 @@
 use std::time::Instant;
 
 use super::parts::Parts;
+use super::poison::Faulted;
 use super::spec::SessionSpec;
 use crate::binary::Address;
 use crate::tracee::Stopped;
@@ -114,6 +115,19 @@ pub trait Watcher {
         _address: Address,
     ) -> Result<(), HostError> {
         Ok(())
+    }
+
+    /// A thread took a fault: tells what becomes of it.
+    ///
+    /// # Errors
+    /// When tracing fails.
+    fn faulted(
+        &mut self,
+        _parts: &mut Parts<'_>,
+        _process: ProcessIndex,
+        _stopped: &Stopped,
+    ) -> Result<Faulted, HostError> {
+        Ok(Faulted::Own)
     }
 
     /// A thread enters or leaves a system call.

@@ -10,6 +10,7 @@ use super::place::{Placed, Shape, first_bit, is_flexible, place};
 use crate::binary::dwarf::{Layout, Member, TypeKey, Types};
 use crate::change::{ChangedRecord, Changes};
 use crate::rewrite::{Item, Plan, RecordPlan};
+use crate::state::Rules;
 
 /// What became of a changed record under a mechanism.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,14 +83,16 @@ impl LayoutPlan {
     }
 }
 
-/// What the changed records of an update become. `refused` are those that must not
-/// get a common layout, by their name, and why.
+/// What the changed records of an update become. `rules` say which members carry on
+/// under another name; `refused` are records that must not get a common layout, by their
+/// name, and why.
 #[must_use]
 pub fn plan(
     setting: Setting,
     changes: &Changes,
     old: &Types,
     new: &Types,
+    rules: &Rules,
     refused: &BTreeMap<String, String>,
 ) -> LayoutPlan {
     if setting == Setting::Own {
@@ -100,6 +103,7 @@ pub fn plan(
         changes,
         old,
         new,
+        rules,
         refused,
         settled: BTreeMap::new(),
         plan: LayoutPlan::default(),
@@ -119,6 +123,7 @@ struct Planner<'a> {
     changes: &'a Changes,
     old: &'a Types,
     new: &'a Types,
+    rules: &'a Rules,
     refused: &'a BTreeMap<String, String>,
     settled: BTreeMap<TypeKey, Settled>,
     plan: LayoutPlan,
@@ -196,7 +201,7 @@ impl Planner<'_> {
         let align = old.align().max(new.align());
         let (outcome, size, old_items, new_items) = match (self.setting, why) {
             (Setting::Common, None) => {
-                let (size, new_items) = common(&old, &new, align);
+                let (size, new_items) = common(&old, &new, self.rules, align);
                 let mut old_items = own_order(&old);
                 old_items.extend(gap(old.placed.end, 8 * size, old.end_of(align), 8 * size));
                 (Outcome::Common, size, old_items, new_items)
@@ -413,7 +418,7 @@ fn own_order(side: &Side<'_>) -> Vec<Item> {
 }
 
 /// Size of the common layout, and the new version's pieces.
-fn common(old: &Side<'_>, new: &Side<'_>, align: u64) -> (u64, Vec<Item>) {
+fn common(old: &Side<'_>, new: &Side<'_>, rules: &Rules, align: u64) -> (u64, Vec<Item>) {
     // Shared members, in the old order, where the old version has them.
     let mut left: Vec<usize> = (0..new.shapes.len()).collect();
     let mut items = Vec::new();
@@ -421,7 +426,7 @@ fn common(old: &Side<'_>, new: &Side<'_>, align: u64) -> (u64, Vec<Item>) {
     for (number, member) in old.layout.members.iter().enumerate() {
         let same = |other: &&usize| {
             let other = &new.layout.members[**other];
-            other.name == member.name
+            rules.predecessor(&old.key, &other.name) == Some(&member.name)
                 && other.signature == member.signature
                 && other.bit_size == member.bit_size
         };

@@ -13,6 +13,7 @@ use crate::change::Changes;
 use crate::confree::{ConFreeError, preprocess};
 use crate::rewrite::{self, REVISION, RecordPlan, RewriteError};
 use crate::sandbox::guard;
+use crate::state::Rules;
 use crate::subject::BuiltVersion;
 
 /// The own builds of two versions, and what differs.
@@ -20,6 +21,8 @@ use crate::subject::BuiltVersion;
 pub struct Versions<'a> {
     /// Types, prototypes and globals that differ.
     pub changes: &'a Changes,
+    /// Which members carry on under another name.
+    pub rules: &'a Rules,
     /// The old version's types.
     pub old: &'a Types,
     /// The new version's types.
@@ -44,6 +47,7 @@ pub fn layouts(
             versions.changes,
             versions.old,
             versions.new,
+            versions.rules,
             refused,
         )
     };

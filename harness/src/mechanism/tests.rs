@@ -8,6 +8,7 @@ use crate::binary::dwarf::{Layout, Member, TypeKey, Types};
 use crate::change::Changes;
 use crate::mechanism::place::{Shape, place};
 use crate::rewrite::Item;
+use crate::state::Rules;
 
 fn key(name: &str) -> TypeKey {
     TypeKey {
@@ -79,6 +80,7 @@ fn planned(setting: Setting, old: &Types, new: &Types) -> LayoutPlan {
         &Changes::between(old, new),
         old,
         new,
+        &Rules::default(),
         &BTreeMap::new(),
     )
 }

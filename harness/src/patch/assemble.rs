@@ -17,6 +17,7 @@ use super::{
 };
 use crate::binary::Address;
 use crate::sandbox::guard;
+use crate::state::Manner;
 use crate::state::Prepared;
 use crate::state::convert::Conversion;
 use crate::state::header::TABLE;
@@ -266,6 +267,9 @@ impl Job<'_> {
                 old: place,
                 size,
                 new: at,
+                members: self
+                    .conversion(place, old_size, size)
+                    .filter(|conversion| conversion.manner == Manner::Common),
             },
             Fate::Renew => DataAction::Renew {
                 name,

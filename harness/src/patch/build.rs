@@ -149,16 +149,18 @@ fn live_state(
     comparison: &Comparison,
     update: &Update<'_>,
 ) -> Result<Prepared, PatchError> {
-    let carried: BTreeSet<Address> = comparison
-        .items
-        .values()
-        .filter(|matched| matched.fate == Fate::Carry)
-        .filter_map(|matched| old.address(matched.old?))
-        .collect();
+    let of_fate = |fate: Fate| {
+        let items = comparison.items.values();
+        items
+            .filter(move |matched| matched.fate == fate)
+            .filter_map(|matched| old.address(matched.old?))
+    };
+    let mut converted: BTreeSet<Address> = of_fate(Fate::Carry).collect();
     let changes = &comparison.types;
-    if changes.records.is_empty() && changes.enums.is_empty() && carried.is_empty() {
+    if changes.records.is_empty() && changes.enums.is_empty() && converted.is_empty() {
         return Ok(Prepared::default());
     }
+    converted.extend(of_fate(Fate::Reinitialise));
     let (before, after) = rayon::join(
         || MemoryTypes::read(old.program.path()),
         || MemoryTypes::read(new.program.path()),
@@ -172,7 +174,7 @@ fn live_state(
         changes,
         rules,
         &update.common,
-        &carried,
+        &converted,
     ))
 }
 

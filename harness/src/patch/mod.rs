@@ -144,7 +144,9 @@ pub enum DataAction {
         size: u64,
     },
     /// Only the initialiser differs: the object keeps its place, and its bytes
-    /// are replaced if they still equal the old initialiser.
+    /// are replaced if they still equal the old initialiser. Where it holds records with
+    /// one layout for both versions only the new version's members are: gaps of removed
+    /// ones are still the old frames'.
     Reinitialise {
         /// Name of the object.
         name: String,
@@ -156,6 +158,9 @@ pub enum DataAction {
         old_initial: Vec<u8>,
         /// Where the image keeps the new initial bytes.
         new: Address,
+        /// Members of the new version, where it holds records with a common layout.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        members: Option<Conversion>,
     },
     /// The object changes size or type and moves into the image: live bytes that
     /// still equal the old initialiser become the new one, others are converted

@@ -177,6 +177,10 @@ pub struct Plan {
     pub roots: Vec<Root>,
     /// Functions with variables, by ascending address.
     pub frames: Vec<FrameRoots>,
+    /// Whether instances in the heap move even where they fit, so that their old
+    /// copies, which nobody means any more, can be put out of reach.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub poison: bool,
 }
 
 impl Plan {
@@ -185,7 +189,9 @@ impl Plan {
     pub fn may_allocate(&self) -> bool {
         self.conversions.iter().any(|conversion| {
             conversion.manner == Manner::Own
-                && (conversion.new_size > conversion.old_size || conversion.tail.is_some())
+                && (self.poison
+                    || conversion.new_size > conversion.old_size
+                    || conversion.tail.is_some())
         })
     }
 

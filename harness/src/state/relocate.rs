@@ -43,6 +43,19 @@ pub enum Source {
     Copy(u64),
 }
 
+/// An old copy that is no longer meant: its instances lie elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OldCopy {
+    /// Where it lies.
+    pub address: u64,
+    /// Its length in bytes.
+    pub length: u64,
+    /// What it is, for people.
+    pub name: String,
+    /// Where the instances lie now.
+    pub moved_to: u64,
+}
+
 /// What is to be written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Relocation {
@@ -56,6 +69,8 @@ pub struct Relocation {
     pub copies: Vec<u8>,
     /// Number of instances that moved.
     pub moved: u64,
+    /// What they left behind.
+    pub old_copies: Vec<OldCopy>,
     /// Number of pointers that were redirected.
     pub redirected: u64,
     /// What could not be converted, and why.
@@ -110,7 +125,15 @@ pub fn relocate(
             continue;
         }
         let moved = place.target != block.address;
-        result.moved += if moved { block.count } else { 0 };
+        if moved {
+            result.moved += block.count;
+            result.old_copies.push(OldCopy {
+                address: block.address,
+                length: block.length,
+                name: plan.types[block.of].name.clone(),
+                moved_to: place.target,
+            });
+        }
         let old = if moved {
             None
         } else {
@@ -197,13 +220,16 @@ fn place<'a>(
         variable: false,
     };
     let room = next.map_or(block.room, |next| block.room.min(next - block.address));
-    if length <= room.max(block.length) {
+    let shares = next.is_some_and(|next| next < block.address + block.room);
+    let leaves =
+        plan.poison && block.home == Home::Heap && conversion.manner != Manner::Common && !shares;
+    if length <= room.max(block.length) && !leaves {
         return Ok(Some(in_place));
     }
     if block.home == Home::Variable {
         return refuse("is a variable that grows but does not move; it is not converted");
     }
-    if next.is_some_and(|next| next < block.address + block.room) {
+    if shares {
         return refuse("shares its allocation with others and does not fit; it is not converted");
     }
     match allocate(length) {

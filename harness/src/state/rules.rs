@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::renamed::RenameRule;
+
 /// The number of elements that a pointer or a flexible array has.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ArrayRule {
@@ -47,6 +49,9 @@ pub struct Rules {
     pub casts: Vec<CastRule>,
     /// Members of unions.
     pub unions: Vec<UnionRule>,
+    /// Members with another name; of a pair alone.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub renamed: Vec<RenameRule>,
 }
 
 impl Rules {
@@ -56,6 +61,7 @@ impl Rules {
         self.arrays.extend(other.arrays);
         self.casts.extend(other.casts);
         self.unions.extend(other.unions);
+        self.renamed.extend(other.renamed);
         self
     }
 }

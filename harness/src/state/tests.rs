@@ -176,6 +176,7 @@ fn plan(roots: &[(u64, usize)]) -> Plan {
             .collect(),
         data: VARIABLES..VARIABLES + 0x100,
         frames: Vec::new(),
+        poison: false,
     }
 }
 

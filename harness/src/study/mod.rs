@@ -67,6 +67,14 @@ pub enum StudyError {
         /// What is wrong.
         source: Box<ConFreeError>,
     },
+    /// A rule about a renamed member that a version does not have.
+    #[error("pair {pair}: {missing}")]
+    Renamed {
+        /// The pair.
+        pair: String,
+        /// What is missing, and where the rule is written.
+        missing: crate::state::renamed::NoSuchMember,
+    },
     /// A rewritten build that is not as planned.
     #[error("pair {pair}: {source}; name the record under `room` in pair.toml, with a reason")]
     Layout {

@@ -114,19 +114,21 @@ pub fn prepare<'a>(
         Some(path) => lines_of(path),
         None => 0,
     };
-    finish(
+    Made {
         subject,
-        pair.id.clone(),
-        Arm::Update,
+        id: pair.id.clone(),
+        arm: Arm::Update,
         old,
         new,
         built,
-        pair.mechanism,
+        mechanism: pair.mechanism,
         layouts,
-        pair.except_named.clone(),
+    }
+    .ready(Asked {
+        except_named: pair.except_named.clone(),
         workloads,
         transformer_lines,
-    )
+    })
 }
 
 /// Warnings about names in `except_named` that no version has a function of.
@@ -222,19 +224,21 @@ fn control(
 ) -> Result<PreparedPair<'_>, StudyError> {
     let built = control_patch(&id, &version)?;
     let new = version.clone();
-    finish(
+    Made {
         subject,
         id,
-        Arm::Control,
-        version,
+        arm: Arm::Control,
+        old: version,
         new,
         built,
         mechanism,
         layouts,
-        subject.except_named.clone(),
+    }
+    .ready(Asked {
+        except_named: subject.except_named.clone(),
         workloads,
-        0,
-    )
+        transformer_lines: 0,
+    })
 }
 
 /// The control arm's patch: every function replaced by an identical copy.
@@ -263,9 +267,9 @@ pub fn broken_patch(id: &str, version: &BuiltVersion, function: &str) -> Result<
     })
 }
 
-#[allow(clippy::too_many_arguments)]
-fn finish(
-    subject: &Subject,
+/// The builds of a pair and its patch.
+struct Made<'a> {
+    subject: &'a Subject,
     id: String,
     arm: Arm,
     old: BuiltVersion,
@@ -273,43 +277,49 @@ fn finish(
     built: Built,
     mechanism: Mechanism,
     layouts: LayoutPlan,
+}
+
+/// What a pair's manifest, or for controls its subject's, asks of a study.
+struct Asked {
     except_named: Vec<String>,
     workloads: Vec<String>,
     transformer_lines: u32,
-) -> Result<PreparedPair<'_>, StudyError> {
-    let program = Program::open(&old.program)?;
-    let functions: Vec<OwnFunction> = program
-        .functions()
-        .iter()
-        .map(|function| OwnFunction {
+}
+
+impl<'a> Made<'a> {
+    /// Reads what policies and workers need of the old program.
+    fn ready(self, asked: Asked) -> Result<PreparedPair<'a>, StudyError> {
+        let program = Program::open(&self.old.program)?;
+        let functions = program.functions();
+        let table = FunctionTable::new(functions.iter().map(|function| FunctionRange {
+            function: function.name.clone(),
+            start: function.entry,
+            size: function.size,
+        }));
+        let functions = functions.iter().map(|function| OwnFunction {
             name: function.name.name.clone(),
             entry: function.entry,
             size: function.size,
             pad: function.pad,
+        });
+        Ok(PreparedPair {
+            subject: self.subject,
+            id: self.id,
+            arm: self.arm,
+            patch: self.built.patch,
+            changes: self.built.changes,
+            statistics: self.built.statistics,
+            mechanism: self.mechanism,
+            layouts: self.layouts,
+            functions: functions.collect(),
+            table,
+            except_named: asked.except_named,
+            workloads: asked.workloads,
+            transformer_lines: asked.transformer_lines,
+            old: self.old,
+            new: self.new,
         })
-        .collect();
-    let table = FunctionTable::new(program.functions().iter().map(|function| FunctionRange {
-        function: function.name.clone(),
-        start: function.entry,
-        size: function.size,
-    }));
-    Ok(PreparedPair {
-        subject,
-        id,
-        arm,
-        old,
-        new,
-        patch: built.patch,
-        changes: built.changes,
-        statistics: built.statistics,
-        mechanism,
-        layouts,
-        functions,
-        table,
-        except_named,
-        workloads,
-        transformer_lines,
-    })
+    }
 }
 
 fn lines_of(path: &Path) -> u32 {

@@ -46,9 +46,16 @@ impl Versions {
             || Program::open(&new.program),
         );
         let (before, after) = (before?, after?);
+        pair.rules
+            .check_renamed(before.types(), after.types())
+            .map_err(|missing| StudyError::Renamed {
+                pair: pair.id.clone(),
+                missing,
+            })?;
         let changes = Changes::between(before.types(), after.types());
         let own_versions = OwnVersions {
             changes: &changes,
+            rules: &pair.rules,
             old: before.types(),
             new: after.types(),
             built: &new,

@@ -9,7 +9,7 @@ use toml::Spanned;
 
 use super::error::{AtFile, ManifestError, SubjectError};
 use super::manifest::check::{function_names, inside, workload_exists};
-use super::manifest::check_rules::rules;
+use super::manifest::check_rules::{renamed, rules};
 use super::manifest::{Subject, raw};
 use super::place::Text;
 use crate::mechanism::{Layout, Mechanism, Prototypes};
@@ -71,6 +71,8 @@ struct Raw {
     cast: Vec<raw::Cast>,
     #[serde(default)]
     union: Vec<raw::Union>,
+    #[serde(default)]
+    renamed: Vec<raw::Renamed>,
     #[serde(default)]
     notes: String,
 }
@@ -208,7 +210,8 @@ fn check(raw: Raw, place: &Text<'_>, subjects: &[Subject]) -> Result<Pair, Manif
         cast: raw.cast,
         union: raw.union,
     };
-    let rules = subject.rules.clone().and(rules(own, false, place)?);
+    let mut rules = subject.rules.clone().and(rules(own, false, place)?);
+    rules.renamed = renamed(raw.renamed, place)?;
     Ok(Pair {
         rules,
         id,

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use super::convert::convert;
+use super::convert::{Converted, convert};
 use super::inject;
 use super::libraries::Libraries;
 use super::tree::Process;
@@ -14,7 +14,6 @@ use crate::binary::Address;
 use crate::patch::{DataAction, ENTRY_PAD, IMAGE_BASE, Patch, REDIRECT_OFFSET};
 use crate::state::Plan;
 use crate::state::frames::FrameState;
-use crate::verdict::observation::SeenState;
 use libc::user_regs_struct;
 use nix::unistd::Pid;
 
@@ -36,7 +35,7 @@ pub struct Applied {
     /// How it went.
     pub outcome: Outcome,
     /// What was converted.
-    pub state: Option<SeenState>,
+    pub state: Option<Converted>,
 }
 
 /// How applying went.
@@ -158,6 +157,12 @@ pub fn apply(
                 &placed
             }
         };
+        // Converting writes into variables: whether the program ever did is asked before.
+        let written = patch
+            .data
+            .iter()
+            .map(|action| was_written(action, memory))
+            .collect::<Result<Vec<_>, _>>()?;
         if let Some(plan) = &patch.state {
             state = Some(convert_state(
                 patch,
@@ -167,8 +172,8 @@ pub fn apply(
                 libraries,
             )?);
         }
-        for action in &patch.data {
-            settle_data(action, memory, image)?;
+        for (action, written) in patch.data.iter().zip(written) {
+            settle_data(action, written, memory, image)?;
         }
         redirect(patch, memory)?;
         for other in others {
@@ -212,20 +217,20 @@ fn convert_state(
     target: &Target<'_>,
     registers: &mut user_regs_struct,
     libraries: &mut Libraries,
-) -> Result<SeenState, TraceeError> {
+) -> Result<Converted, TraceeError> {
     let mut all = vec![*registers];
     for other in target.others {
         all.push(other.registers()?);
     }
     let before = all.clone();
-    let seen = convert(patch, plan, target, &mut all, libraries)?;
+    let converted = convert(patch, plan, target, &mut all, libraries)?;
     *registers = all[0];
     for (number, other) in target.others.iter().enumerate() {
         if all[number + 1] != before[number + 1] {
             other.set_registers(&all[number + 1])?;
         }
     }
-    Ok(seen)
+    Ok(converted)
 }
 
 /// Whether a thread stands in the allocator, whose lock it may hold, although the
@@ -315,10 +320,30 @@ fn count_entries(patch: &Patch, image: &mut [u8]) {
     }
 }
 
-fn settle_data(action: &DataAction, memory: &Memory, image: &[u8]) -> Result<(), TraceeError> {
+fn live(old: Address, size: usize, memory: &Memory) -> Result<Vec<u8>, TraceeError> {
+    let mut live = vec![0; size];
+    memory.read(old, &mut live)?;
+    Ok(live)
+}
+
+/// Whether a variable that keeps its place has another value than its old initial one.
+fn was_written(action: &DataAction, memory: &Memory) -> Result<bool, TraceeError> {
+    match action {
+        DataAction::Reinitialise {
+            old, old_initial, ..
+        } => Ok(live(*old, old_initial.len(), memory)? != *old_initial),
+        _ => Ok(false),
+    }
+}
+
+fn settle_data(
+    action: &DataAction,
+    written: bool,
+    memory: &Memory,
+    image: &[u8],
+) -> Result<(), TraceeError> {
     let live_if_changed = |old: Address, initial: &[u8]| -> Result<Option<Vec<u8>>, TraceeError> {
-        let mut live = vec![0; initial.len()];
-        memory.read(old, &mut live)?;
+        let live = live(old, initial.len(), memory)?;
         Ok((live != initial).then_some(live))
     };
     match action {
@@ -326,20 +351,23 @@ fn settle_data(action: &DataAction, memory: &Memory, image: &[u8]) -> Result<(),
         DataAction::Reinitialise {
             old,
             size,
-            old_initial,
             new,
+            members,
             ..
-        } => {
-            if live_if_changed(*old, old_initial)?.is_some() {
-                return Ok(());
-            }
+        } if !written => {
             let at = usize::try_from(new.since(IMAGE_BASE)).unwrap_or(usize::MAX);
             let length = usize::try_from(*size).unwrap_or(0);
-            match image.get(at..at.saturating_add(length)) {
-                Some(initial) => memory.write(*old, initial),
-                None => Ok(()),
+            match (image.get(at..at.saturating_add(length)), members) {
+                (Some(initial), None) => memory.write(*old, initial),
+                (Some(initial), Some(members)) => {
+                    let mut value = live(*old, length, memory)?;
+                    members.renew(1, &mut value, initial);
+                    memory.write(*old, &value)
+                }
+                (None, _) => Ok(()),
             }
         }
+        DataAction::Reinitialise { .. } => Ok(()),
         DataAction::Carry {
             old,
             old_initial,

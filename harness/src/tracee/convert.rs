@@ -17,7 +17,7 @@ use crate::state::Plan;
 use crate::state::frames::variables;
 use crate::state::heap::Heap;
 use crate::state::memory::Reader;
-use crate::state::relocate::{ChangedVariable, Pair, Relocation, Source, relocate};
+use crate::state::relocate::{ChangedVariable, OldCopy, Pair, Relocation, Source, relocate};
 use crate::state::walk::{View, walk};
 use crate::tracee::apply::Target;
 use crate::verdict::observation::SeenState;
@@ -73,6 +73,15 @@ impl Reader for Pages<'_> {
     }
 }
 
+/// What became of live state.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Converted {
+    /// What is written down of it.
+    pub seen: SeenState,
+    /// What moved instances left behind.
+    pub old_copies: Vec<OldCopy>,
+}
+
 /// Finds and converts the instances of changed records. `registers` are those that
 /// the target's threads will go on with, in their order.
 ///
@@ -84,7 +93,7 @@ pub fn convert(
     target: &Target<'_>,
     registers: &mut [user_regs_struct],
     libraries: &mut Libraries,
-) -> Result<SeenState, TraceeError> {
+) -> Result<Converted, TraceeError> {
     let process = target.process;
     let begun = Instant::now();
     let pages = Pages {
@@ -131,7 +140,10 @@ pub fn convert(
     seen.problems.truncate(MOST_PROBLEMS);
     seen.walk_us = (walked - begun).as_secs_f64() * 1e6;
     seen.convert_us = walked.elapsed().as_secs_f64() * 1e6;
-    Ok(seen)
+    Ok(Converted {
+        seen,
+        old_copies: relocation.old_copies,
+    })
 }
 
 fn seen(plan: &Plan, relocation: &Relocation) -> SeenState {
@@ -145,8 +157,7 @@ fn seen(plan: &Plan, relocation: &Relocation) -> SeenState {
         moved: relocation.moved,
         redirected: relocation.redirected,
         problems: relocation.problems.clone(),
-        walk_us: 0.0,
-        convert_us: 0.0,
+        ..SeenState::default()
     }
 }
 

@@ -60,6 +60,23 @@ pub fn map(
     accepted("mmap in the process", stopped.thread(), answer)
 }
 
+/// Changes what may be done with whole pages; the caller restores the registers.
+///
+/// # Errors
+/// When the process is gone or the kernel refuses.
+pub fn protect(
+    stopped: &Stopped,
+    gadget: Gadget,
+    address: Address,
+    length: u64,
+    protection: i32,
+) -> Result<(), TraceeError> {
+    let protection = i64::from(protection).cast_unsigned();
+    let arguments = [address.0, length, protection, 0, 0, 0];
+    let answer = system_call(stopped, gadget, libc::SYS_mprotect, arguments)?;
+    accepted("mprotect in the process", stopped.thread(), answer)
+}
+
 /// Closes a descriptor.
 ///
 /// # Errors

@@ -20,6 +20,7 @@ pub mod libraries;
 pub mod listener;
 pub mod maps;
 pub mod memory;
+pub mod poison;
 pub mod simulator;
 pub mod spawn;
 pub mod stamps;

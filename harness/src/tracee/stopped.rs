@@ -7,6 +7,7 @@ use nix::sys::ptrace;
 use nix::unistd::Pid;
 
 use super::TraceeError;
+use crate::binary::Address;
 
 /// A thread in a ptrace stop.
 #[derive(Debug)]
@@ -59,6 +60,20 @@ impl Stopped {
     pub fn set_registers(&self, registers: &user_regs_struct) -> Result<(), TraceeError> {
         ptrace::setregs(self.thread, *registers)
             .map_err(TraceeError::from_errno("PTRACE_SETREGS", self.thread))
+    }
+
+    /// The address whose access gave the signal that it stopped for; none if the
+    /// signal was not for an access.
+    ///
+    /// # Errors
+    /// When the thread is gone.
+    pub fn fault_address(&self) -> Result<Option<Address>, TraceeError> {
+        let signal = ptrace::getsiginfo(self.thread)
+            .map_err(TraceeError::from_errno("PTRACE_GETSIGINFO", self.thread))?;
+        // Positive codes are the kernel's own; others come from `kill` and its like.
+        let faulted = signal.si_signo == libc::SIGSEGV && signal.si_code > 0;
+        // SAFETY: the kernel fills in the address for every SIGSEGV of its own.
+        Ok(faulted.then(|| Address(unsafe { signal.si_addr() } as u64)))
     }
 
     /// The message of the event it stopped for: a new process's number, say.

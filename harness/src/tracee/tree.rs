@@ -8,6 +8,7 @@ use nix::unistd::Pid;
 
 use super::breakpoint::Breakpoints;
 use super::inject::wait_for;
+use super::poison::step_and_wait;
 use super::stopped::Until;
 use super::{Memory, Stopped, TraceeError, counter};
 use crate::binary::Address;
@@ -474,13 +475,7 @@ impl Tree {
         let thread = stopped.thread();
         let process = &mut self.processes[process];
         process.breakpoints.clear(&process.memory, address)?;
-        stopped.step()?;
-        let mut status = wait_for(thread)?;
-        while status >> 8 == libc::SIGTRAP | (libc::PTRACE_EVENT_STOP << 8) {
-            // It was to be held when it reached the breakpoint, and first reports that.
-            Stopped::reported(thread).step()?;
-            status = wait_for(thread)?;
-        }
+        let status = step_and_wait(stopped)?;
         if !libc::WIFSTOPPED(status) {
             self.backlog.push_back((thread, status));
             return Ok(());

@@ -67,6 +67,39 @@ pub struct Stall {
     pub busy: bool,
 }
 
+/// Code that touched an instance which had moved, or the old copy that it left.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Touch {
+    /// What it is an instance of.
+    pub object: String,
+    /// The place that was touched, in bytes from its start.
+    pub offset: i64,
+    /// Whether it was the old copy, rather than the instance where it lies now.
+    pub old_copy: bool,
+    /// The program's function that did it, or that called the library which did.
+    pub function: String,
+    /// Whether that function's code is of the old version.
+    pub old_text: bool,
+    /// Whether its frame was active at the point.
+    pub active_at_point: bool,
+    /// Exchange under way.
+    pub exchange: u32,
+}
+
+/// Instances that moved and their old copies, put out of reach, and what touched them
+/// nevertheless and should not.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Poisoned {
+    /// Old copies out of reach.
+    pub copies: u64,
+    /// Copies that lie beside something else, in a frame or among the variables, and
+    /// stayed within reach.
+    pub within_reach: u64,
+    /// The first touch of each old copy by any code, and of each instance by old code of
+    /// a function that changed.
+    pub touches: Vec<Touch>,
+}
+
 /// What became of the instances of changed records at an update.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SeenState {
@@ -82,6 +115,9 @@ pub struct SeenState {
     pub walk_us: f64,
     /// Microseconds that converting them took.
     pub convert_us: f64,
+    /// Old copies out of reach; only where that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub poisoned: Option<Poisoned>,
 }
 
 /// How the update itself went.

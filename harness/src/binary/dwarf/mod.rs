@@ -6,6 +6,7 @@
 //! stripped; pointers to records compare by the record's name only, while
 //! embedding by value is followed.
 
+mod collect;
 mod entry;
 pub mod graph;
 pub mod locals;
@@ -265,7 +266,7 @@ impl MemoryTypes {
                 Ok((unit, types))
             })
             .collect::<gimli::Result<Vec<_>>>()?;
-        let mut collector = graph::Collector::default();
+        let mut collector = collect::Collector::default();
         let mut frames = Vec::new();
         for (unit, types) in &units {
             let file = signature::unit_file(unit.unit_ref(dwarf));

@@ -69,6 +69,14 @@ pub(crate) struct Union {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+pub(crate) struct Renamed {
+    pub record: Text,
+    pub old: Text,
+    pub new: Text,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Version {
     pub label: Text,
     #[serde(default)]
