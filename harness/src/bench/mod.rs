@@ -14,9 +14,10 @@ use crate::engine::gdb::GdbPoint;
 use crate::engine::spec::Which;
 use crate::engine::{PointRequest, RemoteEngine};
 use crate::study::StudyError;
+use crate::study::plan::Choice;
 use crate::study::prepare::{PreparedPair, prepare, prepare_control_of};
 use crate::study::progress::{Planned, Progress};
-use crate::study::session::{self, Choice, PreparedSession};
+use crate::study::session::{self, PreparedSession};
 use crate::subject::{BuildOptions, Catalogue, Pair};
 use crate::trace::Scope;
 use crate::verdict::Observation;
@@ -102,11 +103,7 @@ impl<'a> Bench<'a> {
         // One processor for tracer and tracee, as in a study.
         let spec = pair.session(&key, false, &pair.patch, processor())?;
         let mut engine = RemoteEngine::start(&options.executable, &spec)?;
-        let all = Choice {
-            sample: None,
-            seed: 1,
-        };
-        let session = session::prepare(&pair, key, &spec, &mut engine, all)?;
+        let session = session::prepare(&pair, key, &spec, &mut engine, Choice::ALL)?;
         let points = spread(session.record.trace.points.len(), options.tests);
         if points.is_empty() {
             return Err(StudyError::Workload {

@@ -15,6 +15,7 @@ pub mod remote;
 pub mod restart;
 pub mod server;
 pub mod spec;
+pub mod stepper;
 pub mod surroundings;
 pub mod timer;
 pub mod tracer;

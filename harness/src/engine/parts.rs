@@ -1,11 +1,14 @@
 //! What is known of a running server: its processes and threads, their names, and
 //! the caches that outlive it. Watchers work on these parts.
 
+use std::cell::RefCell;
+
 use super::names::{FunctionNames, RoleNames};
 use super::spec::SessionSpec;
 use crate::policy::lookup_address;
 use crate::state::frames::FrameState;
 use crate::trace::{Frame, RoleInstance};
+use crate::tracee::access::Access;
 use crate::tracee::activity::Activities;
 use crate::tracee::libraries::Libraries;
 use crate::tracee::maps::mapped_files;
@@ -24,6 +27,8 @@ pub struct Tools {
     pub libraries: Libraries,
     /// Open state files of threads.
     pub activities: Activities,
+    /// What transformers read and write, while that is asked for.
+    pub spy: Option<RefCell<Vec<Access>>>,
 }
 
 /// What is known of one process beside its tracing.

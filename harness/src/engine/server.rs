@@ -216,11 +216,21 @@ impl<'a> Server<'a> {
             }
             Stop::Executed => self.watcher.executed(process),
             Stop::Signal(0) => {}
+            Stop::Stepped => {
+                let left = self
+                    .watcher
+                    .stepped(&mut self.parts, process, thread, stopped)?;
+                if let Some(stopped) = left {
+                    stopped.resume(self.parts.tree.until, 0)?;
+                }
+                return Ok(());
+            }
             Stop::SystemCall => {
                 self.watcher
                     .system_call(&mut self.parts, process, thread, &stopped)?;
             }
             Stop::Signal(number) => {
+                self.watcher.signalled(&self.parts, process, thread);
                 if usually_kills(number) {
                     let fault = self.parts.fault(process, &stopped)?;
                     self.parts.notes[process].fault = Some(fault);

@@ -133,6 +133,7 @@ fn update_held(
             stopped: first.stopped,
             others: &others,
             frames: &frames,
+            spy: parts.tools.spy.as_ref(),
         };
         let applied = apply(patch, &target, &mut parts.tools.libraries)?;
         if *index == process {
@@ -223,6 +224,7 @@ pub fn update_forked(
         stopped,
         others: &[],
         frames: &frames,
+        spy: parts.tools.spy.as_ref(),
     };
     apply(patch, &target, &mut parts.tools.libraries)?;
     let process = &mut parts.tree.processes[child];

@@ -1,5 +1,6 @@
 //! The worker process: enters the sandbox once, then runs what it is asked to.
 
+use std::cell::RefCell;
 use std::io::{BufRead, Write};
 
 use super::PointRequest;
@@ -11,9 +12,11 @@ use super::protocol::{Reply, Request};
 use super::restart::{Mode, Restart};
 use super::server::Server;
 use super::spec::{SessionSpec, Which};
+use super::stepper::stepped;
 use super::updater::{AtPoint, Search, Updater};
 use crate::sandbox::root::{self, Mounted};
 use crate::sandbox::{descriptors, namespaces};
+use crate::tracee::access::Access;
 use crate::tracee::spawn::Tracing;
 use crate::verdict::Observation;
 use crate::verdict::observation::Update;
@@ -57,6 +60,11 @@ pub fn serve(input: &mut dyn BufRead, output: &mut dyn Write) -> std::io::Result
             Ok(Request::Gdb(point)) => {
                 reply(gdb::test(&mut engine, limits, &point), Reply::Observed)
             }
+            Ok(Request::Spy { point }) => match spy(&mut engine, &point) {
+                Ok(accesses) => Reply::Spied(accesses),
+                Err(error) => Reply::Failed(error.to_string()),
+            },
+            Ok(Request::Step(wanted)) => reply(stepped(&mut engine, &wanted), Reply::Stepped),
             Ok(Request::Time) => reply(time(&mut engine), Reply::Timed),
             Ok(Request::Trace) => reply(trace(&mut engine), Reply::Traced),
             Ok(Request::Test { point, apply }) => reply(
@@ -161,6 +169,16 @@ pub fn test(
     tries(point, at_point, None, &mut |updater| {
         Ok(engine.run(mode, updater, &mut |_| {})?.observation)
     })
+}
+
+/// Runs one update test and tells what its transformer read and wrote; none if the
+/// update was not applied, or the transformer did not come to its end.
+fn spy(engine: &mut Restart, point: &PointRequest) -> Result<Option<Vec<Access>>, HostError> {
+    engine.tools.spy = Some(RefCell::default());
+    let seen = test(engine, &tested(Limits::BASELINE), point, AtPoint::Apply);
+    let accesses = engine.tools.spy.take().map(RefCell::into_inner);
+    let applied = matches!(seen?.update, Update::Applied { .. });
+    Ok(accesses.filter(|_| applied))
 }
 
 /// Runs one update test and reads the files that it leaves.

@@ -2,7 +2,7 @@
 //! recorded once nothing of it is left to do, and never otherwise: a test that an
 //! interrupt or a fault of ours cuts short is run again as a whole by `--resume`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -43,6 +43,9 @@ pub struct Queue<'a> {
     pub todo: &'a [Todo<'a>],
     /// How often a failing test is repeated.
     pub repeat: u32,
+    /// Records of the tests to be added to: then each test is repeated, whatever it
+    /// showed before. None for tests that run for the first time.
+    pub earlier: Option<&'a HashMap<String, TestRecord>>,
     /// The `kairos` binary.
     pub executable: &'a Path,
     /// Workers.
@@ -231,7 +234,15 @@ impl Worker<'_> {
         let mut failing: BTreeMap<usize, Vec<Observation>> = BTreeMap::new();
         let mut engine = "";
         let all: Vec<usize> = (0..tests.len()).collect();
-        self.pass(place, tests, &all, &mut |position, name, seen| {
+        let first_time = queue.earlier.is_none();
+        for (position, test) in tests.iter().enumerate() {
+            if let Some(record) = queue.earlier.and_then(|earlier| earlier.get(&test.id)) {
+                engine = &record.engine;
+                failing.insert(position, record.observations.clone());
+            }
+        }
+        let all = if first_time { &all[..] } else { &[] };
+        self.pass(place, tests, all, &mut |position, name, seen| {
             let test = tests[position];
             let fails = session.judge(&test.point, &seen).verdict.is_failure();
             if queue.repeat > 0 && fails {

@@ -9,10 +9,10 @@ use std::sync::{Mutex, PoisonError};
 
 use super::StudyError;
 use super::controls::{self, Extent};
-use super::plan::SessionKey;
+use super::plan::{Choice, SessionKey};
 use super::prepare::PreparedPair;
 use super::progress::Progress;
-use super::session::{self, Choice, PreparedSession};
+use super::session::{self, PreparedSession};
 use super::store::{Control, RunOptions};
 use crate::engine::{RemoteEngine, SessionSpec};
 use crate::workload::Script;
@@ -172,10 +172,7 @@ pub fn prepare(
     let spec = pair.session(&key, options.startup, &pair.patch, processor)?;
     check_scripts(&spec)?;
     let mut engine = RemoteEngine::start(executable, &spec)?;
-    let choice = Choice {
-        sample: options.sample,
-        seed: options.seed,
-    };
+    let choice = Choice::of(options);
     session::prepare(pair, key, &spec, &mut engine, choice)
 }
 

@@ -5,6 +5,7 @@ pub mod canvas;
 pub mod delays;
 pub mod legend;
 pub mod raster;
+pub mod reduction;
 pub mod style;
 pub mod timeline;
 pub mod verdicts;
@@ -38,6 +39,10 @@ pub fn plots(analysis: &Analysis, timelines: Timelines) -> Result<Vec<Plot>, Rep
     }
     if let Some(figure) = allowed::figure(summary) {
         drawings.push(("allowed".to_owned(), allowed::draw(&figure)));
+    }
+    if !analysis.classes.reductions.is_empty() {
+        let drawing = reduction::draw(&analysis.classes.reductions);
+        drawings.push(("reduction".to_owned(), drawing));
     }
     for figure in delays::figures(summary) {
         drawings.push((figure.name.to_owned(), delays::draw(&figure)));
