@@ -15,6 +15,7 @@ pub mod change;
 pub mod confree;
 pub mod corpus;
 pub mod engine;
+pub mod equivalence;
 pub mod explain;
 pub mod mechanism;
 pub mod patch;

@@ -6,10 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use crate::binary::Address;
+use crate::equivalence::Touches;
 use crate::patch::{Deleted, EditedFunction, FunctionName, Patch, Reason, Redirect};
 use crate::policy::{DEFINITION_OF_CHANGED, Evaluator, FunctionRange, FunctionTable, ManualPoint};
 use crate::study::plan::{
-    DEFAULT_MECHANISM, PlanInput, PlannedTest, SessionKey, plan_session, populations,
+    Choice, DEFAULT_MECHANISM, PlanInput, PlannedTest, SessionKey, plan_session, populations,
 };
 use crate::study::store::{Arm, PairRecord, Run, RunFacts, RunStore, SessionRecord, TestRecord};
 use crate::trace::{
@@ -73,6 +74,7 @@ fn patch(
             })
             .collect(),
         added: Vec::new(),
+        touches: Some(Touches::default()),
         // Nobody edited `reply`: a macro in it changed.
         edited: Some(
             changed
@@ -253,6 +255,7 @@ pub fn trace() -> Trace {
         stacks,
         waits,
         word_sets,
+        events: Some(Vec::new()),
     }
 }
 
@@ -339,8 +342,12 @@ pub fn run(dir: &Path, sample: Option<usize>) -> Run {
             trace: &trace,
             evaluator: &evaluator,
             evaluation: &evaluation,
-            sample,
-            seed: 1,
+            classes: None,
+            choice: Choice {
+                sample,
+                seed: 1,
+                ..Choice::ALL
+            },
         });
         store.append_plan(&plan).unwrap();
         let record = SessionRecord {
@@ -351,6 +358,7 @@ pub fn run(dir: &Path, sample: Option<usize>) -> Run {
             new: observation(None),
             after_update: Vec::new(),
             limits: None,
+            touched: None,
             test_us: None,
             trace,
         };

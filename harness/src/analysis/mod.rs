@@ -2,6 +2,7 @@
 //! numbers, and nothing here formats them for a reader.
 
 pub mod cells;
+pub mod classes;
 pub mod course;
 pub mod coverage;
 pub mod delay;
@@ -56,6 +57,8 @@ pub enum AnalysisError {
 pub struct Analysis {
     /// One row per tested point.
     pub rows: Vec<TestRow>,
+    /// Classes of equivalent points.
+    pub classes: classes::Measured,
     /// Measures per pair, per role and in total.
     pub summary: Summary,
     /// How long requests to update wait.
@@ -90,7 +93,9 @@ where
     let coverage = coverage::coverage(&sessions, &ran);
     let (by_policy, delays) = delay_rows::measure(&sessions);
     let summary = summary::summarise(&sessions, &rows, &by_policy, &coverage);
+    let classes = classes::measure(run, &sessions, &rows)?;
     Ok(Analysis {
+        classes,
         delays,
         timelines: timeline::timelines(&sessions, &rows),
         refusals: refusals::refusals(&sessions),

@@ -110,6 +110,16 @@ pub struct TestRow {
 }
 
 impl TestRow {
+    fn was_reached(&self) -> bool {
+        self.outcome != Outcome::Verdict(Verdict::NotReached)
+    }
+
+    /// Whether its own point was tested, and not another of its class.
+    #[must_use]
+    pub fn was_tested(&self) -> bool {
+        self.engine != LEADER
+    }
+
     /// Whether the policy of that column allows the point; `any` does.
     #[must_use]
     pub fn is_allowed(&self, column: &str) -> bool {
@@ -191,6 +201,7 @@ where
         .iter()
         .map(|session| (&session.record.session, session))
         .collect();
+    let served = Served::of(plan);
     let mut rows: BTreeMap<usize, TestRow> = BTreeMap::new();
     for record in tests {
         let record = record?;
@@ -201,19 +212,78 @@ where
         let session = by_key
             .get(&test.session)
             .ok_or_else(|| AnalysisError::NoSession(test.id.clone()))?;
-        let index = session
-            .index_of(&test.point)
-            .ok_or_else(|| AnalysisError::NoPoint(test.id.clone()))?;
+        let complete = |row: TestRow| complete(row, session, &test.id);
         ran.record(place, test, &record);
-        if let Some(mut row) = row(test, session.record, &record, &judge) {
-            row.gaps = session.pair.patch.gaps.as_ref().map(Vec::len);
-            row.allowed_by = columns()
-                .filter(|column| session.evaluation.allows_point(index, column))
-                .collect();
-            rows.insert(place, row);
+        if let Some(row) = row(test, session.record, &record, &judge) {
+            rows.insert(place, complete(row)?);
+        }
+        for place in served.by(test) {
+            if rows.get(place).is_some_and(|row| row.was_reached()) {
+                continue;
+            }
+            let member = &plan[*place];
+            ran.record(*place, member, &record);
+            let record = seen_from(&record, member);
+            if let Some(row) = row(member, session.record, &record, &judge) {
+                rows.insert(*place, complete(row)?);
+            }
         }
     }
     Ok(rows.into_values().collect())
+}
+
+/// Which points are judged from a test of another point of their class.
+struct Served<'a> {
+    by_class: HashMap<(&'a SessionKey, &'a str), Vec<usize>>,
+}
+
+impl<'a> Served<'a> {
+    fn of(plan: &'a [PlannedTest]) -> Self {
+        let mut by_class: HashMap<(&SessionKey, &str), Vec<usize>> = HashMap::new();
+        for (place, test) in plan.iter().enumerate().filter(|(_, test)| !test.tested) {
+            let class = (&test.session, test.class.as_str());
+            by_class.entry(class).or_default().push(place);
+        }
+        Self { by_class }
+    }
+
+    /// Those that a test of this point serves.
+    fn by(&self, test: &'a PlannedTest) -> &[usize] {
+        let class = (&test.session, test.class.as_str());
+        self.by_class.get(&class).map_or(&[], Vec::as_slice)
+    }
+}
+
+/// What a test of another point of its class shows of a member: nothing that happened
+/// before the member's exchange.
+fn seen_from(record: &TestRecord, member: &PlannedTest) -> TestRecord {
+    let mut record = record.clone();
+    LEADER.clone_into(&mut record.engine);
+    record.wall_us = 0;
+    for seen in &mut record.observations {
+        let frames = &mut seen.old_frame_exchanges;
+        frames.retain(|number| Some(*number) >= member.point.exchange);
+    }
+    record
+}
+
+/// What rows name as engine whose point was not tested itself.
+pub const LEADER: &str = "leader";
+
+/// Adds what the session knows of a row's point.
+fn complete(
+    mut row: TestRow,
+    session: &StudiedSession<'_>,
+    test: &str,
+) -> Result<TestRow, AnalysisError> {
+    let index = session
+        .index_of(&row.point)
+        .ok_or_else(|| AnalysisError::NoPoint(test.to_owned()))?;
+    row.gaps = session.pair.patch.gaps.as_ref().map(Vec::len);
+    row.allowed_by = columns()
+        .filter(|column| session.evaluation.allows_point(index, column))
+        .collect();
+    Ok(row)
 }
 
 /// The row of one record; none if it holds no observation.

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::AnalysisError;
+use crate::equivalence::Classes;
 use crate::policy::{Evaluation, Evaluator};
+use crate::study::session::classes;
 use crate::study::store::{PairRecord, SessionRecord};
 use crate::trace::PointId;
 
@@ -18,6 +20,9 @@ pub struct StudiedSession<'a> {
     pub evaluator: Evaluator<'a>,
     /// Their decisions.
     pub evaluation: Evaluation,
+    /// Its classes of equivalent points; none in runs that did not record what they
+    /// depend on.
+    pub classes: Option<Classes>,
     points: HashMap<&'a PointId, usize>,
 }
 
@@ -56,6 +61,13 @@ pub fn studied<'a>(
             );
             Ok(StudiedSession {
                 evaluation: evaluator.evaluate(&record.trace),
+                classes: classes(
+                    &pair.patch,
+                    &pair.functions,
+                    &record.trace,
+                    record.session.scope,
+                    record.touched.as_ref(),
+                ),
                 points: record
                     .trace
                     .points

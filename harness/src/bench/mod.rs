@@ -16,9 +16,10 @@ use crate::engine::gdb::GdbPoint;
 use crate::engine::spec::{SessionSpec, Which};
 use crate::engine::{EngineKind, EngineWish, PointRequest, RemoteEngine, Tested};
 use crate::study::StudyError;
+use crate::study::plan::Choice;
 use crate::study::prepare::{PreparedPair, broken_patch, prepare, prepare_control_of};
 use crate::study::progress::{Planned, Progress};
-use crate::study::session::{self, Choice, PreparedSession};
+use crate::study::session::{self, PreparedSession};
 use crate::study::sessions::processors;
 use crate::subject::{BuildOptions, Catalogue, Pair};
 use crate::trace::Scope;
@@ -142,11 +143,7 @@ impl<'a> Bench<'a> {
         // One processor for tracer and tracee, as in a study.
         let spec = pair.session(&key, false, &pair.patch, processor())?;
         let mut engine = RemoteEngine::start(&options.executable, &spec)?;
-        let all = Choice {
-            sample: None,
-            seed: 1,
-        };
-        let session = session::prepare(&pair, key, &spec, &mut engine, all)?;
+        let session = session::prepare(&pair, key, &spec, &mut engine, Choice::ALL)?;
         let points = {
             let all = session.record.trace.points.len();
             spread(all, options.tests.unwrap_or(all))

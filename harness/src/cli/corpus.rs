@@ -64,6 +64,9 @@ pub fn run(arguments: &Arguments, project: &Project) -> anyhow::Result<ExitCode>
     for kind in &unreached {
         eprintln!("kairos: no case has a point that is {kind}; the corpus must have one");
     }
+    for disagreement in &report.disagreements {
+        eprintln!("kairos: equivalent points disagree: {disagreement}");
+    }
     Ok(if report.matches() && unreached.is_empty() {
         ExitCode::Success
     } else {

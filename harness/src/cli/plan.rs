@@ -5,12 +5,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use kairos::analysis::Table;
+use kairos::analysis::classes::{self, Reduction, reduction_table};
 use kairos::analysis::table::Cell;
+use kairos::analysis::{Table, sessions};
 use kairos::policy::columns;
 use kairos::report::export::{Exporter as _, Terminal};
 use kairos::study::estimate::{of_session, shared, spoken};
+use kairos::study::plan::PlannedTest;
 use kairos::study::session::PreparedSession;
+use kairos::study::store::SessionRecord;
 use kairos::study::{self, Options, run::Plan};
 use kairos::subject::BuildOptions;
 use serde::Serialize;
@@ -30,6 +33,10 @@ pub struct Arguments {
     /// it, or copies of it for each shard, is run by `kairos study --resume`
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Show how many classes the points make, how many tests that saves, and why classes
+    /// begin
+    #[arg(long)]
+    classes: bool,
     /// Print the plan as JSON
     #[arg(long)]
     json: bool,
@@ -63,6 +70,8 @@ struct Shown {
     jobs: usize,
     /// Estimated time of all tests on so many workers, without repeats and stalls.
     estimated_seconds: f64,
+    /// Classes of equivalent points, by pair.
+    classes: Vec<Reduction>,
     /// Sessions that could not be prepared.
     problems: Vec<String>,
 }
@@ -80,11 +89,14 @@ pub fn run(arguments: &Arguments, project: &Project) -> anyhow::Result<ExitCode>
     for problem in &plan.problems {
         eprintln!("kairos: {problem}");
     }
-    let shown = shown(&plan, &options);
+    let shown = shown(&plan, &options)?;
     if arguments.json {
         println!("{}", serde_json::to_string_pretty(&shown)?);
     } else {
         print!("{}", Terminal.export(&table(&shown))?);
+        if arguments.classes {
+            print!("\n{}", Terminal.export(&reduction_table(&shown.classes))?);
+        }
     }
     if plan.interrupted {
         eprintln!("kairos: interrupted; the plan is not complete");
@@ -99,20 +111,22 @@ pub fn run(arguments: &Arguments, project: &Project) -> anyhow::Result<ExitCode>
     Ok(problems(&plan.problems))
 }
 
-fn shown(plan: &Plan, options: &Options) -> Shown {
+fn shown(plan: &Plan, options: &Options) -> anyhow::Result<Shown> {
     let rows: Vec<Row> = plan.sessions.iter().flat_map(rows).collect();
     let time = plan.sessions.iter().map(|session| {
-        let tests = u64::try_from(session.plan.len()).unwrap_or(u64::MAX);
-        of_session(&session.record, tests)
+        let tests = session.plan.iter().filter(|test| test.tested);
+        of_session(&session.record, tests.fold(0, |count, _| count + 1))
     });
-    Shown {
+    let records: Vec<SessionRecord> = plan.sessions.iter().map(|s| s.record.clone()).collect();
+    Ok(Shown {
+        classes: classes::planned(&sessions::studied(&plan.pairs, &records)?),
         points: rows.iter().map(|row| row.points).sum(),
         tests: rows.iter().map(|row| row.tests).sum(),
         rows,
         jobs: options.jobs,
         estimated_seconds: shared(time.sum(), options.jobs).as_secs_f64(),
         problems: plan.problems.iter().map(ToString::to_string).collect(),
-    }
+    })
 }
 
 fn rows(session: &PreparedSession) -> Vec<Row> {
@@ -121,7 +135,7 @@ fn rows(session: &PreparedSession) -> Vec<Row> {
     populations
         .map(|population| {
             let of_role =
-                |test: &&study::plan::PlannedTest| test.point.role.role == population.role;
+                |test: &&PlannedTest| test.tested && test.point.role.role == population.role;
             let tests = session
                 .plan
                 .iter()

@@ -35,15 +35,24 @@ pub fn run(arguments: &ReportArgs) -> anyhow::Result<ExitCode> {
     };
     let (_, analysis) = report::regenerate_with(dir, options, judge_record)
         .with_context(|| format!("cannot report on `{}`", dir.display()))?;
+    let disagreements = analysis.classes.disagreements.len();
+    let code = if disagreements > 0 {
+        eprintln!(
+            "kairos: in {disagreements} classes equivalent points show different things; see tables/disagreements.md"
+        );
+        ExitCode::Findings
+    } else {
+        ExitCode::Success
+    };
     if arguments.quiet {
-        return Ok(ExitCode::Success);
+        return Ok(code);
     }
     if arguments.json {
         let rows = kairos::analysis::summary::rows(&analysis.summary);
         println!("{}", serde_json::to_string_pretty(&rows)?);
-        return Ok(ExitCode::Success);
+        return Ok(code);
     }
     print!("{}", Terminal.export(&tables::study(&analysis.summary))?);
     println!("\ntables and plots: {}", dir.display());
-    Ok(ExitCode::Success)
+    Ok(code)
 }

@@ -22,10 +22,18 @@ pub struct Selection {
     #[arg(long, value_name = "NAME")]
     workload: Vec<String>,
     /// Test so many points per pair, workload and role, evenly spread; manual
-    /// points and loop heads are always added [default: every point]
+    /// points and loop heads are always added [default: the leader of every class of equivalent points]
     #[arg(long, value_name = "N")]
     sample: Option<usize>,
-    /// Seed of the sample
+    /// Test every point, and not only the leader of each class of equivalent points;
+    /// classes whose points' observations differ are reported
+    #[arg(long, conflicts_with_all = ["sample", "check_members"])]
+    exhaustive: bool,
+    /// Test so many points of each class besides its leader, evenly spread, and report
+    /// classes whose points' observations differ
+    #[arg(long, default_value_t = 0, value_name = "N", conflicts_with = "sample")]
+    check_members: usize,
+    /// Seed of the sample, and of the members that are checked
     #[arg(long, default_value_t = 1, value_name = "N")]
     seed: u64,
     /// Which processes one update reaches: `process`, only the one at the point, or
@@ -69,6 +77,8 @@ pub fn options(selection: &Selection, means: &Means, root: &Path) -> anyhow::Res
         pairs: selection.pair.clone(),
         workloads: selection.workload.clone(),
         sample: selection.sample,
+        exhaustive: selection.exhaustive,
+        check_members: selection.check_members,
         seed: selection.seed,
         scopes: selection.scope.clone(),
         startup: selection.startup,

@@ -31,8 +31,8 @@ pub struct Arguments {
         long,
         value_name = "DIR",
         conflicts_with_all = [
-            "subject", "pair", "workload", "sample", "seed", "scope", "startup", "repeat",
-            "control", "engine", "out",
+            "subject", "pair", "workload", "sample", "exhaustive", "check_members", "seed",
+            "scope", "startup", "repeat", "control", "engine", "out",
         ]
     )]
     resume: Option<PathBuf>,
@@ -68,9 +68,15 @@ pub fn run(arguments: &Arguments, project: &Project) -> anyhow::Result<ExitCode>
             outcome.violations
         );
     }
+    if outcome.disagreements > 0 {
+        eprintln!(
+            "kairos: in {} classes equivalent points show different things; see tables/disagreements.md",
+            outcome.disagreements
+        );
+    }
     Ok(if outcome.interrupted {
         ExitCode::Interrupted
-    } else if outcome.violations > 0 {
+    } else if outcome.violations > 0 || outcome.disagreements > 0 {
         ExitCode::Findings
     } else {
         problems(&outcome.problems)

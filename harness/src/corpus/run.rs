@@ -13,6 +13,7 @@ use super::compare::{Comparison, compare};
 use super::expand;
 use super::observed::{Observed, observed};
 use super::reach::{Reached, reached};
+use crate::analysis::{classes, sessions};
 use crate::binary::program::Program;
 use crate::engine::EngineWish;
 use crate::sandbox::guard;
@@ -58,6 +59,8 @@ pub struct Report {
     pub cases: Vec<CaseResult>,
     /// What must be reached, over all cases.
     pub reached: Vec<Reached>,
+    /// Classes in which equivalent points show different things.
+    pub disagreements: Vec<String>,
 }
 
 /// What was found of one case.
@@ -92,7 +95,7 @@ impl Report {
     /// Whether every case matches.
     #[must_use]
     pub fn matches(&self) -> bool {
-        self.cases.iter().all(CaseResult::matches)
+        self.cases.iter().all(CaseResult::matches) && self.disagreements.is_empty()
     }
 
     /// The kinds of points that no case has.
@@ -126,6 +129,7 @@ pub fn run(root: &Path, cases: &[Case], means: &Means<'_>) -> Result<Report, Cor
         seen: Vec::new(),
         control: Vec::new(),
         violations: Vec::new(),
+        disagreements: Vec::new(),
     };
     for scope in [Scope::Process, Scope::Tree] {
         let pairs: Vec<String> = cases
@@ -159,6 +163,24 @@ fn build_all(
     })
 }
 
+/// Classes of a run whose members disagree, for people.
+fn disagreements(run: &Run) -> Result<Vec<String>, CorpusError> {
+    let sessions = sessions::studied(&run.pairs, &run.sessions)?;
+    let measured = classes::measure(run, &sessions, &[])?;
+    let texts = measured.disagreements.iter().map(|one| {
+        format!(
+            "{}, class {}: {} and {} differ {}; between them ran {}",
+            one.session.label(),
+            one.leader,
+            one.before,
+            one.at,
+            one.difference,
+            one.executed
+        )
+    });
+    Ok(texts.collect())
+}
+
 /// A run that is under way.
 struct Corpus<'a> {
     catalogue: Catalogue,
@@ -168,6 +190,7 @@ struct Corpus<'a> {
     control: Vec<Observed>,
     /// Subject and text.
     violations: Vec<(String, String)>,
+    disagreements: Vec<String>,
 }
 
 impl Corpus<'_> {
@@ -181,6 +204,8 @@ impl Corpus<'_> {
             sensitivity: 0,
         };
         let run = self.study(scope, pairs, extent, false)?;
+        let disagree = disagreements(&run)?;
+        self.disagreements.extend(disagree);
         self.seen.extend(observed(&run)?);
         Ok(())
     }
@@ -222,6 +247,9 @@ impl Corpus<'_> {
             pairs,
             workloads: Vec::new(),
             sample: None,
+            // Predictions speak of every point.
+            exhaustive: true,
+            check_members: 0,
             seed: 0,
             scopes: vec![scope],
             startup: false,
@@ -260,6 +288,7 @@ impl Corpus<'_> {
             pair.is_some_and(|pair| pair.transformer.is_some())
         };
         Report {
+            disagreements: self.disagreements.clone(),
             reached: reached(&self.seen, has_transformer),
             cases: cases.iter().map(|case| self.case(case)).collect(),
         }

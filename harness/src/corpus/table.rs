@@ -179,6 +179,7 @@ mod tests {
 
     fn report(comparison: Comparison, violations: Vec<String>) -> Report {
         Report {
+            disagreements: Vec::new(),
             cases: vec![CaseResult {
                 case: "tiny".to_owned(),
                 about: "about".to_owned(),

@@ -119,6 +119,7 @@ pub fn trace(engine: &mut Restart) -> Result<Traced, HostError> {
             stacks: tracer.interned.stacks,
             waits: tracer.waits,
             word_sets: tracer.interned.word_sets,
+            events: Some(tracer.events),
         },
         observation,
     })

@@ -22,6 +22,7 @@ pub mod serving;
 pub mod simulated;
 pub mod spec;
 pub mod stages;
+pub mod stepper;
 pub mod surroundings;
 pub mod timer;
 pub mod tracer;

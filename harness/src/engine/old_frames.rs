@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 
 use crate::binary::Address;
-use crate::patch::{Patch, Reason};
+use crate::patch::Patch;
 use crate::tracee::breakpoint::Breakpoints;
 use crate::tracee::unwind::Walk;
 use crate::tracee::{Memory, TraceeError};
@@ -233,12 +233,11 @@ impl OldFrames {
     }
 }
 
-/// A function that is rebuilt only for what it uses has the same code in both
-/// versions: its old frame does what a new one would, and excuses nothing.
+/// Only a frame whose code differs excuses anything.
 fn redirected_to_other_code(patch: &Patch, address: Address) -> Option<Range<Address>> {
     let mut redirects = patch.redirects.iter();
     redirects
-        .find(|f| f.reason != Reason::UsesChanged && address.since(f.old) < f.old_size)
+        .find(|f| f.reason.means_other_code() && address.since(f.old) < f.old_size)
         .map(|function| function.old..function.old.plus(function.old_size))
 }
 

@@ -1,6 +1,7 @@
 //! What is known of a running server: its processes and threads, their names, and
 //! the caches that outlive it. Watchers work on these parts.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 
 use super::names::{FunctionNames, RoleNames};
@@ -8,6 +9,7 @@ use super::spec::SessionSpec;
 use crate::policy::lookup_address;
 use crate::state::frames::FrameState;
 use crate::trace::{Frame, RoleInstance};
+use crate::tracee::access::Access;
 use crate::tracee::activity::Activities;
 use crate::tracee::intercept::Interceptor;
 use crate::tracee::libraries::Libraries;
@@ -32,6 +34,8 @@ pub struct Tools {
     pub interceptor: Interceptor,
     /// Texts that were normalised, by what they were made of.
     normalised: HashMap<Vec<u8>, String>,
+    /// What transformers read and write, while that is asked for.
+    pub spy: Option<RefCell<Vec<Access>>>,
 }
 
 impl Tools {

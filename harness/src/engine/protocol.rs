@@ -7,8 +7,10 @@ use super::gdb::GdbPoint;
 use super::handover::Held;
 use super::kept::Kept;
 use super::spec::Which;
+use super::stepper::Stepped;
 use super::{EngineKind, PointRequest, Tested};
 use crate::trace::Timing;
+use crate::tracee::access::Access;
 use crate::verdict::Observation;
 use crate::world::Limits;
 
@@ -27,6 +29,13 @@ pub enum Request {
     Trace,
     /// Time a run of the old version without stops.
     Time,
+    /// Run one update test and tell what the transformer reads and writes.
+    Spy {
+        /// The point.
+        point: PointRequest,
+    },
+    /// Run the old version instruction by instruction and tell what touches this memory.
+    Step(Vec<Access>),
     /// From now on tests count as stalled after these pauses.
     Limits(Limits),
     /// From now on tests are run by this engine.
@@ -68,6 +77,10 @@ pub enum Reply {
     Traced(Box<Traced>),
     /// A timed run.
     Timed(Box<Timing>),
+    /// What a transformer read and wrote; none if it was not run.
+    Spied(Option<Vec<Access>>),
+    /// A run instruction by instruction.
+    Stepped(Box<Stepped>),
     /// Why the session does not allow the engine that was asked for.
     Unfit(String),
     /// An update test.

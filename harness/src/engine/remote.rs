@@ -12,8 +12,10 @@ use super::handover::Held;
 use super::kept::Kept;
 use super::protocol::{Reply, Request};
 use super::spec::{SessionSpec, Which};
+use super::stepper::Stepped;
 use super::{Engine, EngineError, EngineKind, PointRequest, Tested};
 use crate::trace::Timing;
+use crate::tracee::access::Access;
 use crate::verdict::Observation;
 use crate::world::Limits;
 
@@ -118,6 +120,32 @@ impl RemoteEngine {
     pub fn time(&mut self) -> Result<Timing, EngineError> {
         match self.ask(&Request::Time)? {
             Reply::Timed(timing) => Ok(*timing),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// What the transformer reads and writes when the update is applied at a point; none
+    /// if it could not be run there.
+    ///
+    /// # Errors
+    /// When the worker fails.
+    pub fn spy(&mut self, point: &PointRequest) -> Result<Option<Vec<Access>>, EngineError> {
+        let request = Request::Spy {
+            point: point.clone(),
+        };
+        match self.ask(&request)? {
+            Reply::Spied(accesses) => Ok(accesses),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// Runs the old version instruction by instruction and finds what touches `wanted`.
+    ///
+    /// # Errors
+    /// When the worker fails or the server never becomes ready.
+    pub fn step(&mut self, wanted: &[Access]) -> Result<Stepped, EngineError> {
+        match self.ask(&Request::Step(wanted.to_vec()))? {
+            Reply::Stepped(stepped) => Ok(*stepped),
             other => Err(unexpected(other)),
         }
     }

@@ -218,11 +218,21 @@ impl<'a> Server<'a> {
             Stop::Executed => self.watcher.executed(process),
             // No filter is set in a server on real sockets.
             Stop::Signal(0) | Stop::Filtered => {}
+            Stop::Stepped => {
+                let left = self
+                    .watcher
+                    .stepped(&mut self.parts, process, thread, stopped)?;
+                if let Some(stopped) = left {
+                    stopped.resume(self.parts.tree.until, 0)?;
+                }
+                return Ok(());
+            }
             Stop::SystemCall => {
                 self.watcher
                     .system_call(&mut self.parts, process, thread, &stopped)?;
             }
             Stop::Signal(number) => {
+                self.watcher.signalled(&self.parts, process, thread);
                 let faulted = match number {
                     libc::SIGSEGV => self.watcher.faulted(&mut self.parts, process, &stopped)?,
                     _ => Faulted::Own,

@@ -8,7 +8,7 @@ use super::spec::SessionSpec;
 use super::surroundings::{Interned, Surroundings, ThreadIndex, see_stopped};
 use super::watch::Watcher;
 use crate::binary::Address;
-use crate::trace::{Point, PointId, ProcessFacts, RoleInstance, Wait};
+use crate::trace::{Event, EventKind, Point, PointId, ProcessFacts, RoleInstance, Wait};
 use crate::tracee::Stopped;
 use crate::tracee::counter::{self, Instrument};
 use crate::tracee::tree::ProcessIndex;
@@ -24,6 +24,8 @@ pub struct Tracer {
     pub interned: Interned,
     /// Blocking waits between exchanges.
     pub waits: Vec<Wait>,
+    /// Forks, executions and signals, in order.
+    pub events: Vec<Event>,
     /// Processes that wrote to a client, by exchange.
     pub writers: HashMap<u32, BTreeSet<RoleInstance>>,
     entries: HashMap<(ProcessIndex, u32), u32>,
@@ -60,6 +62,17 @@ impl Tracer {
                 threads: *threads,
             })
             .collect()
+    }
+
+    fn note(&mut self, parts: &Parts<'_>, (process, thread): ThreadIndex, kind: EventKind) {
+        if self.recording {
+            self.events.push(Event {
+                after: u32::try_from(self.points.len()).unwrap_or(u32::MAX),
+                role: parts.notes[process].role.clone(),
+                thread,
+                kind,
+            });
+        }
     }
 
     /// Whether a descriptor is a connection to the client. What was found of a
@@ -213,6 +226,10 @@ impl Watcher for Tracer {
         Ok(0)
     }
 
+    fn signalled(&mut self, parts: &Parts<'_>, process: ProcessIndex, thread: u32) {
+        self.note(parts, (process, thread), EventKind::Signal);
+    }
+
     fn system_call(
         &mut self,
         parts: &mut Parts<'_>,
@@ -224,6 +241,9 @@ impl Watcher for Tracer {
         let answer = registers.rax.cast_signed();
         let entering = answer == -i64::from(libc::ENOSYS);
         if entering {
+            if let Some(kind) = event_of(registers.orig_rax.cast_signed()) {
+                self.note(parts, (process, thread), kind);
+            }
             self.surroundings.enters_call((process, thread), registers);
             return Ok(());
         }
@@ -239,6 +259,18 @@ impl Watcher for Tracer {
             }
         }
         Ok(())
+    }
+}
+
+/// What a system call does that an update must not be moved across.
+const fn event_of(call: i64) -> Option<EventKind> {
+    match call {
+        libc::SYS_fork | libc::SYS_vfork | libc::SYS_clone | libc::SYS_clone3 => {
+            Some(EventKind::Fork)
+        }
+        libc::SYS_execve | libc::SYS_execveat => Some(EventKind::Exec),
+        libc::SYS_rt_sigreturn => Some(EventKind::SignalReturn),
+        _ => None,
     }
 }
 

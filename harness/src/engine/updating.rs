@@ -137,6 +137,7 @@ fn update_held(
             stopped: first.stopped,
             others: &others,
             frames: &frames,
+            spy: parts.tools.spy.as_ref(),
         };
         let applied = apply(patch, &target, &mut parts.tools.libraries)?;
         let mut converted = applied.state;
@@ -237,6 +238,7 @@ pub fn update_forked(
         stopped,
         others: &[],
         frames: &frames,
+        spy: parts.tools.spy.as_ref(),
     };
     apply(patch, &target, &mut parts.tools.libraries)?;
     let process = &mut parts.tree.processes[child];

@@ -83,6 +83,9 @@ pub trait Watcher {
         Ok(())
     }
 
+    /// A signal is about to be delivered to a thread.
+    fn signalled(&mut self, _parts: &Parts<'_>, _process: ProcessIndex, _thread: u32) {}
+
     /// A process executed another program: of the old one nothing is left in it.
     fn executed(&mut self, _process: ProcessIndex) {}
 
@@ -128,6 +131,21 @@ pub trait Watcher {
         _stopped: &Stopped,
     ) -> Result<Faulted, HostError> {
         Ok(Faulted::Own)
+    }
+
+    /// A thread executed one instruction, as it does where the tree's threads are
+    /// stepped. Returns it, or none if it was resumed.
+    ///
+    /// # Errors
+    /// When tracing fails.
+    fn stepped(
+        &mut self,
+        _parts: &mut Parts<'_>,
+        _process: ProcessIndex,
+        _thread: u32,
+        stopped: Stopped,
+    ) -> Result<Option<Stopped>, HostError> {
+        Ok(Some(stopped))
     }
 
     /// A thread enters or leaves a system call.

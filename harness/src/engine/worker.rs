@@ -1,5 +1,6 @@
 //! The worker process: enters the sandbox once, then runs what it is asked to.
 
+use std::cell::RefCell;
 use std::io::{BufRead, Write};
 
 use super::baseline::{baseline, time, trace};
@@ -13,10 +14,12 @@ use super::restart::{Mode, Restart, Run};
 use super::server::Server;
 use super::simulated::{self, Simulation};
 use super::spec::{SessionSpec, Which};
+use super::stepper::stepped;
 use super::updater::{AtPoint, Search, Updater};
 use super::{EngineKind, PointRequest, Tested};
 use crate::sandbox::root::{self, Mounted};
 use crate::sandbox::{descriptors, namespaces};
+use crate::tracee::access::Access;
 use crate::tracee::spawn::Tracing;
 use crate::verdict::Observation;
 use crate::verdict::observation::Update;
@@ -93,6 +96,11 @@ impl Worker {
             Request::Test { point, apply } => {
                 reply(self.tested(&point, at_point(apply)), Reply::Tested)
             }
+            Request::Spy { point } => match self.spy(&point) {
+                Ok(accesses) => Reply::Spied(accesses),
+                Err(error) => Reply::Failed(error.to_string()),
+            },
+            Request::Step(wanted) => reply(stepped(engine, &wanted), Reply::Stepped),
             Request::Keep { point, apply } => {
                 reply(self.keep(&point, at_point(apply)), Reply::Kept)
             }
@@ -197,6 +205,21 @@ impl Worker {
         self.forget();
         let run = self.engine.run(&mode, updater, finish)?;
         Ok((run, EngineKind::Restart))
+    }
+
+    /// Runs one update test on a new server and tells what its transformer read and
+    /// wrote; none if the update was not applied, or the transformer did not come to
+    /// its end.
+    fn spy(&mut self, point: &PointRequest) -> Result<Option<Vec<Access>>, HostError> {
+        self.kind = EngineKind::Restart;
+        self.engine.tools.spy = Some(RefCell::default());
+        // A transformer that is stepped takes its time.
+        let limits = std::mem::replace(&mut self.limits, Limits::BASELINE);
+        let tested = self.test(point, AtPoint::Apply, &mut |_| {});
+        self.limits = limits;
+        let accesses = self.engine.tools.spy.take().map(RefCell::into_inner);
+        let applied = matches!(tested?.observation.update, Update::Applied { .. });
+        Ok(accesses.filter(|_| applied))
     }
 
     /// Runs one update test and reads the files that it leaves.

@@ -18,6 +18,7 @@ use crate::binary::Address;
 use crate::binary::dwarf::{MemoryTypes, TypeKey};
 use crate::change::Changes;
 use crate::confree::UseTable;
+use crate::equivalence::references;
 use crate::mechanism::Prototypes;
 use crate::state::{Gap, Prepared, Rules, prepare};
 
@@ -136,6 +137,7 @@ pub fn build(update: &Update<'_>) -> Result<Built, PatchError> {
     built.patch.warnings = found;
     built.patch.edited = Some(edited);
     built.patch.uses = update.uses.cloned();
+    built.patch.touches = Some(references::touches(&old, &built.patch));
     built.patch.rests = rest::find(&job.resolver)?;
     built.statistics.read = read;
     built.statistics.compare = compare;

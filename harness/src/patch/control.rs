@@ -12,6 +12,7 @@ use super::unit::Section;
 use super::version::{Build, ItemId, Version};
 use super::{ENTRY_PAD, PatchError, Reason, rest};
 use crate::confree::UseTable;
+use crate::equivalence::Touches;
 
 /// Which functions the control arm replaces.
 #[derive(Clone, Copy, Debug)]
@@ -127,6 +128,7 @@ fn control_job(
     // A control has one version, so nobody edited anything.
     built.patch.edited = Some(Vec::new());
     built.patch.uses = Some(UseTable::default());
+    built.patch.touches = Some(Touches::default());
     // What is broken on purpose is not the version's own code.
     if bodies.is_empty() {
         built.patch.rests = rest::find(&job.resolver)?;

@@ -29,6 +29,7 @@ use serde::{Deserialize, Serialize};
 use crate::binary::Address;
 pub use crate::binary::FunctionName;
 use crate::confree::UseTable;
+use crate::equivalence::Touches;
 use crate::state::convert::Conversion;
 use crate::state::{Gap, Plan};
 pub use build::{Built, Statistics, Update, build};
@@ -70,6 +71,15 @@ pub enum Reason {
     RefersToKept,
     /// The control arm replaces it by an identical copy.
     Control,
+}
+
+impl Reason {
+    /// Whether old and new code differ. A function that is rebuilt only for what it uses
+    /// has the same code in both versions: its old frame does what a new one would.
+    #[must_use]
+    pub const fn means_other_code(self) -> bool {
+        !matches!(self, Self::UsesChanged)
+    }
 }
 
 /// A function of the old version that the update replaces.
@@ -267,6 +277,9 @@ pub struct Patch {
     /// follow is the same in the new version.
     #[serde(default)]
     pub rests: BTreeMap<Address, Rest>,
+    /// Who touches the state that the update changes; none in runs that did not look.
+    #[serde(default)]
+    pub touches: Option<Touches>,
     /// What outputs cannot show.
     pub warnings: Vec<Warning>,
     /// How live state is found and converted; none where no record changed, and in

@@ -39,6 +39,14 @@ impl FunctionTable {
         Self { ranges }
     }
 
+    /// The function that an address lies in, with its place.
+    #[must_use]
+    pub fn covering(&self, address: Address) -> Option<&FunctionRange> {
+        let behind = self.ranges.partition_point(|range| range.start <= address);
+        let range = self.ranges.get(behind.checked_sub(1)?)?;
+        (address.since(range.start) < range.size).then_some(range)
+    }
+
     /// The ranges, in order of address.
     #[must_use]
     pub fn ranges(&self) -> &[FunctionRange] {
@@ -48,9 +56,7 @@ impl FunctionTable {
 
 impl Functions for FunctionTable {
     fn lookup(&self, address: Address) -> Option<&FunctionName> {
-        let behind = self.ranges.partition_point(|range| range.start <= address);
-        let range = self.ranges.get(behind.checked_sub(1)?)?;
-        (address.since(range.start) < range.size).then_some(&range.function)
+        self.covering(address).map(|range| &range.function)
     }
 }
 

@@ -25,6 +25,18 @@ pub enum Change {
     Deleted,
 }
 
+impl Change {
+    /// Whether the function's old code does something else than the new version's, so
+    /// that tests follow old frames of it.
+    #[must_use]
+    pub const fn old_code_differs(self) -> bool {
+        match self {
+            Self::Redirected { reason, .. } => reason.means_other_code(),
+            Self::Deleted => true,
+        }
+    }
+}
+
 /// A function of the old program that the update changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChangedFunction {

@@ -82,6 +82,7 @@ fn patch() -> Patch {
         changed_prototypes: vec!["reply".to_owned()],
         uses: Some(crate::confree::UseTable::default()),
         rests: std::collections::BTreeMap::new(),
+        touches: None,
         warnings: Vec::new(),
         state: None,
         gaps: None,
@@ -445,6 +446,7 @@ fn words_and_other_stacks_are_part_of_a_state() {
         ],
         waits: vec![wait(Some(0), &[]), wait(Some(1), &[]), wait(Some(0), &[2])],
         word_sets: vec![vec![Address(MAIN)], vec![Address(MAIN), Address(PARSE)]],
+        events: None,
     };
     let (patch, table, manual) = (patch(), table(), manual());
     let evaluation = Evaluator::new(&patch, &table, &manual, Some(&[])).evaluate(&trace);

@@ -63,7 +63,10 @@ pub fn write(run: &Run, rows: &[TestRow]) -> Result<(), ReportError> {
 fn choose(rows: &[TestRow]) -> BTreeMap<String, &TestRow> {
     let mut chosen = BTreeMap::new();
     let mut counts: BTreeMap<Kind, usize> = BTreeMap::new();
-    for row in rows.iter().filter(|row| is_notable(row.outcome)) {
+    for row in rows
+        .iter()
+        .filter(|row| is_notable(row.outcome) && row.was_tested())
+    {
         if chosen.len() == MOST_FOLDERS {
             break;
         }

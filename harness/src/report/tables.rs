@@ -10,7 +10,9 @@ use crate::analysis::statistics::{Share, as_float};
 use crate::analysis::summary::{Group, GroupKind, PolicyMeasures};
 use crate::analysis::table::{Cell, estimate, percent};
 use crate::analysis::{Analysis, Summary, Table};
-use crate::analysis::{coverage, delay_rows, effort, live_state, patches, refusals, rows, summary};
+use crate::analysis::{
+    classes, coverage, delay_rows, effort, live_state, patches, refusals, rows, summary,
+};
 use crate::policy::{ANY, REGISTRY};
 use crate::study::store::{Arm, Run};
 
@@ -26,6 +28,7 @@ pub fn data(analysis: &Analysis) -> Vec<Table> {
         coverage::table(&analysis.coverage),
         delay_rows::table(&analysis.delays),
         live_state::table(&analysis.live_state),
+        classes::table(&analysis.classes),
     ]
 }
 
@@ -45,6 +48,8 @@ pub fn for_people(run: &Run, analysis: &Analysis) -> Vec<Table> {
         patches::table(&analysis.patches),
         coverage::table(&analysis.coverage),
         live_state::table(&analysis.live_state),
+        classes::reduction_table(&analysis.classes.reductions),
+        classes::disagreements_table(&analysis.classes),
     ]
 }
 

@@ -11,7 +11,7 @@ use super::plan::{PlannedTest, SessionKey};
 use super::session::difference;
 use super::store::lines::LineFile;
 use super::store::{PairRecord, Run, RunFacts, RunStore, SessionRecord, TestRecord};
-use super::{StudyError, facts, hashes};
+use super::{StudyError, agreement, facts, hashes};
 use crate::trace::{PointId, Trace, fingerprint};
 
 /// Tests that do not fit the joined run, one a line.
@@ -74,7 +74,8 @@ pub fn merge(out: &Path, parts: &[PathBuf]) -> Result<Merged, StudyError> {
     for session in &joined.sessions {
         store.append_session(session.record)?;
         store.append_plan(&session.plan)?;
-        merged.planned += session.plan.len() as u64;
+        let tested = session.plan.iter().filter(|test| test.tested);
+        merged.planned += tested.fold(0, |count, _| count + 1);
     }
     let mut seen: HashMap<String, [u8; 32]> = HashMap::new();
     let mut left_out = None;
@@ -109,7 +110,11 @@ pub fn merge(out: &Path, parts: &[PathBuf]) -> Result<Merged, StudyError> {
         }
     }
     merged.tests = seen.len() as u64;
+    let sessions = joined.sessions.iter();
+    let plan: Vec<&PlannedTest> = sessions.flat_map(|session| &session.plan).collect();
+    let disagreements = agreement::disagreements(&agreement::gather(&plan, store.tests()?)?);
     store.update_facts(|facts| {
+        facts.class_disagreements = Some(disagreements);
         facts.not_run.retain(|test| !seen.contains_key(&test.test));
     })?;
     store.sync()?;

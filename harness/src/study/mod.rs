@@ -1,6 +1,7 @@
 //! The study: which tests to run, the coordinator that runs them, and the store
 //! that keeps what was seen.
 
+pub mod agreement;
 pub mod choice;
 pub mod controls;
 pub mod engine;
@@ -14,6 +15,7 @@ pub mod prepare;
 pub mod progress;
 pub mod queue;
 pub mod resume;
+pub mod rounds;
 pub mod run;
 pub mod sample;
 pub mod session;
@@ -21,6 +23,7 @@ pub mod sessions;
 pub mod shard;
 pub mod single;
 pub mod store;
+pub mod touched;
 pub mod versions;
 
 use crate::binary::BinaryError;

@@ -20,7 +20,11 @@ pub struct Options {
     pub workloads: Vec<String>,
     /// Points per role; all if none.
     pub sample: Option<usize>,
-    /// Seed of samples.
+    /// Test every point, and check the classes of equivalent points.
+    pub exhaustive: bool,
+    /// Points of each class to test besides its leader.
+    pub check_members: usize,
+    /// Seed of samples and of members.
     pub seed: u64,
     /// Which processes one update reaches; each scope is a session of its own.
     pub scopes: Vec<Scope>,
@@ -59,6 +63,8 @@ impl Options {
             pairs,
             workloads: self.workloads.clone(),
             sample: self.sample,
+            exhaustive: Some(self.exhaustive),
+            check_members: self.check_members,
             seed: self.seed,
             scopes: self.scopes.clone(),
             startup: self.startup,
@@ -79,6 +85,8 @@ pub struct Outcome {
     pub problems: Vec<StudyError>,
     /// Controls that were violated.
     pub violations: u64,
+    /// Classes in which tests of equivalent points disagree.
+    pub disagreements: u64,
     /// Whether it was interrupted.
     pub interrupted: bool,
     /// Planned tests of the run, or of its shard.

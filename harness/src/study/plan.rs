@@ -1,11 +1,13 @@
-//! Which update tests a study runs: pairs × workloads × points, or a sample of
-//! the points.
+//! Which update tests a study runs: pairs × workloads × leaders of classes of
+//! equivalent points, or every point, or a sample of the points.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use super::sample::{sample, stratum_seed};
+use super::store::RunOptions;
+use crate::equivalence::{Class, Classes};
 use crate::policy::{Decision, Decisions, Evaluation, Evaluator, columns};
 use crate::trace::{PointId, Scope, Trace};
 
@@ -73,12 +75,25 @@ pub struct PlannedTest {
     pub point: PointId,
     /// Function entered there.
     pub function: String,
-    /// Equivalence class; the point's own id until classes exist.
+    /// Class of equivalent points, by its leader; in a sample, and where no classes
+    /// could be computed, the point's own id.
     pub class: String,
+    /// Whether it is tested itself; otherwise its class's leader speaks for it.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub tested: bool,
     /// How many points of its (pair, workload, role) it stands for.
     pub weight: f64,
     /// What each policy says, by column.
     pub decisions: Decisions,
+}
+
+const fn yes() -> bool {
+    true
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // the shape that serde asks for
+const fn is_yes(tested: &bool) -> bool {
+    *tested
 }
 
 impl PlannedTest {
@@ -114,29 +129,105 @@ pub struct PlanInput<'a> {
     pub evaluator: &'a Evaluator<'a>,
     /// Their decisions over the trace.
     pub evaluation: &'a Evaluation,
+    /// Classes of equivalent points, where they could be computed.
+    pub classes: Option<&'a Classes>,
+    /// How points are chosen.
+    pub choice: Choice,
+}
+
+/// How points are chosen.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Choice {
     /// Points per role, manual points and loop heads not counted; all if none.
     pub sample: Option<usize>,
+    /// Whether every point is tested, and not only the leaders of classes.
+    pub exhaustive: bool,
+    /// Points of each class that are tested besides its leader.
+    pub check_members: usize,
     /// Seed of the study.
     pub seed: u64,
 }
 
+impl Choice {
+    /// Every point.
+    pub const ALL: Self = Self {
+        sample: None,
+        exhaustive: true,
+        check_members: 0,
+        seed: 0,
+    };
+
+    /// The choice that a run recorded.
+    #[must_use]
+    pub fn of(options: &RunOptions) -> Self {
+        Self {
+            sample: options.sample,
+            exhaustive: options.exhaustive.unwrap_or(true),
+            check_members: options.check_members,
+            seed: options.seed,
+        }
+    }
+}
+
 /// The tests of one session, in the order in which the trace reaches their points.
+/// Points for which their class's leader speaks are among them.
 #[must_use]
 pub fn plan_session(input: &PlanInput<'_>) -> Vec<PlannedTest> {
-    let mut weights: Vec<(usize, f64)> = match input.sample {
-        None => (0..input.trace.points.len())
-            .map(|index| (index, 1.0))
-            .collect(),
-        Some(count) => by_role(input.trace)
-            .into_iter()
-            .flat_map(|(role, points)| sample_role(input, role, &points, count))
-            .collect(),
+    let Some(count) = input.choice.sample else {
+        return plan_all(input);
     };
+    let mut weights: Vec<(usize, f64)> = by_role(input.trace)
+        .into_iter()
+        .flat_map(|(role, points)| sample_role(input, role, &points, count))
+        .collect();
     weights.sort_by_key(|(index, _)| *index);
     weights
         .into_iter()
         .filter_map(|(index, weight)| planned_test(input, index, weight))
         .collect()
+}
+
+fn plan_all(input: &PlanInput<'_>) -> Vec<PlannedTest> {
+    let points = &input.trace.points;
+    let mut plan: Vec<PlannedTest> = (0..points.len())
+        .filter_map(|index| planned_test(input, index, 1.0))
+        .collect();
+    let classes = input.classes.map_or(&[][..], |classes| &classes.classes);
+    for class in classes {
+        let leader = points[class.leader()].id.to_string();
+        let checked = checked_members(input, class, &leader);
+        for (number, member) in class.members.iter().enumerate() {
+            if let Some(test) = plan.get_mut(*member) {
+                test.class.clone_from(&leader);
+                test.tested = input.choice.exhaustive || number == 0 || checked.contains(&number);
+            }
+        }
+    }
+    plan
+}
+
+/// Which members of a class are tested besides its leader, by their place in it.
+fn checked_members(input: &PlanInput<'_>, class: &Class, leader: &str) -> BTreeSet<usize> {
+    let count = input.choice.check_members;
+    let others = class.members.len() - 1;
+    if count == 0 || others == 0 || input.choice.exhaustive {
+        return BTreeSet::new();
+    }
+    let SessionKey {
+        pair,
+        workload,
+        scope,
+        mechanism,
+    } = input.session;
+    let stratum = [pair, mechanism, scope.name(), workload, leader];
+    sample(
+        &vec![false; others],
+        count,
+        stratum_seed(input.choice.seed, &stratum),
+    )
+    .into_iter()
+    .map(|taken| taken.index + 1)
+    .collect()
 }
 
 /// Points and allowed points of every role in the trace, exactly.
@@ -199,7 +290,7 @@ fn sample_role(
         mechanism,
     } = input.session;
     let stratum = [pair, mechanism, scope.name(), workload, role];
-    sample(&always, count, stratum_seed(input.seed, &stratum))
+    sample(&always, count, stratum_seed(input.choice.seed, &stratum))
         .into_iter()
         .map(|taken| (points[taken.index], taken.weight))
         .collect()
@@ -213,6 +304,7 @@ fn planned_test(input: &PlanInput<'_>, index: usize, weight: f64) -> Option<Plan
         point: point.id.clone(),
         function: input.evaluator.function_entered(point),
         class: point.id.to_string(),
+        tested: true,
         weight,
         decisions: input.evaluation.of_point(index)?.clone(),
     })

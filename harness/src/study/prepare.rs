@@ -399,6 +399,7 @@ impl PreparedPair<'_> {
             patch: Some(Patch {
                 uses: None,
                 rests: BTreeMap::new(),
+                touches: None,
                 ..patch.clone()
             }),
             image: patch.image.clone(),

@@ -2,7 +2,7 @@
 //! recorded once nothing of it is left to do, and never otherwise: a test that an
 //! interrupt or a fault of ours cuts short is run again as a whole by `--resume`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -45,6 +45,9 @@ pub struct Queue<'a> {
     pub todo: &'a [Todo<'a>],
     /// How often a failing test is repeated.
     pub repeat: u32,
+    /// Records of the tests to be added to: then each test is repeated, whatever it
+    /// showed before. None for tests that run for the first time.
+    pub earlier: Option<&'a HashMap<String, TestRecord>>,
     /// The `kairos` binary.
     pub executable: &'a Path,
     /// Workers.
@@ -232,7 +235,15 @@ impl Worker<'_> {
         let session = queue.todo[place].session;
         let mut failing: BTreeMap<usize, (EngineKind, Vec<Observation>)> = BTreeMap::new();
         let all: Vec<usize> = (0..tests.len()).collect();
-        self.pass(place, tests, &all, &mut |position, tested| {
+        let first_time = queue.earlier.is_none();
+        for (position, test) in tests.iter().enumerate() {
+            if let Some(record) = queue.earlier.and_then(|earlier| earlier.get(&test.id)) {
+                let engine = EngineKind::of_name(&record.engine).unwrap_or_default();
+                failing.insert(position, (engine, record.observations.clone()));
+            }
+        }
+        let all = if first_time { &all[..] } else { &[] };
+        self.pass(place, tests, all, &mut |position, tested| {
             let (test, engine, seen) = (tests[position], tested.engine, tested.observation);
             let fails = session.judge(&test.point, &seen).verdict.is_failure();
             if queue.repeat > 0 && fails {

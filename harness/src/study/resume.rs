@@ -8,9 +8,9 @@ use super::StudyError;
 use super::choice::ChosenPair;
 use super::facts::kairos;
 use super::hashes;
-use super::plan::SessionKey;
+use super::plan::{Choice, SessionKey};
 use super::prepare::PreparedPair;
-use super::session::{Choice, PreparedSession, restore};
+use super::session::{PreparedSession, restore};
 use super::store::{MachineFacts, PairRecord, Run, RunFacts, RunOptions, RunStore};
 use crate::subject::BuildOptions;
 
@@ -110,10 +110,7 @@ impl Recorded {
         let mut sessions = BTreeMap::new();
         for record in run.sessions {
             let key = record.session.clone();
-            let choice = Choice {
-                sample: options.sample,
-                seed: options.seed,
-            };
+            let choice = Choice::of(options);
             let session = pairs
                 .get(&key.pair)
                 .and_then(|pair| restore(pair, record, choice))

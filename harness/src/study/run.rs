@@ -5,17 +5,18 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use super::agreement::{self, gather};
 use super::choice::{self, ChosenPair};
 use super::options::{Options, Outcome};
-use super::plan::SessionKey;
+use super::plan::{PlannedTest, SessionKey};
 use super::prepare::PreparedPair;
 use super::progress::{Planned, Progress};
-use super::queue::{Faults, Queue, Todo};
+use super::queue::Todo;
 use super::resume::{self, Recorded};
+use super::rounds::Rounds;
 use super::session::PreparedSession;
 use super::sessions::{Preparation, Ready, Task, wants_controls};
 use super::store::{NotRun, PairRecord, RunOptions, RunStore};
@@ -186,14 +187,16 @@ impl<'a> Study<'a> {
         !self.recorded.controlled.contains(session) && shard::takes(self.shard(), &id)
     }
 
-    fn is_left(&self, test: &str) -> bool {
-        shard::takes(self.shard(), test) && !self.recorded.finished.contains(test)
+    fn is_left(&self, test: &PlannedTest) -> bool {
+        test.tested
+            && shard::takes(self.shard(), &test.id)
+            && !self.recorded.finished.contains(&test.id)
     }
 
     /// Whether anything of the session is left to do that needs its builds.
     fn needs_builds(&self, session: &SessionKey, controls: bool) -> bool {
         let recorded = self.recorded.sessions.get(session);
-        recorded.is_none_or(|recorded| recorded.plan.iter().any(|test| self.is_left(&test.id)))
+        recorded.is_none_or(|recorded| recorded.plan.iter().any(|test| self.is_left(test)))
             || (controls && self.lacks_controls(session))
     }
 
@@ -296,11 +299,11 @@ impl<'a> Study<'a> {
         pairs: &BTreeMap<String, PreparedPair<'a>>,
         sessions: &[PreparedSession],
     ) -> Result<Outcome, StudyError> {
-        let Some(store) = self.store.take() else {
+        let Some(mut store) = self.store.take() else {
             return Err(StudyError::Nothing);
         };
         let shard = self.now.shard.or(store.facts().shard);
-        let is_ours = |test: &&super::plan::PlannedTest| shard::takes(shard, &test.id);
+        let is_ours = |test: &&PlannedTest| test.tested && shard::takes(shard, &test.id);
         let mut planned = 0;
         let mut todo = Vec::new();
         let mut time = Duration::ZERO;
@@ -323,18 +326,6 @@ impl<'a> Study<'a> {
         }
         let tests = todo.iter().map(|todo| count(todo.tests.len())).sum();
         let dir = store.dir().to_owned();
-        let queue = Queue {
-            pairs,
-            todo: &todo,
-            repeat: self.options.repeat,
-            executable: &self.now.executable,
-            jobs: self.now.jobs,
-            progress: self.progress,
-            interrupted: self.interrupted,
-            store: Mutex::new(store),
-            faults: Faults::default(),
-            failures: AtomicU64::new(0),
-        };
         if !self.is_interrupted() {
             self.progress.planned(&Planned {
                 tests,
@@ -342,17 +333,27 @@ impl<'a> Study<'a> {
                 estimate: estimate::shared(time, self.now.jobs),
                 jobs: self.now.jobs,
             });
-            queue.run()?;
+            let mut rounds = Rounds {
+                pairs,
+                sessions,
+                repeat: self.options.repeat,
+                jobs: self.now.jobs,
+                executable: &self.now.executable,
+                progress: self.progress,
+                interrupted: self.interrupted,
+                problems: Vec::new(),
+            };
+            store = rounds.run(store, &todo)?;
+            self.problems.extend(rounds.problems);
         }
-        let mut store = queue
-            .store
-            .into_inner()
-            .unwrap_or_else(PoisonError::into_inner);
-        let (problems, not_run) = queue.faults.into_parts();
-        self.problems.extend(problems);
+        let plan: Vec<&PlannedTest> = sessions.iter().flat_map(|s| &s.plan).collect();
+        let disagreements = agreement::disagreements(&gather(&plan, store.tests()?)?);
         let finished = store.finished()?;
         store.update_facts(|facts| {
-            facts.not_run = still_not_run(&facts.not_run, not_run, |test| finished.contains(test));
+            facts.class_disagreements = Some(disagreements);
+            let not_run = std::mem::take(&mut facts.not_run);
+            let is_left = |one: &NotRun| !finished.contains(&one.test);
+            facts.not_run = not_run.into_iter().filter(is_left).collect();
         })?;
         store.sync()?;
         for problem in &self.problems {
@@ -362,6 +363,7 @@ impl<'a> Study<'a> {
         Ok(Outcome {
             dir,
             violations: store.facts().controls.iter().map(violations).sum(),
+            disagreements,
             interrupted: self.is_interrupted(),
             planned,
             finished: sessions
@@ -388,19 +390,6 @@ fn record_session(store: &mut RunStore, ready: &Ready) -> Result<(), StudyError>
         })?;
     }
     Ok(())
-}
-
-/// Tests that could not be run, now or in an earlier part of the run, without those
-/// that are finished.
-fn still_not_run(
-    before: &[NotRun],
-    now: Vec<NotRun>,
-    is_finished: impl Fn(&str) -> bool,
-) -> Vec<NotRun> {
-    let all = before.iter().cloned().chain(now);
-    let latest: BTreeMap<String, NotRun> = all.map(|one| (one.test.clone(), one)).collect();
-    let left = latest.into_values();
-    left.filter(|one| !is_finished(&one.test)).collect()
 }
 
 fn count(number: usize) -> u64 {

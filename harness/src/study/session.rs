@@ -5,13 +5,16 @@
 use std::collections::BTreeMap;
 
 use super::StudyError;
-use super::plan::{PlanInput, PlannedTest, SessionKey, plan_session, populations};
+use super::plan::{Choice, PlanInput, PlannedTest, SessionKey, plan_session, populations};
 use super::prepare::PreparedPair;
 use super::store::{AfterUpdate, Arm, PairRecord, SessionRecord};
+use super::touched;
 use crate::engine::spec::{SessionSpec, Which};
 use crate::engine::{PointRequest, RemoteEngine};
-use crate::policy::Evaluator;
-use crate::trace::{Point, PointId, Timing, Trace, fingerprint};
+use crate::equivalence::{self, Classes, Touched};
+use crate::patch::Patch;
+use crate::policy::{ChangedRanges, Evaluator, FunctionTable};
+use crate::trace::{Point, PointId, Scope, Timing, Trace, fingerprint};
 use crate::verdict::{Expected, Judgement, Observation, judge};
 use crate::workload::Script;
 use crate::workload::script::Specification;
@@ -93,15 +96,6 @@ pub fn judge_record(record: &SessionRecord, point: &PointId, seen: &Observation)
     SessionFacts::of(record).judge(record, point, seen)
 }
 
-/// How points are chosen.
-#[derive(Clone, Copy, Debug)]
-pub struct Choice {
-    /// Points per role; all if none.
-    pub sample: Option<usize>,
-    /// Seed of the study.
-    pub seed: u64,
-}
-
 /// Runs baselines and trace of one workload on `engine`, and plans its tests.
 ///
 /// # Errors
@@ -137,13 +131,25 @@ pub fn prepare(
     let except_named = Some(pair.except_named.as_slice());
     let evaluator = Evaluator::new(&pair.patch, &pair.table, &manual, except_named);
     let evaluation = evaluator.evaluate(&trace);
+    let touched = match choice.sample {
+        // A sample asks no classes.
+        Some(_) => None,
+        None => touched::measure(pair, key.scope, &trace, engine),
+    };
+    let classes = classes(
+        &pair.patch,
+        &pair.table,
+        &trace,
+        key.scope,
+        touched.as_ref(),
+    );
     let plan = plan_session(&PlanInput {
         session: &key,
         trace: &trace,
         evaluator: &evaluator,
         evaluation: &evaluation,
-        sample: choice.sample,
-        seed: choice.seed,
+        classes: classes.as_ref(),
+        choice,
     });
     let populations = populations(&key, &trace, &evaluation);
     let test_us = time_tests(engine, &trace)?;
@@ -156,6 +162,7 @@ pub fn prepare(
         trace,
         populations,
         limits: Some(limits),
+        touched,
         test_us,
     };
     Ok(PreparedSession {
@@ -163,6 +170,27 @@ pub fn prepare(
         plan,
         limits,
         record,
+    })
+}
+
+/// The classes of equivalent points of a session; none where the run did not record
+/// what they depend on.
+#[must_use]
+pub fn classes(
+    patch: &Patch,
+    functions: &FunctionTable,
+    trace: &Trace,
+    scope: Scope,
+    touched: Option<&Touched>,
+) -> Option<Classes> {
+    Classes::of(&equivalence::classes::Input {
+        trace,
+        scope,
+        functions,
+        changed: &ChangedRanges::of(patch),
+        touches: patch.touches.as_ref()?,
+        touched,
+        rules: &equivalence::Rules::default(),
     })
 }
 
@@ -200,13 +228,16 @@ pub fn restore(
     let except_named = pair.except_named.as_deref();
     let evaluator = Evaluator::new(&pair.patch, &pair.functions, &pair.manual, except_named);
     let evaluation = evaluator.evaluate(&record.trace);
+    let scope = record.session.scope;
+    let touched = record.touched.as_ref();
+    let classes = classes(&pair.patch, &pair.functions, &record.trace, scope, touched);
     let plan = plan_session(&PlanInput {
         session: &record.session,
         trace: &record.trace,
         evaluator: &evaluator,
         evaluation: &evaluation,
-        sample: choice.sample,
-        seed: choice.seed,
+        classes: classes.as_ref(),
+        choice,
     });
     Some(PreparedSession {
         facts: SessionFacts::of(&record),

@@ -10,10 +10,10 @@ use std::sync::{Mutex, PoisonError};
 use super::StudyError;
 use super::controls::{self, Extent};
 use super::engine::{self, Chosen};
-use super::plan::SessionKey;
+use super::plan::{Choice, SessionKey};
 use super::prepare::PreparedPair;
 use super::progress::Progress;
-use super::session::{self, Choice, PreparedSession};
+use super::session::{self, PreparedSession};
 use super::store::{Control, EngineChoice, RunOptions};
 use crate::engine::{EngineKind, EngineWish, RemoteEngine, SessionSpec};
 use crate::workload::Script;
@@ -205,10 +205,7 @@ pub fn prepare(
     let spec = pair.session(&key, options.startup, &pair.patch, processor)?;
     check_scripts(&spec)?;
     let mut engine = RemoteEngine::start(executable, &spec)?;
-    let choice = Choice {
-        sample: options.sample,
-        seed: options.seed,
-    };
+    let choice = Choice::of(options);
     let session = session::prepare(pair, key, &spec, &mut engine, choice)?;
     let chosen = engine::choose(&session, &mut engine, options.engine)?;
     Ok((session, chosen))

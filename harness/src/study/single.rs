@@ -4,8 +4,9 @@
 use std::path::Path;
 
 use super::StudyError;
+use super::plan::Choice;
 use super::prepare::{PreparedPair, prepare, prepare_control, prepare_control_of};
-use super::session::{self, Choice, PreparedSession};
+use super::session::{self, PreparedSession};
 use crate::engine::{RemoteEngine, SessionSpec};
 use crate::patch::Patch;
 use crate::subject::{BuildOptions, Catalogue};
@@ -92,10 +93,6 @@ pub fn session(
     let mut engine = RemoteEngine::start(executable, &spec)?;
     let key = pair.key(which.workload, which.scope);
     // Any point may be asked for, so none is left out.
-    let choice = Choice {
-        sample: None,
-        seed: 0,
-    };
-    let session = session::prepare(pair, key, &spec, &mut engine, choice)?;
+    let session = session::prepare(pair, key, &spec, &mut engine, Choice::ALL)?;
     Ok((session, engine))
 }

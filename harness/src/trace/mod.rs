@@ -1,6 +1,7 @@
 //! What one unpatched run recorded: points with stacks, the processes, who
 //! wrote which reply, and times.
 
+pub mod event;
 pub mod point;
 pub mod scope;
 pub mod timing;
@@ -9,6 +10,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+pub use event::{Event, EventKind};
 pub use point::{PointId, RoleInstance};
 pub use scope::Scope;
 pub use timing::{TimedThread, Timing};
@@ -134,6 +136,10 @@ pub struct Trace {
     /// cannot tell a return address from any other number.
     #[serde(default)]
     pub word_sets: Vec<Vec<Address>>,
+    /// Forks, executions of programs and signals, in order; none in runs that did not
+    /// record them.
+    #[serde(default)]
+    pub events: Option<Vec<Event>>,
 }
 
 /// Fingerprint of a stack, the same in every run: without address-space

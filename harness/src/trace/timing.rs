@@ -188,6 +188,7 @@ mod tests {
             stacks: Vec::new(),
             waits: (0..2).map(wait).collect(),
             word_sets: Vec::new(),
+            events: None,
         }
     }
 

@@ -2,8 +2,10 @@
 //! jumps, data, transformer. The image's room was mapped at `execve`, so nothing
 //! here needs a system call that a sandboxed process might be refused.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 
+use super::access::{Access, Accesses};
 use super::convert::{Converted, convert};
 use super::inject;
 use super::libraries::Libraries;
@@ -90,6 +92,8 @@ pub struct Target<'a> {
     /// Frames of all of these threads, in this order; not looked at where no record
     /// changed.
     pub frames: &'a [Vec<FrameState>],
+    /// Takes what the transformer reads and writes, if that is asked for.
+    pub spy: Option<&'a RefCell<Vec<Access>>>,
 }
 
 /// Why the mechanism cannot apply `patch` to process `pid` now; none if it can.
@@ -179,7 +183,7 @@ pub fn apply(
         for other in others {
             leave_pad(patch, other)?;
         }
-        transform(patch, memory, stopped)
+        transform(patch, memory, stopped, target.spy)
     })();
     if !matches!(outcome, Ok(Outcome::Faulted(_))) {
         stopped.set_registers(&registers)?;
@@ -447,12 +451,21 @@ fn leave_pad(patch: &Patch, thread: &Stopped) -> Result<(), TraceeError> {
     Ok(())
 }
 
-fn transform(patch: &Patch, memory: &Memory, stopped: &Stopped) -> Result<Outcome, TraceeError> {
+fn transform(
+    patch: &Patch,
+    memory: &Memory,
+    stopped: &Stopped,
+    spy: Option<&RefCell<Vec<Access>>>,
+) -> Result<Outcome, TraceeError> {
     let Some(transformer) = patch.transformer else {
         return Ok(Outcome::Applied);
     };
     let state = stopped.extended_state()?;
-    match inject::call(stopped, memory, counter::GADGET, transformer, 0) {
+    let called = match spy {
+        None => inject::call(stopped, memory, counter::GADGET, transformer, 0),
+        Some(spy) => watched(patch, memory, stopped, transformer, spy),
+    };
+    match called {
         Ok(_) => {
             stopped.set_extended_state(&state)?;
             Ok(Outcome::Applied)
@@ -460,4 +473,36 @@ fn transform(patch: &Patch, memory: &Memory, stopped: &Stopped) -> Result<Outcom
         Err(TraceeError::Injection { status: signal, .. }) => Ok(Outcome::Faulted(signal)),
         Err(other) => Err(other),
     }
+}
+
+/// Calls the transformer and takes note of what it reads and writes, but for the image,
+/// its own frames, and what Kairos keeps in the process.
+fn watched(
+    patch: &Patch,
+    memory: &Memory,
+    stopped: &Stopped,
+    transformer: Address,
+    spy: &RefCell<Vec<Access>>,
+) -> Result<u64, TraceeError> {
+    /// A transformer's frames are no deeper.
+    const STACK: u64 = 1 << 20;
+    let stack = Address(stopped.registers()?.rsp.wrapping_sub(STACK));
+    let own = [
+        (stack, STACK),
+        (IMAGE_BASE, patch.room()),
+        (counter::STUB, counter::COVERAGE.since(counter::STUB)),
+        (counter::COVERAGE, counter::COVERAGE_LENGTH),
+    ];
+    let is_own = |access: &Access| {
+        own.iter()
+            .any(|(start, length)| access.address.since(*start) < *length)
+    };
+    let mut accesses = Accesses::default();
+    let watch = &mut |registers: &user_regs_struct| {
+        let next = accesses.next(registers, memory)?;
+        let others = next.accesses.into_iter().filter(|access| !is_own(access));
+        spy.borrow_mut().extend(others);
+        Ok(())
+    };
+    inject::call_watched(stopped, memory, counter::GADGET, transformer, watch)
 }

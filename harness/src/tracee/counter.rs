@@ -177,6 +177,12 @@ fn place(thread: u32) -> Address {
     COUNTERS.plus(u64::from(thread % MAX_THREADS) * COUNTER_STRIDE)
 }
 
+/// Whether a thread stands behind the stub's trap.
+#[must_use]
+pub const fn is_after_trap(registers: &libc::user_regs_struct) -> bool {
+    registers.rip == AFTER_TRAP.0
+}
+
 /// If the thread stopped in the stub, the function that was being entered.
 ///
 /// # Errors
@@ -185,7 +191,7 @@ pub fn entered(
     registers: &libc::user_regs_struct,
     memory: &Memory,
 ) -> Result<Option<Address>, TraceeError> {
-    if registers.rip != AFTER_TRAP.0 {
+    if !is_after_trap(registers) {
         return Ok(None);
     }
     let return_address = memory.word(Address(registers.rsp))?;

@@ -128,7 +128,7 @@ pub fn system_call(
     registers.orig_rax = u64::MAX;
     (registers.rdi, registers.rsi, registers.rdx) = (a, b, c);
     (registers.r10, registers.r8, registers.r9) = (d, e, f);
-    let answer = run_to_trap(stopped, gadget.after_trap(), &registers, "a system call")?;
+    let answer = run_to_trap(stopped, gadget.after_trap(), &registers, "a system call", None)?;
     Ok(answer.cast_signed())
 }
 
@@ -144,6 +144,35 @@ pub fn call(
     function: Address,
     argument: u64,
 ) -> Result<u64, TraceeError> {
+    let registers = call_registers(stopped, memory, gadget, function, argument)?;
+    run_to_trap(stopped, gadget.after_trap(), &registers, "a function", None)
+}
+
+/// The same instruction by instruction; `watch` sees the registers before each.
+///
+/// # Errors
+/// As [`call`].
+pub fn call_watched(
+    stopped: &Stopped,
+    memory: &Memory,
+    gadget: Gadget,
+    function: Address,
+    watch: &mut Watch<'_>,
+) -> Result<u64, TraceeError> {
+    let registers = call_registers(stopped, memory, gadget, function, 0)?;
+    run_to_trap(stopped, gadget.after_trap(), &registers, "a function", Some(watch))
+}
+
+/// Sees the registers before each instruction of a call.
+pub type Watch<'a> = dyn FnMut(&user_regs_struct) -> Result<(), TraceeError> + 'a;
+
+fn call_registers(
+    stopped: &Stopped,
+    memory: &Memory,
+    gadget: Gadget,
+    function: Address,
+    argument: u64,
+) -> Result<user_regs_struct, TraceeError> {
     let mut registers = stopped.registers()?;
     registers.rsp = ((registers.rsp - 1024) & !15) - 8;
     memory.write(Address(registers.rsp), &gadget.trap().0.to_le_bytes())?;
@@ -151,7 +180,7 @@ pub fn call(
     registers.rdi = argument;
     registers.rax = 0;
     registers.orig_rax = u64::MAX;
-    run_to_trap(stopped, gadget.after_trap(), &registers, "a function")
+    Ok(registers)
 }
 
 /// Lets the thread run from `registers` to the trap that ends before `after_trap`. A
@@ -162,12 +191,22 @@ pub(super) fn run_to_trap(
     after_trap: Address,
     registers: &user_regs_struct,
     what: &'static str,
+    mut watch: Option<&mut Watch<'_>>,
 ) -> Result<u64, TraceeError> {
     let thread = stopped.thread();
     stopped.set_registers(registers)?;
     let mut held_back = Vec::new();
+    let mut now = *registers;
     let result = loop {
-        Stopped::reported(thread).resume(Until::Event, 0)?;
+        if let Some(watch) = &mut watch {
+            watch(&now)?;
+        }
+        let until = if watch.is_some() {
+            Until::Step
+        } else {
+            Until::Event
+        };
+        Stopped::reported(thread).resume(until, 0)?;
         let status = wait_for(thread)?;
         let injection = |status| TraceeError::Injection {
             what,
@@ -177,11 +216,12 @@ pub(super) fn run_to_trap(
         if !libc::WIFSTOPPED(status) {
             return Err(injection(status));
         }
-        let now = stopped.registers()?;
+        now = stopped.registers()?;
         match libc::WSTOPSIG(status) {
             libc::SIGTRAP if now.rip == after_trap.0 => break now.rax,
             // A job-control stop or its end: no signal is consumed by going on.
             _ if status >> 16 != 0 => {}
+            libc::SIGTRAP if watch.is_some() => {}
             fatal @ (libc::SIGSEGV
             | libc::SIGBUS
             | libc::SIGILL

@@ -2,6 +2,7 @@
 //! the process tree, the entry counter, unwinding, and applying a patch.
 #![allow(unsafe_code)]
 
+pub mod access;
 pub mod activity;
 pub mod apply;
 pub mod batch;

@@ -31,6 +31,8 @@ pub enum Until {
     Event,
     /// The next event, or entry or exit of a system call.
     SystemCall,
+    /// The next event or instruction.
+    Step,
 }
 
 impl Stopped {
@@ -94,6 +96,7 @@ impl Stopped {
         let request = match until {
             Until::Event => libc::PTRACE_CONT,
             Until::SystemCall => libc::PTRACE_SYSCALL,
+            Until::Step => libc::PTRACE_SINGLESTEP,
         };
         self.request(request, signal)
     }

@@ -68,6 +68,8 @@ pub enum Stop {
     SystemCall,
     /// It is about to make a system call that a filter of ours stopped.
     Filtered,
+    /// It executed one instruction.
+    Stepped,
     /// A signal is about to be delivered.
     Signal(i32),
 }
@@ -115,6 +117,8 @@ pub struct Tree {
     backlog: VecDeque<(Pid, i32)>,
     /// How far threads run when they are resumed.
     pub until: Until,
+    /// Whether threads were ever stepped: a trap that nothing else explains is a step's.
+    pub steps: bool,
 }
 
 impl Tree {
@@ -364,6 +368,8 @@ impl Tree {
             Some(Stop::Breakpoint(before))
         } else if breakpoints.is_past(memory, before)? {
             None
+        } else if self.steps {
+            return Ok(Some(Stop::Stepped));
         } else {
             return Ok(Some(Stop::Signal(libc::SIGTRAP)));
         };
@@ -487,6 +493,23 @@ impl Tree {
             self.backlog.push_back((thread, status));
         }
         Ok(())
+    }
+
+    /// Executes one instruction and returns the thread, or none if it stopped for
+    /// something else, which [`Tree::poll`] tells.
+    ///
+    /// # Errors
+    /// When the process is gone.
+    pub fn step_on(&mut self, stopped: Stopped) -> Result<Option<Stopped>, TraceeError> {
+        let thread = stopped.thread();
+        stopped.step()?;
+        let status = wait_for(thread)?;
+        let plain = libc::WIFSTOPPED(status) && status >> 8 == libc::SIGTRAP;
+        if plain && !counter::is_after_trap(&Stopped::reported(thread).registers()?) {
+            return Ok(Some(Stopped::reported(thread)));
+        }
+        self.backlog.push_back((thread, status));
+        Ok(None)
     }
 
     /// The status of a thread's last stop, if it waits to be handled.

@@ -22,6 +22,10 @@ use rows::Row;
 /// Environment variable by which every process of a test is known, subjects too.
 pub const TOKEN: &str = "KAIROS_END_TO_END";
 
+/// Argument of a study that tests leaders alone, as a study does unless told otherwise:
+/// no further members of any class.
+pub const LEADERS: &str = "--check-members 0";
+
 /// A project with one subject, whose two versions are one C file without and with
 /// the macro `NEW`, and update pairs `tiny-v1-v2[-variant]`.
 pub struct Project {
@@ -229,7 +233,8 @@ study = [{study}]
         command
     }
 
-    /// `kairos study` into `out(name)`; arguments are separated by blanks.
+    /// `kairos study` into `out(name)`; arguments are separated by blanks. Every point
+    /// is tested, unless they choose otherwise: tests speak of every point.
     pub fn study_command(&self, name: &str, arguments: &str) -> Command {
         let mut command = self.kairos();
         command
@@ -241,6 +246,10 @@ study = [{study}]
             if !arguments.contains(option) {
                 command.args([option, value]);
             }
+        }
+        let chooses = ["--sample", "--check-members", "--resume", LEADERS];
+        if chooses.iter().all(|option| !arguments.contains(option)) {
+            command.arg("--exhaustive");
         }
         command
     }
@@ -384,6 +393,8 @@ pub fn options(project: &Project, executable: &Path) -> kairos::study::Options {
         pairs: Vec::new(),
         workloads: Vec::new(),
         sample: None,
+        exhaustive: true,
+        check_members: 0,
         seed: 1,
         scopes: vec![kairos::trace::Scope::default()],
         startup: false,

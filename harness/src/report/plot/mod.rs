@@ -6,6 +6,7 @@ pub mod delays;
 pub mod legend;
 pub mod mechanisms;
 pub mod raster;
+pub mod reduction;
 pub mod style;
 pub mod timeline;
 pub mod verdicts;
@@ -42,6 +43,10 @@ pub fn plots(analysis: &Analysis, timelines: Timelines) -> Result<Vec<Plot>, Rep
     }
     if let Some(figure) = mechanisms::figure(summary) {
         drawings.push(("mechanisms".to_owned(), mechanisms::draw(&figure)));
+    }
+    if !analysis.classes.reductions.is_empty() {
+        let drawing = reduction::draw(&analysis.classes.reductions);
+        drawings.push(("reduction".to_owned(), drawing));
     }
     for figure in delays::figures(summary) {
         drawings.push((figure.name.to_owned(), delays::draw(&figure)));

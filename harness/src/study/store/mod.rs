@@ -103,6 +103,12 @@ impl StoreError {
     }
 }
 
+/// The part of a test's record that names it.
+#[derive(Deserialize)]
+struct Finished {
+    test: String,
+}
+
 /// A run that is being written.
 #[derive(Debug)]
 pub struct RunStore {
@@ -242,13 +248,19 @@ impl RunStore {
     /// # Errors
     /// The file cannot be read, or a line of it is damaged.
     pub fn finished(&self) -> Result<BTreeSet<String>, StoreError> {
-        #[derive(Deserialize)]
-        struct Finished {
-            test: String,
-        }
         Records::<Finished>::open(&self.dir.join(TESTS))?
             .map(|record| record.map(|record| record.test))
             .collect()
+    }
+
+    /// What is recorded of the finished tests, as [`Run::tests`] reads it.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn tests(
+        &self,
+    ) -> Result<impl Iterator<Item = Result<TestRecord, StoreError>> + use<>, StoreError> {
+        latest_tests(&self.dir)
     }
 
     /// Waits until everything recorded is on the disk.
@@ -319,13 +331,31 @@ impl Run {
         &self.dir
     }
 
-    /// The finished tests, read one at a time.
+    /// The finished tests, read one at a time. Of a test that was recorded again with
+    /// more runs, the last record.
     ///
     /// # Errors
-    /// The file cannot be opened.
-    pub fn tests(&self) -> Result<Records<TestRecord>, StoreError> {
-        Records::open(&self.dir.join(TESTS))
+    /// The file cannot be read.
+    pub fn tests(
+        &self,
+    ) -> Result<impl Iterator<Item = Result<TestRecord, StoreError>> + use<>, StoreError> {
+        latest_tests(&self.dir)
     }
+}
+
+fn latest_tests(
+    dir: &Path,
+) -> Result<impl Iterator<Item = Result<TestRecord, StoreError>> + use<>, StoreError> {
+    let path = dir.join(TESTS);
+    let mut last: HashMap<String, usize> = HashMap::new();
+    for (line, record) in Records::<Finished>::open(&path)?.enumerate() {
+        last.insert(record?.test, line);
+    }
+    let records = Records::<TestRecord>::open(&path)?.enumerate();
+    Ok(records.filter_map(move |(line, record)| match record {
+        Ok(record) if last.get(&record.test) != Some(&line) => None,
+        record => Some(record),
+    }))
 }
 
 /// All records of a file in the order of their first writing. A record that was

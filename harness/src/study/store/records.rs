@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::EngineWish;
+use crate::equivalence::Touched;
 use crate::patch::Patch;
 use crate::policy::{FunctionTable, ManualPoint};
 use crate::study::controls::Extent;
@@ -75,6 +76,11 @@ pub struct RunOptions {
     pub workloads: Vec<String>,
     /// Points per role; all if none.
     pub sample: Option<usize>,
+    /// Whether every point is tested, and the classes of equivalent points checked.
+    /// Runs that do not say so are of a Kairos that knew no classes and tested all.
+    pub exhaustive: Option<bool>,
+    /// Points of each class that are tested besides its leader.
+    pub check_members: usize,
     /// Seed of samples.
     pub seed: u64,
     /// Which processes one update reaches.
@@ -322,6 +328,10 @@ pub struct SessionRecord {
     /// elsewhere.
     #[serde(default)]
     pub limits: Option<Limits>,
+    /// Which steps touch the state of the update; none where it touches none, and in a
+    /// sample.
+    #[serde(default)]
+    pub touched: Option<Touched>,
     /// Wall-clock time in microseconds of an ordinary test, measured by stopping at
     /// a few points and applying nothing.
     #[serde(default)]

@@ -1,0 +1,190 @@
+//! Runs the tests of a study in rounds: all that are left of the plan, then members of
+//! classes whose leaders were not found again, then tests that differ within a class,
+//! once more.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use super::StudyError;
+use super::agreement::{gather, to_repeat};
+use super::plan::{PlannedTest, SessionKey};
+use super::prepare::PreparedPair;
+use super::progress::Progress;
+use super::queue::{Faults, Queue, Todo};
+use super::session::PreparedSession;
+use super::store::{NotRun, RunStore, TestRecord};
+use crate::verdict::observation::Update;
+
+/// Members of a class that are tried in place of its leader.
+const MOST_SUBSTITUTES: usize = 3;
+
+/// What all rounds share.
+pub struct Rounds<'a> {
+    /// Pairs by their identifier.
+    pub pairs: &'a BTreeMap<String, PreparedPair<'a>>,
+    /// The sessions.
+    pub sessions: &'a [PreparedSession],
+    /// How often a failing test is repeated.
+    pub repeat: u32,
+    /// Workers.
+    pub jobs: usize,
+    /// The `kairos` binary.
+    pub executable: &'a Path,
+    /// Hears of every test.
+    pub progress: &'a dyn Progress,
+    /// Ends the study after the tests at hand.
+    pub interrupted: &'a AtomicBool,
+    /// What went wrong so far.
+    pub problems: Vec<StudyError>,
+}
+
+impl Rounds<'_> {
+    /// Runs all rounds, the first with `todo`.
+    ///
+    /// # Errors
+    /// When a result cannot be recorded or read.
+    pub fn run(&mut self, store: RunStore, todo: &[Todo<'_>]) -> Result<RunStore, StudyError> {
+        let store = self.queue(store, todo, None)?;
+        let store = self.substitute(store)?;
+        self.repeat_doubtful(store)
+    }
+
+    fn goes_on(&self) -> bool {
+        !self.interrupted.load(Ordering::Relaxed)
+    }
+
+    /// Runs tests; with their earlier records, once more.
+    fn queue(
+        &mut self,
+        store: RunStore,
+        todo: &[Todo<'_>],
+        earlier: Option<&HashMap<String, TestRecord>>,
+    ) -> Result<RunStore, StudyError> {
+        let queue = Queue {
+            pairs: self.pairs,
+            todo,
+            repeat: self.repeat,
+            earlier,
+            executable: self.executable,
+            jobs: self.jobs,
+            progress: self.progress,
+            interrupted: self.interrupted,
+            store: Mutex::new(store),
+            faults: Faults::default(),
+            failures: AtomicU64::new(0),
+        };
+        queue.run()?;
+        let store = queue.store.into_inner();
+        let mut store = store.unwrap_or_else(PoisonError::into_inner);
+        let (problems, not_run) = queue.faults.into_parts();
+        self.problems.extend(problems);
+        store.update_facts(|facts| facts.not_run = with_latest(&facts.not_run, not_run))?;
+        Ok(store)
+    }
+
+    /// The tests by session, where these can be run.
+    fn by_session<'t>(&self, tests: &[&'t PlannedTest]) -> Vec<Todo<'t>>
+    where
+        Self: 't,
+    {
+        let able =
+            |session: &&PreparedSession| self.pairs.contains_key(&session.record.session.pair);
+        let sessions = self.sessions.iter().filter(able);
+        sessions
+            .map(|session| Todo {
+                session,
+                tests: tests
+                    .iter()
+                    .filter(|test| test.session == session.record.session)
+                    .copied()
+                    .collect(),
+            })
+            .filter(|todo| !todo.tests.is_empty())
+            .collect()
+    }
+
+    /// Tests further members of classes whose tested points were not found again.
+    fn substitute(&mut self, mut store: RunStore) -> Result<RunStore, StudyError> {
+        let mut tried: HashSet<String> = HashSet::new();
+        for _ in 0..MOST_SUBSTITUTES {
+            if !self.goes_on() {
+                break;
+            }
+            let mut missed: HashMap<(SessionKey, String), bool> = HashMap::new();
+            let planned: HashMap<&str, &PlannedTest> = self
+                .sessions
+                .iter()
+                .flat_map(|session| &session.plan)
+                .map(|test| (test.id.as_str(), test))
+                .collect();
+            for record in store.tests()? {
+                let record = record?;
+                let Some(test) = planned.get(record.test.as_str()) else {
+                    continue;
+                };
+                let missing = |update: &Update| matches!(update, Update::NotReached { .. });
+                let all = record.observations.iter().all(|seen| missing(&seen.update));
+                let class = (test.session.clone(), test.class.clone());
+                *missed.entry(class).or_insert(true) &= all;
+                tried.insert(record.test);
+            }
+            missed.retain(|_, missed| *missed);
+            let mut substitutes: Vec<PlannedTest> = Vec::new();
+            for test in self.sessions.iter().flat_map(|session| &session.plan) {
+                let class = (test.session.clone(), test.class.clone());
+                if !test.tested && !tried.contains(&test.id) && missed.remove(&class).is_some() {
+                    let mut test = test.clone();
+                    test.tested = true;
+                    substitutes.push(test);
+                }
+            }
+            if substitutes.is_empty() {
+                break;
+            }
+            store.append_plan(&substitutes)?;
+            let tests: Vec<&PlannedTest> = substitutes.iter().collect();
+            let todo = self.by_session(&tests);
+            store = self.queue(store, &todo, None)?;
+        }
+        Ok(store)
+    }
+
+    /// Runs tests again that differ from others of their class, until it is known
+    /// whether they always do.
+    fn repeat_doubtful(&mut self, mut store: RunStore) -> Result<RunStore, StudyError> {
+        let sessions = self.sessions;
+        let plan: Vec<&PlannedTest> = sessions.iter().flat_map(|s| &s.plan).collect();
+        let mut tried = BTreeSet::new();
+        while self.repeat > 0 && self.goes_on() {
+            let classes = gather(&plan, store.tests()?)?;
+            let again = to_repeat(&plan, &classes, &tried);
+            if again.is_empty() {
+                break;
+            }
+            self.progress.stage(&format!(
+                "running {} tests again that differ from others of their class",
+                again.len()
+            ));
+            tried.extend(again.iter().map(|test| test.id.clone()));
+            let mut earlier = HashMap::new();
+            for record in store.tests()? {
+                let record = record?;
+                if tried.contains(&record.test) {
+                    earlier.insert(record.test.clone(), record);
+                }
+            }
+            let todo = self.by_session(&again);
+            store = self.queue(store, &todo, Some(&earlier))?;
+        }
+        Ok(store)
+    }
+}
+
+/// Tests that could not be run, now or in an earlier part of the run.
+fn with_latest(before: &[NotRun], now: Vec<NotRun>) -> Vec<NotRun> {
+    let all = before.iter().cloned().chain(now);
+    let latest: BTreeMap<String, NotRun> = all.map(|one| (one.test.clone(), one)).collect();
+    latest.into_values().collect()
+}
