@@ -144,7 +144,7 @@ fn no_old_code_touches_what_moved_where_con_freeness_allowed_the_update() {
 
 /// Every point: some 5,000 tests.
 #[test]
-#[ignore = "takes minutes; the one above takes every twentieth point"]
+#[ignore = "takes minutes; the one above takes every seventh point"]
 fn nor_at_any_point_of_their_sessions() {
     expect_sound(1);
 }

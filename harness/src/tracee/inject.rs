@@ -128,7 +128,13 @@ pub fn system_call(
     registers.orig_rax = u64::MAX;
     (registers.rdi, registers.rsi, registers.rdx) = (a, b, c);
     (registers.r10, registers.r8, registers.r9) = (d, e, f);
-    let answer = run_to_trap(stopped, gadget.after_trap(), &registers, "a system call", None)?;
+    let answer = run_to_trap(
+        stopped,
+        gadget.after_trap(),
+        &registers,
+        "a system call",
+        None,
+    )?;
     Ok(answer.cast_signed())
 }
 
@@ -160,7 +166,13 @@ pub fn call_watched(
     watch: &mut Watch<'_>,
 ) -> Result<u64, TraceeError> {
     let registers = call_registers(stopped, memory, gadget, function, 0)?;
-    run_to_trap(stopped, gadget.after_trap(), &registers, "a function", Some(watch))
+    run_to_trap(
+        stopped,
+        gadget.after_trap(),
+        &registers,
+        "a function",
+        Some(watch),
+    )
 }
 
 /// Sees the registers before each instruction of a call.
