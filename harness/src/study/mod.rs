@@ -1,6 +1,7 @@
 //! The study: which tests to run, the coordinator that runs them, and the store
 //! that keeps what was seen.
 
+pub mod baseline;
 pub mod choice;
 pub mod controls;
 pub mod estimate;
