@@ -109,6 +109,34 @@ fn a_renamed_member_that_no_version_has_is_told_with_its_place() {
 }
 
 #[test]
+fn a_record_that_another_one_reads_must_keep_its_place() {
+    let common = "layout = \"common\"";
+    let named = format!("{common}\nroom = {{ \"struct item\" = \"is read by struct view\" }}");
+    let project = Project::of("aliases")
+        .session(BACKWARD, &lines(&["A", "B"]))
+        .variant("common", common)
+        .variant("named", &named);
+    project.write();
+    let output = project
+        .study_command("apart", "--pair tiny-v1-v2-common")
+        .output()
+        .unwrap();
+    assert!(!output.status.success());
+    let told = String::from_utf8_lossy(&output.stderr);
+    for part in [
+        "on unpatched v2",
+        "dies of SIGSEGV",
+        "in exchange 0",
+        "`room`",
+    ] {
+        assert!(told.contains(part), "{part} is not in {told}");
+    }
+    let run = project.study_as("together", "--pair tiny-v1-v2-named");
+    assert_eq!(run.rows().len(), 4);
+    run.expect(|_| "new");
+}
+
+#[test]
 fn old_callers_and_pointers_keep_the_callee_that_they_mean() {
     let mut project = Project::of("keep").variant("keep", "prototypes = \"keep\"");
     for caller in ["PAY", "TABLE", "REFUND", "POINTER"] {

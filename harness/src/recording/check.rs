@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::engine::RemoteEngine;
 use crate::engine::spec::{SessionSpec, Which};
 use crate::study::StudyError;
-use crate::study::session::difference;
+use crate::study::baseline::difference;
 use crate::verdict::Observation;
 use crate::workload::Normaliser;
 

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::baseline::difference;
 use super::plan::{PlannedTest, SessionKey};
-use super::session::difference;
 use super::store::lines::LineFile;
 use super::store::{PairRecord, Run, RunFacts, RunStore, SessionRecord, TestRecord};
 use super::{StudyError, agreement, facts, hashes};

@@ -2,6 +2,7 @@
 //! that keeps what was seen.
 
 pub mod agreement;
+pub mod baseline;
 pub mod choice;
 pub mod controls;
 pub mod engine;

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use super::StudyError;
+use super::baseline::{Place, baseline};
 use super::plan::{Choice, PlanInput, PlannedTest, SessionKey, plan_session, populations};
 use super::prepare::PreparedPair;
 use super::store::{AfterUpdate, Arm, PairRecord, SessionRecord};
@@ -12,6 +13,7 @@ use super::touched;
 use crate::engine::spec::{SessionSpec, Which};
 use crate::engine::{PointRequest, RemoteEngine};
 use crate::equivalence::{self, Classes, Touched};
+use crate::mechanism::Layout;
 use crate::patch::Patch;
 use crate::policy::{ChangedRanges, Evaluator, FunctionTable};
 use crate::trace::{Point, PointId, Scope, Timing, Trace, fingerprint};
@@ -19,9 +21,6 @@ use crate::verdict::{Expected, Judgement, Observation, judge};
 use crate::workload::Script;
 use crate::workload::script::Specification;
 use crate::world::Limits;
-
-/// How often each version is run unpatched; all runs must agree.
-const BASELINE_RUNS: usize = 3;
 
 /// Runs without stops until one has stamped every point of the trace.
 const TIMED_RUNS: usize = 3;
@@ -113,6 +112,7 @@ pub fn prepare(
         pair: &pair.id,
         workload: &key.workload,
         version: spec.version(version).label.clone(),
+        rewritten: pair.mechanism.layout != Layout::Own,
     };
     let (old, old_pauses) = baseline(engine, Which::Old, &place(Which::Old))?;
     let (new, new_pauses) = if pair.arm == Arm::Update {
@@ -285,121 +285,6 @@ pub fn request(trace: &Trace, id: &PointId) -> Option<PointRequest> {
         stack: fingerprint(stack),
         occurrence: point.occurrence,
     })
-}
-
-/// What an error names.
-struct Place<'a> {
-    pair: &'a str,
-    workload: &'a str,
-    version: String,
-}
-
-impl Place<'_> {
-    fn error(&self, message: String) -> StudyError {
-        StudyError::Workload {
-            pair: self.pair.to_owned(),
-            workload: self.workload.to_owned(),
-            version: self.version.clone(),
-            message,
-        }
-    }
-
-    fn agree(
-        &self,
-        what: &str,
-        expected: &Observation,
-        seen: &Observation,
-    ) -> Result<(), StudyError> {
-        match difference(expected, seen) {
-            None => Ok(()),
-            Some(difference) => Err(self.error(format!(
-                "{what} differs from an equal run {difference}; if the text is volatile, add a [[volatile]] rule to the subject's manifest"
-            ))),
-        }
-    }
-}
-
-/// Runs one version until it is known to be stable: followed by ptrace, and
-/// once left alone.
-fn baseline(
-    engine: &mut RemoteEngine,
-    version: Which,
-    place: &Place<'_>,
-) -> Result<(Observation, Limits), StudyError> {
-    let mut run = |followed| {
-        let run = engine
-            .baseline(version, followed)
-            .map_err(|error| place.error(error.to_string()))?;
-        if let Some(stall) = &run.observation.stall {
-            return Err(place.error(format!(
-                "exchange {} did not finish: waited for {}; see what the server sends instead, and whether the script frames it",
-                stall.exchange, stall.waiting_for
-            )));
-        }
-        Ok(run)
-    };
-    let first = run(true)?;
-    let mut pauses = first.longest;
-    let mut first = first.observation;
-    for _ in 1..BASELINE_RUNS {
-        let again = run(true)?;
-        pauses = pauses.longest(again.longest);
-        place.agree("a second run", &first, &again.observation)?;
-        collect_endings(&mut first, &again.observation);
-    }
-    let alone = run(false)?;
-    pauses = pauses.longest(alone.longest);
-    place.agree("a run without ptrace", &first, &alone.observation)?;
-    first.output.clear();
-    Ok((first, pauses))
-}
-
-/// Two equal runs may end a process in different ways where the server races with
-/// itself: the baseline keeps each that was seen.
-fn collect_endings(baseline: &mut Observation, again: &Observation) {
-    for process in &again.processes {
-        if !baseline.processes.contains(process) {
-            baseline.processes.push(process.clone());
-        }
-    }
-}
-
-/// Where two runs that should be equal differ, in what clients and files show.
-#[must_use]
-pub fn difference(expected: &Observation, seen: &Observation) -> Option<String> {
-    for (number, (one, other)) in expected.exchanges.iter().zip(&seen.exchanges).enumerate() {
-        for (what, one, other) in [
-            ("on", &one.replies, &other.replies),
-            ("in log", &one.logs, &other.logs),
-        ] {
-            let names = one.keys().chain(other.keys());
-            for name in names {
-                let (one, other) = (one.get(name), other.get(name));
-                if one != other {
-                    return Some(format!(
-                        "in exchange {number} {what} {name}: {:?} against {:?}",
-                        one.map_or("", String::as_str),
-                        other.map_or("", String::as_str)
-                    ));
-                }
-            }
-        }
-    }
-    if expected.exchanges.len() != seen.exchanges.len() {
-        return Some("in the number of exchanges".to_owned());
-    }
-    let files = expected.files.keys().chain(seen.files.keys());
-    for name in files {
-        let (one, other) = (expected.files.get(name), seen.files.get(name));
-        if one != other {
-            return Some(format!(
-                "in file {name}: {:?} against {:?}",
-                one.map_or("", String::as_str),
-                other.map_or("", String::as_str)
-            ));
-        }
-    }
-    None
 }
 
 fn specification(specification: Specification) -> &'static str {
