@@ -4,6 +4,7 @@
 pub mod figures;
 pub mod gdb;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -14,7 +15,7 @@ use crate::engine::gdb::GdbPoint;
 use crate::engine::spec::SessionSpec;
 use crate::engine::spec::Which;
 use crate::engine::wanted::Wanted;
-use crate::engine::{EngineError, PointRequest, RemoteEngine};
+use crate::engine::{PointRequest, RemoteEngine};
 use crate::study::StudyError;
 use crate::study::prepare::{PreparedPair, prepare, prepare_control_of};
 use crate::study::progress::{Planned, Progress};
@@ -84,6 +85,8 @@ pub struct Bench<'a> {
     session: PreparedSession,
     engine: RemoteEngine,
     simulated: Simulated,
+    /// Why points could not be tested by rollback.
+    unfit: BTreeSet<String>,
     points: Vec<usize>,
 }
 
@@ -159,6 +162,7 @@ impl<'a> Bench<'a> {
             session,
             engine,
             simulated,
+            unfit: BTreeSet::new(),
             points,
         })
     }
@@ -226,7 +230,9 @@ impl<'a> Bench<'a> {
                 let way = ways[(round + turn) % ways.len()];
                 let begun = Instant::now();
                 let observation = self.play(way, point)?;
-                times.add(way, begun.elapsed());
+                if observation.is_some() {
+                    times.add(way, begun.elapsed());
+                }
                 match way {
                     Way::Restart => seen.0 = observation,
                     Way::Gdb => seen.1 = observation,
@@ -238,6 +244,8 @@ impl<'a> Bench<'a> {
                 self.compare(point, &restart, gdb, &mut agreement);
             }
         }
+        let unfit = self.unfit.iter();
+        notes.extend(unfit.map(|why| format!("some points not by rollback: {why}")));
         let record = &self.session.record;
         Ok(Report {
             subject: self.pair.subject.name.clone(),
@@ -264,10 +272,13 @@ impl<'a> Bench<'a> {
                     Way::Rollback => (rollback, true),
                     _ => (floor, false),
                 };
-                return engine
-                    .roll(&request, apply)?
-                    .map(Some)
-                    .map_err(|why| EngineError::Worker(why).into());
+                return Ok(match engine.roll(&request, apply)? {
+                    Ok(seen) => Some(seen),
+                    Err(why) => {
+                        self.unfit.insert(why);
+                        None
+                    }
+                });
             }
             Way::Gdb => {
                 let point = self.gdb_point(point).ok_or(StudyError::Nothing)?;

@@ -151,12 +151,11 @@ pub fn apply(
     stopped.set_signal_mask(u64::MAX)?;
     let outcome = (|| {
         let placed;
-        let image = match &process.image {
-            Some(image) => image,
-            None => {
-                placed = place_image(patch, process, stopped, libraries)?;
-                &placed
-            }
+        let image = if let Some(image) = &process.image {
+            image
+        } else {
+            placed = place_image(patch, process, stopped, libraries)?;
+            &placed
         };
         if let Some(plan) = &patch.state {
             state = Some(convert_state(
