@@ -154,12 +154,11 @@ pub fn apply(
     stopped.set_signal_mask(u64::MAX)?;
     let outcome = (|| {
         let placed;
-        let image = match &process.image {
-            Some(image) => image,
-            None => {
-                placed = place_image(patch, process, stopped, libraries)?;
-                &placed
-            }
+        let image = if let Some(image) = &process.image {
+            image
+        } else {
+            placed = place_image(patch, process, stopped, libraries)?;
+            &placed
         };
         // Converting writes into variables: whether the program ever did is asked before.
         let written = patch

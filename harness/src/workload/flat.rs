@@ -130,7 +130,8 @@ impl Flat {
                     .alternatives()
                     .iter()
                     .map(|tokens| {
-                        let tokens: Vec<FlatToken> = tokens.iter().map(flat_token).collect();
+                        let tokens: Vec<FlatToken> =
+                            tokens.iter().copied().map(flat_token).collect();
                         append(&mut self.tokens, &tokens)
                     })
                     .collect();
@@ -166,11 +167,11 @@ fn append<T: Copy>(table: &mut Vec<T>, elements: &[T]) -> Span {
     span
 }
 
-const fn flat_token(token: &Token) -> FlatToken {
+const fn flat_token(token: Token) -> FlatToken {
     let (kind, value) = match token {
-        Token::Byte(byte) => (TokenKind::Byte, *byte),
+        Token::Byte(byte) => (TokenKind::Byte, byte),
         Token::Any => (TokenKind::Any, 0),
-        Token::Number(variable) => (TokenKind::Number, *variable),
+        Token::Number(variable) => (TokenKind::Number, variable),
     };
     FlatToken { kind, value }
 }

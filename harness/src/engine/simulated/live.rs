@@ -1,7 +1,7 @@
 //! A server that lives in a simulated world: started once, brought from point to point,
 //! and put back after each test.
 use super::Unfit;
-use super::run::{Played, Run, disarm, handler, why_declined};
+use super::run::{Played, Run, disarm, handler, update, why_declined};
 use super::starting::{Readiness, Starting, make_world, run_to};
 use crate::binary::Address;
 use crate::engine::parts::Parts;
@@ -269,20 +269,20 @@ impl Live {
         };
         let mut signal = 0;
         if let Some(updater) = &mut updater {
-            signal = run.update(parts, updater, &stopped)?;
+            signal = update(parts, updater, &stopped)?;
         } else {
             let memory = &parts.tree.processes[0].memory;
             disarm(memory)?;
         }
         stopped.resume(parts.tree.until, signal)?;
-        let (control, stopped) = run.to_the_end(parts, updater)?;
+        let (control, stopped) = run.go_on(parts, updater)?;
         let (ending, stall) = (run.ending, run.stall);
         self.stopped = Some(stopped);
         let stall = stall.or_else(|| self.stall(&control));
         let note = parts.notes[0].clone();
         Ok(Played {
             ending: ending.or_else(|| {
-                (control.exited != 0 && control.dead != 0).then(|| Ending::Exited(control.status))
+                (control.exited != 0 && control.dead != 0).then_some(Ending::Exited(control.status))
             }),
             control,
             stall,

@@ -151,7 +151,7 @@ impl Restart {
     pub fn play_simulated(&mut self, live: &mut Live) -> Result<Observation, Unfit> {
         let begun = Instant::now();
         live.allow(Limits::BASELINE)?;
-        let played = self.to_the_end(live, None)?;
+        let played = self.finish(live, None)?;
         let mut seen = self.seen(live, &played)?;
         live.go_back()?;
         seen.wall_us = microseconds(begun);
@@ -183,7 +183,7 @@ impl Restart {
         seen::clear_coverage(self)?;
         let mut updater = Updater::new(point, Search::Index, at_point, 1);
         updater.turns_program = false;
-        let played = self.to_the_end(live, Some(&mut updater))?;
+        let played = self.finish(live, Some(&mut updater))?;
         if let Update::NotReached { reason } = updater.update {
             live.go_back()?;
             return Err(Unfit::Declined(reason));
@@ -197,7 +197,7 @@ impl Restart {
     }
 
     /// Lets the server go on from where it stands to the end of the run.
-    fn to_the_end(
+    fn finish(
         &mut self,
         live: &mut Live,
         updater: Option<&mut Updater<'_>>,

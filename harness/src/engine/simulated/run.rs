@@ -38,26 +38,8 @@ pub(super) struct Run<'l> {
 }
 
 impl Run<'_> {
-    pub(super) fn update(
-        &mut self,
-        parts: &mut Parts<'_>,
-        updater: &mut Updater<'_>,
-        stopped: &Stopped,
-    ) -> Result<i32, Unfit> {
-        let Some(function) = parts.entry_of(0, stopped)? else {
-            return Err(Unfit::Declined("the point is no entry".to_owned()));
-        };
-        let signal = updater.entered(parts, 0, 0, stopped, function)?;
-        let memory = &parts.tree.processes[0].memory;
-        if updater.follows() {
-            let at = CONTROL.plus(std::mem::offset_of!(Control, stop_at_exchange_end) as u64);
-            memory.write(at, &1_u32.to_le_bytes())?;
-        }
-        disarm(memory)?;
-        Ok(signal)
-    }
-
-    pub(super) fn to_the_end(
+    /// Goes on until the run is over.
+    pub(super) fn go_on(
         &mut self,
         parts: &mut Parts<'_>,
         mut updater: Option<&mut Updater<'_>>,
@@ -89,7 +71,7 @@ impl Run<'_> {
                     intercept::redirect(&stopped, memory, self.live.gate)?;
                 }
                 Stop::Breakpoint(address) => {
-                    if self.breakpoint(parts, updater.as_deref_mut(), &stopped, address)? {
+                    if breakpoint(parts, updater.as_deref_mut(), &stopped, address)? {
                         parts.tree.step_over(0, stopped, address)?;
                         continue;
                     }
@@ -122,22 +104,6 @@ impl Run<'_> {
             }
             stopped.resume(parts.tree.until, signal)?;
         }
-    }
-
-    /// Whether the breakpoint stays, so that the thread has to step over it.
-    fn breakpoint(
-        &self,
-        parts: &mut Parts<'_>,
-        updater: Option<&mut Updater<'_>>,
-        stopped: &Stopped,
-        address: Address,
-    ) -> Result<bool, Unfit> {
-        let memory = &parts.tree.processes[0].memory;
-        parts.exchange = simulator::control(memory)?.exchange;
-        if let Some(updater) = updater {
-            updater.breakpoint(parts, 0, stopped, address)?;
-        }
-        Ok(parts.tree.processes[0].breakpoints.contains(address))
     }
 
     fn caller(
@@ -198,6 +164,41 @@ impl Run<'_> {
         now.orig_rax = u64::MAX;
         stopped.set_registers(&now)
     }
+}
+
+/// Applies the update at the point where the server stands; returns the signal to go
+/// on with.
+pub(super) fn update(
+    parts: &mut Parts<'_>,
+    updater: &mut Updater<'_>,
+    stopped: &Stopped,
+) -> Result<i32, Unfit> {
+    let Some(function) = parts.entry_of(0, stopped)? else {
+        return Err(Unfit::Declined("the point is no entry".to_owned()));
+    };
+    let signal = updater.entered(parts, 0, 0, stopped, function)?;
+    let memory = &parts.tree.processes[0].memory;
+    if updater.follows() {
+        let at = CONTROL.plus(std::mem::offset_of!(Control, stop_at_exchange_end) as u64);
+        memory.write(at, &1_u32.to_le_bytes())?;
+    }
+    disarm(memory)?;
+    Ok(signal)
+}
+
+/// Whether the breakpoint stays, so that the thread has to step over it.
+fn breakpoint(
+    parts: &mut Parts<'_>,
+    updater: Option<&mut Updater<'_>>,
+    stopped: &Stopped,
+    address: Address,
+) -> Result<bool, Unfit> {
+    let memory = &parts.tree.processes[0].memory;
+    parts.exchange = simulator::control(memory)?.exchange;
+    if let Some(updater) = updater {
+        updater.breakpoint(parts, 0, stopped, address)?;
+    }
+    Ok(parts.tree.processes[0].breakpoints.contains(address))
 }
 
 pub(super) fn handler(memory: &Memory, signal: i32) -> Result<u64, TraceeError> {
