@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 
 use kairos::engine::{EngineKind, PointRequest, RemoteEngine, SessionSpec};
 use kairos::patch::Patch;
+use kairos::study::baseline::difference;
 use kairos::study::engine::Comparison;
 use kairos::study::prepare::{PreparedPair, broken_patch};
-use kairos::study::session::{PreparedSession, difference};
+use kairos::study::session::PreparedSession;
 use kairos::study::sessions::first_processor;
 use kairos::study::single;
 use kairos::subject::{BuildOptions, Catalogue};

@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::StudyError;
-use super::session::{PreparedSession, difference};
+use super::baseline::difference;
+use super::session::PreparedSession;
 use super::store::EngineChoice;
 use crate::engine::{EngineKind, EngineWish, PointRequest, RemoteEngine, Tested};
 use crate::trace::RoleInstance;

@@ -9,12 +9,13 @@ use std::sync::{Mutex, PoisonError};
 
 use super::StudyError;
 use super::agreement::{gather, to_repeat};
+use super::facts::engine_of;
 use super::plan::{PlannedTest, SessionKey};
 use super::prepare::PreparedPair;
 use super::progress::Progress;
 use super::queue::{Faults, Queue, Todo};
 use super::session::PreparedSession;
-use super::store::{NotRun, RunStore, TestRecord};
+use super::store::{NotRun, RunFacts, RunStore, TestRecord};
 use crate::verdict::observation::Update;
 
 /// Members of a class that are tried in place of its leader.
@@ -85,7 +86,7 @@ impl Rounds<'_> {
     }
 
     /// The tests by session, where these can be run.
-    fn by_session<'t>(&self, tests: &[&'t PlannedTest]) -> Vec<Todo<'t>>
+    fn by_session<'t>(&self, facts: &RunFacts, tests: &[&'t PlannedTest]) -> Vec<Todo<'t>>
     where
         Self: 't,
     {
@@ -94,6 +95,7 @@ impl Rounds<'_> {
         let sessions = self.sessions.iter().filter(able);
         sessions
             .map(|session| Todo {
+                engine: engine_of(facts, &session.record.session),
                 session,
                 tests: tests
                     .iter()
@@ -145,7 +147,7 @@ impl Rounds<'_> {
             }
             store.append_plan(&substitutes)?;
             let tests: Vec<&PlannedTest> = substitutes.iter().collect();
-            let todo = self.by_session(&tests);
+            let todo = self.by_session(store.facts(), &tests);
             store = self.queue(store, &todo, None)?;
         }
         Ok(store)
@@ -175,7 +177,7 @@ impl Rounds<'_> {
                     earlier.insert(record.test.clone(), record);
                 }
             }
-            let todo = self.by_session(&again);
+            let todo = self.by_session(store.facts(), &again);
             store = self.queue(store, &todo, Some(&earlier))?;
         }
         Ok(store)

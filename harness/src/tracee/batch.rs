@@ -130,6 +130,7 @@ impl Batch {
             CODE.plus(LOOP.len() as u64),
             &registers,
             "a batch of system calls",
+            None,
         )?;
         memory.read(TABLE, &mut table)?;
         let mut answers = Vec::with_capacity(self.calls.len());

@@ -100,7 +100,11 @@ impl Run<'_> {
                     }
                 }
                 Stop::Signal(number) => signal = self.signal(parts, &stopped, number)?,
-                Stop::Entry(_) | Stop::ThreadStarted | Stop::Executed | Stop::SystemCall => {}
+                Stop::Entry(_)
+                | Stop::ThreadStarted
+                | Stop::Executed
+                | Stop::SystemCall
+                | Stop::Stepped => {}
             }
             stopped.resume(parts.tree.until, signal)?;
         }
