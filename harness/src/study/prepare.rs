@@ -104,10 +104,7 @@ pub fn prepare<'a>(
     } else {
         pair.workloads.clone()
     };
-    let transformer_lines = match &pair.transformer {
-        Some(path) => lines_of(path),
-        None => 0,
-    };
+    let transformer_lines = pair.transformer.as_deref().map_or(0, lines_of);
     Made {
         subject,
         id: pair.id.clone(),
