@@ -14,8 +14,8 @@ use kairos::recording::{
     self, Composed, Heading, Options, RecordError, Recorded, Request, compose,
 };
 use kairos::study::StudyError;
-use kairos::study::prepare::unpatched;
 use kairos::study::sessions::first_processor;
+use kairos::study::setting::unpatched;
 use kairos::subject::manifest::Setting;
 use kairos::subject::{BuildOptions, BuiltVersion, Catalogue, Subject, build};
 use kairos::verdict::Observation;

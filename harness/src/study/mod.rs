@@ -21,6 +21,7 @@ pub mod run;
 pub mod sample;
 pub mod session;
 pub mod sessions;
+pub mod setting;
 pub mod shard;
 pub mod single;
 pub mod store;
