@@ -16,7 +16,7 @@ fn parts_of_a_plan_join_to_the_whole() {
     let output = succeeds(
         project
             .kairos()
-            .args(["plan", "--jobs", "2", "--json", "--out"])
+            .args(["plan", "--exhaustive", "--jobs", "2", "--json", "--out"])
             .arg(&planned),
     );
     let shown: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();

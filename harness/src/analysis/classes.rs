@@ -6,16 +6,15 @@ use std::collections::{BTreeMap, HashMap};
 use serde::Serialize;
 
 use super::AnalysisError;
+use super::disagreements::{Disagreement, disagreements};
 use super::rows::TestRow;
 use super::sessions::StudiedSession;
 use super::statistics::as_float;
 use super::table::{Cell, Column, Table, percent};
-use crate::equivalence::steps::executed_between;
-use crate::equivalence::{Conflict, compare};
+use crate::equivalence::Conflict;
 use crate::study::agreement::{ByClass, gather};
 use crate::study::plan::{PlannedTest, SessionKey};
 use crate::study::store::{Arm, Run};
-use crate::verdict::Observation;
 
 /// The share of update tests that equivalence saved on OpenSSH and vsftpd (Hayden et
 /// al., HotSWUp 2009).
@@ -66,50 +65,6 @@ const COLUMNS: [Column<ClassRow>; 12] = [
 pub fn table(measured: &Measured) -> Table {
     let title = "Classes of equivalent points, and why each begins where it does.";
     Table::of("classes", title, &COLUMNS, &measured.classes)
-}
-
-/// A class whose members show different things.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Disagreement {
-    /// The session.
-    pub session: SessionKey,
-    /// The class's leader.
-    pub leader: String,
-    /// The last member before the next that shows what the leader shows.
-    pub before: String,
-    /// The first that does not.
-    pub at: String,
-    /// In what the two differ.
-    pub difference: String,
-    /// Functions that executed between them.
-    pub executed: String,
-}
-
-const DISAGREEMENTS: [Column<Disagreement>; 7] = [
-    ("pair", |row| Cell::text(row.session.label())),
-    ("workload", |row| Cell::text(&row.session.workload)),
-    ("class", |row| Cell::text(&row.leader)),
-    ("before", |row| Cell::text(&row.before)),
-    ("at", |row| Cell::text(&row.at)),
-    ("they differ", |row| Cell::text(&row.difference)),
-    ("executed between", |row| Cell::text(&row.executed)),
-];
-
-/// Classes whose members disagree, as a table.
-#[must_use]
-pub fn disagreements_table(measured: &Measured) -> Table {
-    let title = "Classes in which equivalent points show different things.";
-    let rows = &measured.disagreements;
-    let mut table = Table::of("disagreements", title, &DISAGREEMENTS, rows);
-    if rows.is_empty() {
-        let checked = measured.checked();
-        table.notes.push(if checked == 0 {
-            "No class had more than one of its points tested; `--exhaustive` tests all.".to_owned()
-        } else {
-            format!("None, of {checked} classes of which several points were tested.")
-        });
-    }
-    table
 }
 
 /// How many tests classes save on one pair, scope and mechanism.
@@ -243,7 +198,9 @@ pub struct Measured {
 }
 
 impl Measured {
-    fn checked(&self) -> u64 {
+    /// Classes of which several points were tested.
+    #[must_use]
+    pub fn checked(&self) -> u64 {
         self.reductions.iter().map(|row| row.checked).sum()
     }
 }
@@ -369,51 +326,4 @@ fn reductions(sessions: &[StudiedSession<'_>], classes: &[ClassRow]) -> Vec<Redu
         }
     }
     found
-}
-
-fn disagreements(
-    run: &Run,
-    sessions: &[StudiedSession<'_>],
-    plan: &[&PlannedTest],
-    by_class: &ByClass<'_>,
-) -> Result<Vec<Disagreement>, AnalysisError> {
-    let pairs: Vec<_> = by_class
-        .iter()
-        .filter_map(|((_, leader), tested)| {
-            let (before, at) = tested.disagreement()?;
-            Some((*leader, plan[before.place], plan[at.place]))
-        })
-        .collect();
-    if pairs.is_empty() {
-        return Ok(Vec::new());
-    }
-    let mut seen: HashMap<&str, Observation> = HashMap::new();
-    for record in run.tests()? {
-        let record = record?;
-        let of_pair = pairs.iter().flat_map(|(_, before, at)| [before, at]);
-        if let Some(test) = of_pair.into_iter().find(|test| test.id == record.test)
-            && let Some(observation) = record.observations.into_iter().next()
-        {
-            seen.insert(&test.id, observation);
-        }
-    }
-    let found = pairs.iter().filter_map(|(leader, before, at)| {
-        let session = sessions.iter().find(|s| s.record.session == at.session)?;
-        let (one, other) = (seen.get(&*before.id)?, seen.get(&*at.id)?);
-        let from = before.point.exchange.max(at.point.exchange);
-        let places = (
-            session.index_of(&before.point)?,
-            session.index_of(&at.point)?,
-        );
-        let trace = &session.record.trace;
-        Some(Disagreement {
-            session: at.session.clone(),
-            leader: (*leader).to_owned(),
-            before: format!("{} {}", before.point, before.function),
-            at: format!("{} {}", at.point, at.function),
-            difference: compare::difference(one, other, from),
-            executed: executed_between(trace, &session.pair.functions, places).join(", "),
-        })
-    });
-    Ok(found.collect())
 }

@@ -7,6 +7,7 @@ pub mod course;
 pub mod coverage;
 pub mod delay;
 pub mod delay_rows;
+pub mod disagreements;
 pub mod effort;
 #[cfg(test)]
 pub(crate) mod fixture;

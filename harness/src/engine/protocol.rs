@@ -7,7 +7,7 @@ use super::gdb::GdbPoint;
 use super::handover::Held;
 use super::kept::Kept;
 use super::spec::Which;
-use super::stepper::Stepped;
+use super::stepper::{Stepped, Wanted};
 use super::{EngineKind, PointRequest, Tested};
 use crate::trace::Timing;
 use crate::tracee::access::Access;
@@ -34,8 +34,8 @@ pub enum Request {
         /// The point.
         point: PointRequest,
     },
-    /// Run the old version instruction by instruction and tell what touches this memory.
-    Step(Vec<Access>),
+    /// Run the old version instruction by instruction and tell what steps touch.
+    Step(Wanted),
     /// From now on tests count as stalled after these pauses.
     Limits(Limits),
     /// From now on tests are run by this engine.

@@ -12,7 +12,7 @@ use super::handover::Held;
 use super::kept::Kept;
 use super::protocol::{Reply, Request};
 use super::spec::{SessionSpec, Which};
-use super::stepper::Stepped;
+use super::stepper::{Stepped, Wanted};
 use super::{Engine, EngineError, EngineKind, PointRequest, Tested};
 use crate::trace::Timing;
 use crate::tracee::access::Access;
@@ -139,12 +139,12 @@ impl RemoteEngine {
         }
     }
 
-    /// Runs the old version instruction by instruction and finds what touches `wanted`.
+    /// Runs the old version instruction by instruction and finds what steps touch.
     ///
     /// # Errors
     /// When the worker fails or the server never becomes ready.
-    pub fn step(&mut self, wanted: &[Access]) -> Result<Stepped, EngineError> {
-        match self.ask(&Request::Step(wanted.to_vec()))? {
+    pub fn step(&mut self, wanted: Wanted) -> Result<Stepped, EngineError> {
+        match self.ask(&Request::Step(wanted))? {
             Reply::Stepped(stepped) => Ok(*stepped),
             other => Err(unexpected(other)),
         }

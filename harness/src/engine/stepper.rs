@@ -1,7 +1,7 @@
 //! Watches a run of the old version instruction by instruction, in order to find the
 //! steps between update points that touch certain memory.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::{Deserialize, Serialize};
 
@@ -42,6 +42,9 @@ pub struct SteppedStretch {
     pub functions: Vec<Address>,
     /// After how many of these entries memory was touched, and which of the wanted.
     pub touched: BTreeMap<u32, usize>,
+    /// After how many of these entries which memory of the program and its heap was
+    /// accessed, if that was wanted.
+    pub accessed: BTreeMap<u32, BTreeSet<Access>>,
 }
 
 /// A run that was watched.
@@ -52,23 +55,36 @@ pub struct Stepped {
 }
 
 impl Stepped {
-    /// What touched memory in the step that begins at a point; none if this run did not
-    /// do what `functions` says, the entries of the point's thread in its exchange.
+    /// What this run did in the exchange of a point, in its thread; none if it did not do
+    /// what `functions` says, the entries there.
     #[must_use]
-    pub fn touched_after(&self, point: &PointId, functions: &[Address]) -> Option<Option<usize>> {
+    pub fn stretch(&self, point: &PointId, functions: &[Address]) -> Option<&SteppedStretch> {
         let stretch = self.stretches.iter().find(|stretch| {
             stretch.role == point.role
                 && stretch.thread == point.thread
                 && stretch.exchange == point.exchange
         })?;
-        (stretch.functions == functions).then(|| stretch.touched.get(&point.index).copied())
+        (stretch.functions == functions).then_some(stretch)
     }
 }
+
+/// What a run is watched for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Wanted {
+    /// Steps that touch this memory.
+    These(Vec<Access>),
+    /// All that steps access of the program's memory and its heap.
+    All,
+}
+
+/// Where libraries and stacks begin: what lies below is the program's own.
+pub const FOREIGN: Address = Address(0x7000_0000_0000);
 
 type Key = (ProcessIndex, u32, Option<u32>);
 
 struct Stepper<'a> {
-    wanted: &'a [Access],
+    wanted: &'a Wanted,
     accesses: Accesses,
     stretches: BTreeMap<Key, SteppedStretch>,
     /// Where each thread stands: what it does is of this stretch, even if the next
@@ -77,11 +93,11 @@ struct Stepper<'a> {
     recording: bool,
 }
 
-/// Runs the old version and finds what touches `wanted`.
+/// Runs the old version and finds what steps touch.
 ///
 /// # Errors
 /// When the harness or the machine fails, or the server never becomes ready.
-pub fn stepped(engine: &mut Restart, wanted: &[Access]) -> Result<Stepped, HostError> {
+pub fn stepped(engine: &mut Restart, wanted: &Wanted) -> Result<Stepped, HostError> {
     let mode = Mode {
         version: Which::Old,
         tracing: Tracing::Seized,
@@ -112,19 +128,34 @@ impl Stepper<'_> {
         let next = self
             .accesses
             .next(&registers, &parts.tree.processes[process].memory)?;
-        let touched = self
-            .wanted
-            .iter()
-            .position(|wanted| next.accesses.iter().any(|access| access.conflicts(wanted)));
-        if let Some(which) = touched
-            && let Some(key) = self.current.get(&(process, thread))
-            && let Some(stretch) = self.stretches.get_mut(key)
-        {
-            let entered = u32::try_from(stretch.functions.len()).unwrap_or(u32::MAX);
-            stretch.touched.entry(entered).or_insert(which);
+        let stretch = self
+            .current
+            .get(&(process, thread))
+            .and_then(|key| self.stretches.get_mut(key));
+        let Some(stretch) = stretch else {
+            return Ok(!next.enters_kernel);
+        };
+        let entered = u32::try_from(stretch.functions.len()).unwrap_or(u32::MAX);
+        match self.wanted {
+            Wanted::These(wanted) => {
+                let touches = |one: &Access| next.accesses.iter().any(|a| a.conflicts(one));
+                if let Some(which) = wanted.iter().position(touches) {
+                    stretch.touched.entry(entered).or_insert(which);
+                }
+            }
+            Wanted::All => {
+                let own = next.accesses.iter().filter(|one| is_own(one));
+                let of_step = stretch.accessed.entry(entered).or_default();
+                of_step.extend(own.copied());
+            }
         }
         Ok(!next.enters_kernel)
     }
+}
+
+/// Whether an access is to the program's memory, and not to what Kairos keeps in it.
+fn is_own(access: &Access) -> bool {
+    access.address < FOREIGN && access.address.since(counter::STUB) >= counter::KEPT_LENGTH
 }
 
 impl Watcher for Stepper<'_> {
@@ -170,6 +201,7 @@ impl Watcher for Stepper<'_> {
             exchange: parts.moment(),
             functions: Vec::new(),
             touched: BTreeMap::new(),
+            accessed: BTreeMap::new(),
         });
         stretch.functions.push(function);
         self.current.insert((process, thread), key);

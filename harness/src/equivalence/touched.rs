@@ -7,11 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::binary::Address;
 use crate::engine::stepper::Stepped;
-use crate::trace::{Point, Trace};
+use crate::trace::{Point, RoleInstance, Trace};
 use crate::tracee::access::Access;
 
 /// Why a step counts that the watched run did not take.
-const ANOTHER_WAY: &str = "something, for the watched run took another way";
+pub const ANOTHER_WAY: &str = "something, for the watched run took another way";
 
 /// What was measured of a session.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,26 +40,17 @@ impl Touched {
     /// something else than the trace, all do.
     #[must_use]
     pub fn of(trace: &Trace, state: Vec<(Access, String)>, watched: &Stepped) -> Self {
-        let mut functions: BTreeMap<_, Vec<Address>> = BTreeMap::new();
-        let stretch = |point: &Point| {
-            let id = &point.id;
-            (id.role.clone(), id.thread, id.exchange)
-        };
-        for point in &trace.points {
-            let of_stretch = functions.entry(stretch(point)).or_default();
-            of_stretch.push(point.function);
-        }
         let mut steps = BTreeMap::new();
+        let entries = Entries::of(trace);
         for (place, point) in trace.points.iter().enumerate() {
-            let entered = functions
-                .get(&stretch(point))
-                .map_or(&[][..], Vec::as_slice);
-            let what = match watched.touched_after(&point.id, entered) {
+            let what = match watched.stretch(&point.id, entries.around(point)) {
                 None => ANOTHER_WAY.to_owned(),
-                Some(None) => continue,
-                Some(Some(which)) => state
-                    .get(which)
-                    .map_or_else(String::new, |(_, name)| name.clone()),
+                Some(stretch) => match stretch.touched.get(&point.id.index) {
+                    None => continue,
+                    Some(which) => state
+                        .get(*which)
+                        .map_or_else(String::new, |(_, name)| name.clone()),
+                },
             };
             steps.insert(u32::try_from(place).unwrap_or(u32::MAX), what);
         }
@@ -76,6 +67,44 @@ impl Touched {
         let place = u32::try_from(place).ok()?;
         self.steps.get(&place).map(String::as_str)
     }
+}
+
+/// Functions entered by each thread of a trace in each exchange.
+pub struct Entries<'a> {
+    functions: BTreeMap<Stretch<'a>, Vec<Address>>,
+}
+
+type Stretch<'a> = (&'a RoleInstance, u32, Option<u32>);
+
+impl<'a> Entries<'a> {
+    /// Gathers them.
+    #[must_use]
+    pub fn of(trace: &'a Trace) -> Self {
+        let mut functions: BTreeMap<Stretch<'_>, Vec<Address>> = BTreeMap::new();
+        for point in &trace.points {
+            let of_stretch = functions.entry(stretch(point)).or_default();
+            of_stretch.push(point.function);
+        }
+        Self { functions }
+    }
+
+    /// Those of a point's thread in its exchange.
+    #[must_use]
+    pub fn around(&self, point: &'a Point) -> &[Address] {
+        let functions = self.functions.get(&stretch(point));
+        functions.map_or(&[], Vec::as_slice)
+    }
+}
+
+fn stretch(point: &Point) -> Stretch<'_> {
+    (&point.id.role, point.id.thread, point.id.exchange)
+}
+
+/// Whether anything of one set conflicts with anything of the other.
+#[must_use]
+pub fn conflict(one: &BTreeSet<Access>, other: &BTreeSet<Access>) -> bool {
+    one.iter()
+        .any(|access| other.iter().any(|other| access.conflicts(other)))
 }
 
 /// Accesses as few stretches of memory, those that are written apart from those that are

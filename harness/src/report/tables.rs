@@ -11,7 +11,8 @@ use crate::analysis::summary::{Group, GroupKind, PolicyMeasures};
 use crate::analysis::table::{Cell, estimate, percent};
 use crate::analysis::{Analysis, Summary, Table};
 use crate::analysis::{
-    classes, coverage, delay_rows, effort, live_state, patches, refusals, rows, summary,
+    classes, coverage, delay_rows, disagreements, effort, live_state, patches, refusals, rows,
+    summary,
 };
 use crate::policy::{ANY, REGISTRY};
 use crate::study::store::{Arm, Run};
@@ -49,7 +50,7 @@ pub fn for_people(run: &Run, analysis: &Analysis) -> Vec<Table> {
         coverage::table(&analysis.coverage),
         live_state::table(&analysis.live_state),
         classes::reduction_table(&analysis.classes.reductions),
-        classes::disagreements_table(&analysis.classes),
+        disagreements::table(&analysis.classes),
     ]
 }
 

@@ -2,19 +2,26 @@
 //! itself reads and writes is declared, what its transformer does is seen in a few runs
 //! of it, and who touches that in a run that is watched instruction by instruction.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::prepare::PreparedPair;
 use super::session::request;
 use crate::binary::{Address, Program};
-use crate::engine::{EngineError, RemoteEngine};
-use crate::equivalence::touched::{Touched, joined};
+use crate::engine::RemoteEngine;
+use crate::engine::stepper::{FOREIGN, Wanted};
+use crate::equivalence::touched::{ANOTHER_WAY, Entries, Touched, conflict, joined};
 use crate::patch::DataAction;
-use crate::trace::{Scope, Trace};
+use crate::trace::{PointId, RoleInstance, Scope, Trace};
 use crate::tracee::access::Access;
 
-/// Points at which the transformer is watched.
+/// Points, evenly spread, at which the transformer is watched to begin with.
 const SPIED: usize = 5;
+
+/// Points at which it is watched in all, behind steps that touch what it touched before.
+const MOST_SPIED: usize = 200;
+
+/// Points of a session for which all that steps access is recorded.
+const MOST_POINTS: usize = 5000;
 
 /// Measures a session; none where the update touches no state. What cannot be measured
 /// is said, and is no error: then every step conflicts.
@@ -37,19 +44,158 @@ pub fn measure(
         let why = "what processes do with state of their own at once is not measured";
         return Some(Touched::unknown(why));
     }
-    let mut wanted = declared;
-    if patch.transformer.is_some() {
-        match spied(trace, engine) {
-            Ok(accesses) => wanted.extend(accesses),
-            Err(why) => return Some(Touched::unknown(why)),
+    let mut measuring = Measuring {
+        pair,
+        trace,
+        engine,
+        declared,
+        spied: 0,
+    };
+    Some(measuring.touched().unwrap_or_else(Touched::unknown))
+}
+
+struct Measuring<'a, 'p> {
+    pair: &'a PreparedPair<'p>,
+    trace: &'a Trace,
+    engine: &'a mut RemoteEngine,
+    declared: Vec<Access>,
+    spied: usize,
+}
+
+impl Measuring<'_, '_> {
+    fn touched(&mut self) -> Result<Touched, String> {
+        if self.pair.patch.transformer.is_none() {
+            return self.touching(&joined(&self.declared));
+        }
+        let last = self.trace.points.len().saturating_sub(1);
+        let places = (0..SPIED).map(|number| number * last / (SPIED - 1));
+        let Some(known) = self.same_at(places, None)? else {
+            return self.step_by_step();
+        };
+        let touched = self.touching(&known)?;
+        // It touches the same until something that it reads is written.
+        let behind: Vec<usize> = touched
+            .steps
+            .keys()
+            .filter_map(|place| self.next_of_thread(usize::try_from(*place).ok()?))
+            .collect();
+        match self.same_at(spread(&behind, MOST_SPIED).into_iter(), Some(known))? {
+            Some(_) => Ok(touched),
+            None => self.step_by_step(),
         }
     }
-    let accesses: Vec<Access> = joined(&wanted).into_iter().collect();
-    let state = named(pair, &accesses);
-    Some(match engine.step(&accesses) {
-        Ok(watched) => Touched::of(trace, state, &watched),
-        Err(error) => Touched::unknown(format!("the watched run failed: {error}")),
-    })
+
+    /// Which steps touch this memory.
+    fn touching(&mut self, wanted: &BTreeSet<Access>) -> Result<Touched, String> {
+        let accesses: Vec<Access> = wanted.iter().copied().collect();
+        let state = named(self.pair, &accesses);
+        let watched = self.engine.step(Wanted::These(accesses));
+        let watched = watched.map_err(|error| format!("the watched run failed: {error}"))?;
+        Ok(Touched::of(self.trace, state, &watched))
+    }
+
+    /// What the update touches at these points, if it is everywhere the same.
+    fn same_at(
+        &mut self,
+        places: impl Iterator<Item = usize>,
+        mut known: Option<BTreeSet<Access>>,
+    ) -> Result<Option<BTreeSet<Access>>, String> {
+        for place in places {
+            let Some(seen) = self.spy(place)? else {
+                continue;
+            };
+            if known.as_ref().is_some_and(|known| *known != seen) {
+                return Ok(None);
+            }
+            known = Some(seen);
+        }
+        let none = || "the transformer could not be watched at any point".to_owned();
+        known.map(Some).ok_or_else(none)
+    }
+
+    /// What the update touches at a point; none if it cannot be applied there.
+    fn spy(&mut self, place: usize) -> Result<Option<BTreeSet<Access>>, String> {
+        self.spied += 1;
+        let point = self.trace.points.get(place);
+        let Some(point) = point.and_then(|point| request(self.trace, &point.id)) else {
+            return Ok(None);
+        };
+        let seen = self.engine.spy(&point);
+        let seen = seen.map_err(|error| format!("the transformer failed: {error}"))?;
+        Ok(seen.map(|mut accesses| {
+            accesses.extend(&self.declared);
+            joined(&accesses)
+        }))
+    }
+
+    /// Where the transformer touches other memory at other points, it is watched again
+    /// behind each step that touches what it touched before.
+    fn step_by_step(&mut self) -> Result<Touched, String> {
+        let trace = self.trace;
+        if trace.points.len() > MOST_POINTS {
+            return Err(
+                "the transformer touches other memory at one point than at another".to_owned(),
+            );
+        }
+        let watched = self.engine.step(Wanted::All);
+        let watched = watched.map_err(|error| format!("the watched run failed: {error}"))?;
+        let entries = Entries::of(trace);
+        let nothing = BTreeSet::new();
+        let mut steps = BTreeMap::new();
+        let mut known: BTreeMap<(&RoleInstance, u32), Option<BTreeSet<Access>>> = BTreeMap::new();
+        for (place, point) in trace.points.iter().enumerate() {
+            let thread = (&point.id.role, point.id.thread);
+            let wanted = match known.get(&thread) {
+                Some(Some(wanted)) => wanted.clone(),
+                _ => {
+                    if self.spied >= SPIED + MOST_SPIED {
+                        return Err("the transformer touches other memory too often".to_owned());
+                    }
+                    self.spy(place)?.unwrap_or_default()
+                }
+            };
+            let what = match watched.stretch(&point.id, entries.around(point)) {
+                None => Some(ANOTHER_WAY),
+                // Where the update cannot be applied nothing is known.
+                Some(_) if wanted.is_empty() => Some("what could not be watched"),
+                Some(_) if wanted.iter().any(|access| access.address >= FOREIGN) => {
+                    return Err("the transformer touches a library's data or a stack".to_owned());
+                }
+                Some(stretch) => {
+                    let accessed = stretch.accessed.get(&point.id.index);
+                    conflict(accessed.unwrap_or(&nothing), &wanted)
+                        .then_some("what the transformer touches")
+                }
+            };
+            if let Some(what) = what {
+                steps.insert(u32::try_from(place).unwrap_or(u32::MAX), what.to_owned());
+            }
+            known.insert(thread, what.is_none().then_some(wanted));
+        }
+        Ok(Touched {
+            steps,
+            ..Touched::default()
+        })
+    }
+
+    /// The next point of the same thread.
+    fn next_of_thread(&self, place: usize) -> Option<usize> {
+        let point = &self.trace.points.get(place)?.id;
+        let after = self.trace.points.iter().enumerate().skip(place + 1);
+        let same = |other: &PointId| other.role == point.role && other.thread == point.thread;
+        after
+            .filter(|(_, other)| same(&other.id))
+            .map(|(place, _)| place)
+            .next()
+    }
+}
+
+/// At most so many of the places, evenly spread.
+fn spread(places: &[usize], most: usize) -> Vec<usize> {
+    let count = places.len().min(most);
+    (0..count)
+        .map(|number| places[number * places.len() / count])
+        .collect()
 }
 
 /// What the update itself reads and writes.
@@ -67,34 +213,6 @@ fn declared(data: &[DataAction]) -> Vec<Access> {
             writes,
         })
         .collect()
-}
-
-/// What the transformer reads and writes, which must be the same wherever it is watched.
-fn spied(trace: &Trace, engine: &mut RemoteEngine) -> Result<BTreeSet<Access>, String> {
-    let mut known: Option<BTreeSet<Access>> = None;
-    let count = SPIED.min(trace.points.len());
-    for number in 0..count {
-        let place = number * (trace.points.len() - 1) / (count - 1).max(1);
-        let Some(point) = request(trace, &trace.points[place].id) else {
-            continue;
-        };
-        let seen = match engine.spy(&point) {
-            Ok(Some(accesses)) => joined(&accesses),
-            Ok(None) => continue,
-            Err(error) => return Err(told(&error)),
-        };
-        if known.as_ref().is_some_and(|known| *known != seen) {
-            return Err(
-                "the transformer touches other memory at one point than at another".to_owned(),
-            );
-        }
-        known = Some(seen);
-    }
-    known.ok_or_else(|| "the transformer could not be watched at any point".to_owned())
-}
-
-fn told(error: &EngineError) -> String {
-    format!("the transformer could not be watched: {error}")
 }
 
 /// Accesses with the names of the old program's data objects that they are to.

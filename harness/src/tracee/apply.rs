@@ -489,8 +489,7 @@ fn watched(
     let own = [
         (stack, STACK),
         (IMAGE_BASE, patch.room()),
-        (counter::STUB, counter::COVERAGE.since(counter::STUB)),
-        (counter::COVERAGE, counter::COVERAGE_LENGTH),
+        (counter::STUB, counter::KEPT_LENGTH),
     ];
     let is_own = |access: &Access| {
         own.iter()

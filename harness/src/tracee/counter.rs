@@ -26,6 +26,9 @@ pub const COVERAGE: Address = Address(0x3f10_0000);
 /// Bytes of it.
 pub const COVERAGE_LENGTH: u64 = 0x1_0000;
 
+/// Bytes from the stub on that Kairos keeps in a process.
+pub const KEPT_LENGTH: u64 = COVERAGE.0 + COVERAGE_LENGTH - STUB.0;
+
 /// A counter value that no session reaches.
 pub const NEVER: u64 = 1 << 60;
 /// Bytes of the call that the entry pad begins with.
