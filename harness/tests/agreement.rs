@@ -129,6 +129,12 @@ fn converted_live_state_is_seen_alike() {
     pair_agrees("kvd-v8-v9", &["two-clients"]);
 }
 
+/// Old frames of a server that crashes run no more, whatever the client still does.
+#[test]
+fn crashes_are_seen_alike() {
+    pair_agrees("kvd-v9-v10", &["two-clients"]);
+}
+
 #[test]
 fn the_control_arm_is_seen_alike() {
     pair_agrees("kvd-v1-v1-control", &["errors"]);
@@ -243,4 +249,39 @@ fn failures_repeat_and_rows_are_those_of_restart() {
         }
     }
     assert_eq!(rolled, restarted);
+}
+
+/// For people: where the simulated session of `KAIROS_SESSION` (`PAIR WORKLOAD`) first
+/// enters other functions than the real one.
+#[test]
+#[ignore = "needs KAIROS_SESSION"]
+fn where_a_session_differs() {
+    let Ok(chosen) = std::env::var("KAIROS_SESSION") else {
+        return;
+    };
+    let (name, workload) = chosen.split_once(' ').expect("PAIR WORKLOAD");
+    let (catalogue, build) = (catalogue(), build());
+    let pair = single::pair(&catalogue, name, &build).unwrap();
+    let prepared = Prepared::new(&pair, workload, None);
+    let mut engine = prepared.worker();
+    let trace = &prepared.session.record.trace;
+    let function = |at: usize| {
+        let entry = trace.points[at].function;
+        let known = pair.functions.iter().find(|f| f.entry == entry);
+        known.map_or("?", |f| f.name.as_str()).to_owned()
+    };
+    for (at, request) in prepared.requests.iter().enumerate() {
+        if let Err(why) = engine.roll(request, false).unwrap() {
+            println!(
+                "{at} of {} points are alike; then {why}",
+                prepared.requests.len()
+            );
+            for near in at.saturating_sub(25)..(at + 12).min(prepared.requests.len()) {
+                println!("{} {}", prepared.requests[near].id, function(near));
+            }
+            return;
+        }
+    }
+    println!("all {} points are alike", prepared.requests.len());
+    prepared.agrees();
 }

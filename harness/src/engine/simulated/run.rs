@@ -89,7 +89,8 @@ impl Run<'_> {
                             let number = i32::try_from(control.detail).unwrap_or(0);
                             self.dies(parts, &stopped, number, &registers)?;
                         }
-                        Reason::ExchangeEnded => {
+                        // Nothing runs on in a server that has ended.
+                        Reason::ExchangeEnded if control.dead == 0 => {
                             let registers = self.caller(parts, &stopped, &control)?;
                             if let Some(updater) = &mut updater {
                                 let walk = parts.walk_from(0, &registers);
