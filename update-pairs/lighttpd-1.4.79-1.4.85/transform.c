@@ -293,8 +293,9 @@ static int number(int old, const struct text *key)
 {
     if (old >= OLD_EXPIRES && old <= OLD_IF_UNMODIFIED_SINCE)
         return old - 1;
-    /* An old frame may be about to fill in the key. */
-    if (old == HTTP_HEADER_OTHER && key->used && http_header_hkey_get(key->ptr, key->used - 1) == INCREMENTAL)
+    /* An old frame may be about to fill in the key: buffer_copy_string_len sets the length
+     * first. */
+    if (old == HTTP_HEADER_OTHER && key->used && key->ptr && http_header_hkey_get(key->ptr, key->used - 1) == INCREMENTAL)
         return INCREMENTAL;
     return old == OLD_EXPECT_CT ? HTTP_HEADER_OTHER : old;
 }
@@ -306,6 +307,8 @@ static int comes_after(const struct entry *a, const struct entry *b)
         return a->ext > b->ext;
     if (a->key.used != b->key.used)
         return a->key.used > b->key.used;
+    if (!a->key.ptr || !b->key.ptr)
+        return 0;
     for (unsigned int i = 0; i + 1 < a->key.used; i++) {
         int x = a->key.ptr[i] | 0x20, y = b->key.ptr[i] | 0x20;
         if (x != y)
