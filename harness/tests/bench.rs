@@ -34,15 +34,22 @@ fn every_way_is_measured_and_gdb_agrees() {
     if std::path::Path::new("/usr/bin/gdb").exists() {
         assert_eq!(
             ways,
-            ["untraced", "stop-and-go", "restart", "gdb"],
+            ["untraced", "stop-and-go", "restart", "fork-server", "gdb"],
             "{report}"
         );
         assert_eq!(report["agreement"]["compared"], 3, "{report}");
         assert_eq!(report["agreement"]["differences"], serde_json::json!([]));
     } else {
-        assert_eq!(ways, ["untraced", "stop-and-go", "restart"]);
+        assert_eq!(ways, ["untraced", "stop-and-go", "restart", "fork-server"]);
         let note = report["notes"][0].as_str().unwrap();
         assert!(note.contains("install the Debian package gdb"), "{note}");
+    }
+    assert_eq!(report["engines"]["compared"], 3, "{report}");
+    assert_eq!(report["engines"]["differences"], serde_json::json!([]));
+    let stages = report["stages"].as_array().unwrap();
+    for engine in ["restart", "fork-server"] {
+        let of_engine = |row: &&serde_json::Value| row["engine"] == engine;
+        assert_eq!(stages.iter().filter(of_engine).count(), 10, "{report}");
     }
     for row in rows {
         let number = |name: &str| row[name].as_f64().unwrap();

@@ -3,6 +3,7 @@
 //! speed.
 
 pub mod baseline;
+pub mod burden;
 pub mod choice;
 pub mod drive;
 pub mod fork_server;

@@ -3,6 +3,7 @@
 use std::io::{BufRead, Write};
 
 use super::baseline::{baseline, time, trace};
+use super::burden::Burden;
 use super::fork_server::ForkServer;
 use super::fork_server::unfit::NoCopy;
 use super::gdb;
@@ -70,12 +71,17 @@ struct Worker {
 
 impl Worker {
     fn answer(&mut self, request: Request, output: &mut dyn Write) -> Reply {
-        if !matches!(request, Request::Test { .. } | Request::Keep { .. }) {
+        let keeps = matches!(
+            request,
+            Request::Test { .. } | Request::Keep { .. } | Request::Burden
+        );
+        if !keeps {
             // Only tests are run on copies.
             self.forks.forget();
         }
         let engine = &mut self.engine;
         match request {
+            Request::Burden => Reply::Burden(Burden::own()),
             Request::Limits(limits) => {
                 self.limits = limits;
                 Reply::Ready
