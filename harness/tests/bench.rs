@@ -55,6 +55,15 @@ fn every_way_is_measured_and_gdb_agrees() {
         let told = |note: &&str| note.contains("install the Debian package gdb");
         assert!(notes.iter().any(told), "{notes:?}");
     }
+    for engine in report["engines"].as_array().unwrap() {
+        assert_eq!(engine["compared"], 3, "{report}");
+        assert_eq!(engine["differences"], serde_json::json!([]));
+    }
+    let stages = report["stages"].as_array().unwrap();
+    for engine in ["restart", "fork-server"] {
+        let of_engine = |row: &&serde_json::Value| row["engine"] == engine;
+        assert_eq!(stages.iter().filter(of_engine).count(), 10, "{report}");
+    }
     for row in rows {
         let number = |name: &str| row[name].as_f64().unwrap();
         assert_eq!(row["tests"], 3);

@@ -127,6 +127,31 @@ fn real_servers_show_the_same_at_sampled_points() {
     }
 }
 
+#[test]
+fn kairos_itself_does_not_grow_with_the_tests() {
+    let project = Project::of("stall").session("conformable", SESSION);
+    project.write();
+    let report = report_of(
+        project
+            .kairos()
+            .args(["bench", "--engines-only", "--json", "--tests", "300"])
+            .args(["--subject", "tiny", "--control"]),
+    );
+    let burdens = report["burdens"].as_array().unwrap();
+    let (early, late) = burdens.split_at(burdens.len() / 2);
+    // The coordinator, restart, the fork server, and rollback where the kernel allows it.
+    assert!(early.len() >= 3, "{report}");
+    for (early, late) in early.iter().zip(late) {
+        assert_eq!(early["process"], late["process"]);
+        let of = |row: &Value, field: &str| row[field].as_u64().unwrap();
+        let open = |row| of(row, "descriptors");
+        // A server that is kept, or is not at the moment, makes the difference of a few.
+        assert!(open(late) <= open(early) + 8, "{early} {late}");
+        let resident = |row| of(row, "resident_kib");
+        assert!(resident(late) <= resident(early) + 4096, "{early} {late}");
+    }
+}
+
 const SESSION: &str = "open c main\nsend c A\nawait c *\n\nsend c B\nawait c *\n\nclose c";
 
 /// Numbers, sockets, pipes, counters, timers, positions: each reply tells of them.

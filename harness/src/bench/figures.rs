@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::jobs::JobsRow;
-use super::{EngineAgreement, StageRow, Way};
+use super::{BurdenRow, EngineAgreement, StageRow, Way};
 use crate::analysis::Table;
 use crate::analysis::table::{Cell, Column};
 use crate::trace::PointId;
@@ -142,6 +142,8 @@ pub struct Report {
     pub rows: Vec<Row>,
     /// Where the time of tests goes.
     pub stages: Vec<StageRow>,
+    /// What Kairos itself took, after a tenth of the tests and at the end.
+    pub burdens: Vec<BurdenRow>,
     /// How many tests several workers finish beside one; empty if not measured.
     pub jobs: Vec<JobsRow>,
     /// Whether the fork server shows the same as restart; none where it was not

@@ -12,6 +12,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 
+use crate::engine::burden::Burden;
 use crate::engine::gdb::GdbPoint;
 use crate::engine::spec::{SessionSpec, Which};
 use crate::engine::{EngineKind, EngineWish, PointRequest, RemoteEngine, Tested};
@@ -29,7 +30,7 @@ use figures::Times;
 pub use figures::{Agreement, Difference, Report, Row};
 use jobs::{JobsRow, Load};
 use stages::StageTimes;
-pub use stages::{EngineAgreement, StageRow};
+pub use stages::{BurdenRow, EngineAgreement, StageRow};
 
 /// A way to play a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -262,7 +263,12 @@ impl<'a> Bench<'a> {
         for way in &ways {
             self.play(*way, self.points[0], &mut StageTimes::default())?;
         }
+        let mut burdens = Vec::new();
+        let warm = self.points.len() / 10;
         for (round, point) in self.points.clone().into_iter().enumerate() {
+            if round == warm {
+                burdens.extend(self.burdens(round)?);
+            }
             let mut seen: Vec<(Way, Tested)> = Vec::new();
             for turn in 0..ways.len() {
                 if interrupted.load(Ordering::Relaxed) {
@@ -286,10 +292,12 @@ impl<'a> Bench<'a> {
             }
             self.compare_engines(point, &seen, &mut engines)?;
         }
+        burdens.extend(self.burdens(self.points.len())?);
         let jobs = self.measure_jobs(options, progress)?;
         let record = &self.session.record;
         Ok(Report {
             jobs,
+            burdens,
             subject: self.pair.subject.name.clone(),
             pair: self.pair.id.clone(),
             workload: record.session.workload.clone(),
@@ -354,6 +362,24 @@ impl<'a> Bench<'a> {
         };
         stages.add(way, &tested.spent);
         Ok(tested)
+    }
+
+    /// What Kairos itself takes after so many tests.
+    fn burdens(&mut self, tests: usize) -> Result<Vec<BurdenRow>, StudyError> {
+        let row = |process: &str, burden: Burden| BurdenRow {
+            process: process.to_owned(),
+            tests,
+            resident_kib: burden.resident_kib,
+            descriptors: burden.descriptors,
+        };
+        let mut rows = vec![
+            row("coordinator", Burden::own()),
+            row(Way::Restart.name(), self.engine.burden()?),
+        ];
+        for (way, worker) in &mut self.others {
+            rows.push(row(way.name(), worker.burden()?));
+        }
+        Ok(rows)
     }
 
     /// Throughput of several workers, of each engine that was measured.

@@ -38,6 +38,7 @@ impl StageTimes {
                     engine: way.name().to_owned(),
                     stage: stage.name().to_owned(),
                     us_median,
+                    us_p10: quantile(&times, 0.1).unwrap_or(us_median),
                     us_p90: quantile(&times, 0.9).unwrap_or(us_median),
                 }));
             }
@@ -55,8 +56,23 @@ pub struct StageRow {
     pub stage: String,
     /// Microseconds, median.
     pub us_median: f64,
+    /// A tenth of the tests took less.
+    pub us_p10: f64,
     /// A tenth of the tests took more.
     pub us_p90: f64,
+}
+
+/// What a process of Kairos took of the machine.
+#[derive(Clone, Debug, Serialize)]
+pub struct BurdenRow {
+    /// `coordinator`, or the engine of a worker.
+    pub process: String,
+    /// After so many tests of each way.
+    pub tests: usize,
+    /// Resident memory of its own in KiB.
+    pub resident_kib: u64,
+    /// Open descriptors.
+    pub descriptors: u64,
 }
 
 /// Whether an engine shows the same as restart, in everything but time.
@@ -128,10 +144,11 @@ impl Report {
     /// The costs of stages for people.
     #[must_use]
     pub fn stage_table(&self) -> Table {
-        const COLUMNS: [Column<StageRow>; 4] = [
+        const COLUMNS: [Column<StageRow>; 5] = [
             ("engine", |row| Cell::text(&row.engine)),
             ("stage", |row| Cell::text(&row.stage)),
             ("µs", |row| whole(row.us_median)),
+            ("p10", |row| whole(row.us_p10)),
             ("p90", |row| whole(row.us_p90)),
         ];
         let title = format!("Where the time of a test of {} goes", self.pair);

@@ -7,7 +7,6 @@ use super::server::{Frame, Server};
 use super::spec::Which;
 use super::watch::Idle;
 use crate::sandbox::processes;
-use crate::sandbox::run_folder::RunFolder;
 use crate::tracee::spawn::Tracing;
 use crate::verdict::observation::Ending;
 use crate::world::{HostError, Limits};
@@ -26,7 +25,7 @@ impl Restart {
     ) -> Result<(T, Option<Ending>), HostError> {
         self.tools.activities.forget();
         self.root.set_last_pid(LAST_PID)?;
-        let folder = RunFolder::create(&self.spec.entries, &self.spec.program_inside(version))?;
+        let folder = self.make_folder(version)?;
         let result = self.drive_in_folder(version, session);
         processes::end_all();
         drop(folder);

@@ -3,6 +3,7 @@
 //! test (rollback). Every engine observes the same; they differ only in speed.
 
 pub mod baseline;
+pub mod burden;
 pub mod choice;
 pub mod drive;
 pub mod fork_server;

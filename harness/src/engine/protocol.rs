@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::baseline::{Baseline, Traced};
+use super::burden::Burden;
 use super::gdb::GdbPoint;
 use super::handover::Held;
 use super::kept::Kept;
@@ -40,6 +41,8 @@ pub enum Request {
     Limits(Limits),
     /// From now on tests are run by this engine.
     Use(EngineKind),
+    /// Tell what the worker takes of the machine.
+    Burden,
     /// Run one update test.
     Test {
         /// The point.
@@ -83,6 +86,8 @@ pub enum Reply {
     Stepped(Box<Stepped>),
     /// Why the session does not allow the engine that was asked for.
     Unfit(String),
+    /// What the worker takes of the machine.
+    Burden(Burden),
     /// An update test.
     Tested(Box<Tested>),
     /// An update test by a debugger.

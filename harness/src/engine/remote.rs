@@ -7,6 +7,7 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use super::baseline::{Baseline, Traced};
+use super::burden::Burden;
 use super::gdb::GdbPoint;
 use super::handover::Held;
 use super::kept::Kept;
@@ -170,6 +171,17 @@ impl RemoteEngine {
         match self.ask(&Request::Use(kind))? {
             Reply::Ready => Ok(None),
             Reply::Unfit(why) => Ok(Some(why)),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// What the worker takes of the machine.
+    ///
+    /// # Errors
+    /// When the worker is lost.
+    pub fn burden(&mut self) -> Result<Burden, EngineError> {
+        match self.ask(&Request::Burden)? {
+            Reply::Burden(burden) => Ok(burden),
             other => Err(unexpected(other)),
         }
     }

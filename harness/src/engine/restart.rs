@@ -21,7 +21,7 @@ use super::updater::image_length;
 use super::watch::Watcher;
 use crate::binary::Address;
 use crate::sandbox::root::{RUN_FOLDER, Root};
-use crate::sandbox::run_folder::RunFolder;
+use crate::sandbox::run_folder::{RunFolder, Temporary};
 use crate::sandbox::{SandboxError, processes};
 use crate::tracee::apply::coverage;
 use crate::tracee::counter::Instrument;
@@ -51,6 +51,7 @@ pub struct Restart {
     pub(super) reports: SignalFd,
     pub(super) coverage: OwnedFd,
     stamps: File,
+    temporary: Temporary,
 }
 
 /// How a run is traced and limited.
@@ -124,6 +125,7 @@ impl Restart {
             wanted_files,
             reports,
             coverage,
+            temporary: Temporary::default(),
         })
     }
 
@@ -176,14 +178,19 @@ impl Restart {
         let mut clock = StageClock::start();
         self.forget_last_run()?;
         self.root.set_last_pid(LAST_PID)?;
-        let folder =
-            RunFolder::create(&self.spec.entries, &self.spec.program_inside(mode.version))?;
+        let folder = self.make_folder(mode.version)?;
         clock.over(Stage::Folder);
         let result = self.run_in_folder(mode, watcher, &mut clock, finish);
         processes::end_all();
         drop(folder);
         clock.over(Stage::CleanUp);
         Ok(self.finish_run(result?, begun, clock))
+    }
+
+    /// Makes the run folder for a version.
+    pub(super) fn make_folder(&mut self, version: Which) -> Result<RunFolder, SandboxError> {
+        let program = self.spec.program_inside(version);
+        RunFolder::create(&self.spec.entries, &program, &mut self.temporary)
     }
 
     /// Empties everything that a run shares with the one before.

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::io::{BufRead, Write};
 
 use super::baseline::{baseline, time, trace};
+use super::burden::Burden;
 use super::fork_server::ForkServer;
 use super::fork_server::unfit::NoCopy;
 use super::gdb;
@@ -76,12 +77,17 @@ struct Worker {
 
 impl Worker {
     fn answer(&mut self, request: Request, output: &mut dyn Write) -> Reply {
-        if !matches!(request, Request::Test { .. } | Request::Keep { .. }) {
+        let keeps = matches!(
+            request,
+            Request::Test { .. } | Request::Keep { .. } | Request::Burden
+        );
+        if !keeps {
             // Only tests are run on copies, and in a simulated world.
             self.forget();
         }
         let engine = &mut self.engine;
         match request {
+            Request::Burden => Reply::Burden(Burden::own()),
             Request::Limits(limits) => {
                 self.limits = limits;
                 Reply::Ready

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt, symlink};
+use std::path::Path;
 
 use nix::mount::{MntFlags, umount2};
 use nix::sys::stat::utimes;
@@ -25,26 +25,27 @@ pub struct Entry {
     pub content: Option<Vec<u8>>,
 }
 
+/// Where temporary files go inside the sandbox.
+const TEMPORARY: &str = "/tmp";
+
 /// The mounted run folder of one test; dropping it takes everything away.
 #[derive(Debug)]
-pub struct RunFolder {
-    mounted: Vec<PathBuf>,
-}
+pub struct RunFolder(());
 
 impl RunFolder {
-    /// Mounts and fills the run folder and an empty `/tmp`, and points the
-    /// program link at `program`.
+    /// Mounts and fills the run folder, has `temporary` give an empty `/tmp`, and points
+    /// the program link at `program`.
     ///
     /// # Errors
     /// When a mount or a file is refused.
-    pub fn create(entries: &[Entry], program: &Path) -> Result<Self, SandboxError> {
-        let mut folder = Self {
-            mounted: Vec::new(),
-        };
-        for (place, mode) in [(RUN_FOLDER, "mode=0755"), ("/tmp", "mode=1777")] {
-            tmpfs(Path::new(place), mode)?;
-            folder.mounted.push(PathBuf::from(place));
-        }
+    pub fn create(
+        entries: &[Entry],
+        program: &Path,
+        temporary: &mut Temporary,
+    ) -> Result<Self, SandboxError> {
+        temporary.empty()?;
+        tmpfs(Path::new(RUN_FOLDER), "mode=0755")?;
+        let folder = Self(());
         for entry in entries {
             make(entry)?;
         }
@@ -60,10 +61,38 @@ impl RunFolder {
 
 impl Drop for RunFolder {
     fn drop(&mut self) {
-        for place in &self.mounted {
-            // Detached, so that a straggler's open file cannot keep the mount.
-            let _ = umount2(place, MntFlags::MNT_DETACH);
+        // Detached, so that a straggler's open file cannot keep the mount.
+        let _ = umount2(RUN_FOLDER, MntFlags::MNT_DETACH);
+    }
+}
+
+/// The folder of temporary files. Most servers write none, and an unmount waits for
+/// every processor: it is mounted anew only where the last test touched it.
+#[derive(Debug, Default)]
+pub struct Temporary {
+    /// When the mounted folder was last changed; none if none is mounted.
+    changed: Option<(i64, i64)>,
+}
+
+impl Temporary {
+    /// Makes sure that the folder is empty and untouched.
+    fn empty(&mut self) -> Result<(), SandboxError> {
+        let failed = |operation| SandboxError::file(operation, TEMPORARY);
+        let changed = || {
+            let facts = fs::symlink_metadata(TEMPORARY).map_err(failed("look at"))?;
+            Ok((facts.ctime(), facts.ctime_nsec()))
+        };
+        if let Some(before) = self.changed {
+            let mut entries = fs::read_dir(TEMPORARY).map_err(failed("list"))?;
+            // Both: within one tick of the clock a change may not show in its time.
+            if entries.next().is_none() && changed()? == before {
+                return Ok(());
+            }
+            let _ = umount2(TEMPORARY, MntFlags::MNT_DETACH);
         }
+        tmpfs(Path::new(TEMPORARY), "mode=1777")?;
+        self.changed = Some(changed()?);
+        Ok(())
     }
 }
 

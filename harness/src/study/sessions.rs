@@ -145,15 +145,14 @@ impl Preparation<'_> {
             self.progress
                 .stage(&format!("{what} {} {}", key.label(), key.workload));
         }
-        let (session, engine) = match task.recorded {
-            Some(session) => (session, None),
-            None => {
-                let (session, chosen) =
-                    prepare(pair, task.key, self.options, self.executable, processor)?;
-                self.tell(&session, &chosen);
-                let engine = chosen.record(&session);
-                (session, Some(engine))
-            }
+        let (session, engine) = if let Some(session) = task.recorded {
+            (session, None)
+        } else {
+            let (session, chosen) =
+                prepare(pair, task.key, self.options, self.executable, processor)?;
+            self.tell(&session, &chosen);
+            let engine = chosen.record(&session);
+            (session, Some(engine))
         };
         let controls = if task.controls {
             let extent = self.options.extent;

@@ -118,7 +118,7 @@ impl Belongings {
         for (reading, writing) in &self.pipes {
             let batch = room(batches, 5, 8);
             let place = batch.data(&[0; 8]);
-            let flags = (reading.flags | writing.flags) & libc::O_NONBLOCK;
+            let flags = reading.flags & (libc::O_NONBLOCK | libc::O_DIRECT);
             batch.call("pipe2 in a copy", libc::SYS_pipe2, &[place.0, word(flags)]);
             replace(batch, free, reading);
             replace(batch, self.free(1), writing);
@@ -255,8 +255,8 @@ fn pipe(ends: Vec<Descriptor>, source: &Source) -> Result<(Descriptor, Descripto
         (false, true) => (other, one),
         _ => return Err(alone),
     };
-    if (reading.flags ^ writing.flags) & libc::O_NONBLOCK != 0 {
-        return Err(shared(&reading, "a pipe with one end that does not block"));
+    if (reading.flags ^ writing.flags) & (libc::O_NONBLOCK | libc::O_DIRECT) != 0 {
+        return Err(shared(&reading, "a pipe with two kinds of ends"));
     }
     let ours = source.duplicate(reading.number)?;
     let mut waiting = [nix::poll::PollFd::new(

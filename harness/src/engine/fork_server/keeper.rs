@@ -82,8 +82,7 @@ impl Keeper {
             .root
             .set_last_pid(LAST_PID)
             .map_err(HostError::from)?;
-        let program = engine.spec.program_inside(mode.version);
-        let folder = RunFolder::create(&engine.spec.entries, &program).map_err(HostError::from)?;
+        let folder = engine.make_folder(mode.version).map_err(HostError::from)?;
         let mut tree = ready(engine, mode)?;
         let first = only_process(&tree)?;
         let pid = tree.processes[first].pid;
@@ -159,6 +158,7 @@ impl Keeper {
 
     /// Ends everything that a copy left and puts back what it changed; tells whether
     /// further copies can be made.
+    #[must_use]
     pub fn put_back(&self) -> bool {
         processes::end_all_but(self.pid)
             && self.belongings.put_back().is_ok()
