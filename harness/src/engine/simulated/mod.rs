@@ -14,7 +14,6 @@ use super::restart::{LAST_PID, Mode, Restart};
 use super::spec::Which;
 use super::updater::{AtPoint, Search, Updater};
 use crate::sandbox::processes;
-use crate::sandbox::run_folder::RunFolder;
 use crate::tracee::TraceeError;
 use crate::tracee::spawn::Tracing;
 use crate::verdict::Observation;
@@ -130,8 +129,7 @@ impl Restart {
         self.tools.libraries.forget_processes();
         self.root.set_last_pid(LAST_PID)?;
         super::restart::clear(&self.coverage)?;
-        let program = self.spec.program_inside(Which::Old);
-        let folder = RunFolder::create(&self.spec.entries, &program)?;
+        let folder = self.make_folder(Which::Old)?;
         let mode = Mode {
             version: Which::Old,
             tracing: Tracing::Seized,
