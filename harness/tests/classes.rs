@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::fmt::Write as _;
 use std::path::Path;
 
 use kairos::analysis::{StudiedSession, sessions};
@@ -65,7 +66,7 @@ fn equivalent() -> Project {
     let answered = |word: &&str| **word != *"RAISE";
     let mut session = "open c main\n".to_owned();
     for (number, word) in words.iter().enumerate() {
-        session += &format!("send c {word}\n");
+        let _ = writeln!(session, "send c {word}");
         if answered(word) {
             session += "await c *\n";
         }

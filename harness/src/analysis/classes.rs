@@ -16,8 +16,8 @@ use crate::study::agreement::{ByClass, gather};
 use crate::study::plan::{PlannedTest, SessionKey};
 use crate::study::store::{Arm, Run};
 
-/// The share of update tests that equivalence saved on OpenSSH and vsftpd (Hayden et
-/// al., HotSWUp 2009).
+/// The share of update tests that equivalence saved on `OpenSSH` and vsftpd (Hayden et
+/// al., `HotSWUp` 2009).
 pub const PUBLISHED: f64 = 0.93;
 
 /// One class of one session.
@@ -182,7 +182,9 @@ pub fn total(reductions: &[Reduction]) -> Reduction {
         pair: "total".to_owned(),
         ..Reduction::default()
     };
-    reductions.iter().for_each(|row| total.add(row));
+    for row in reductions {
+        total.add(row);
+    }
     total
 }
 

@@ -218,7 +218,7 @@ where
             rows.insert(place, complete(row)?);
         }
         for place in served.by(test) {
-            if rows.get(place).is_some_and(|row| row.was_reached()) {
+            if rows.get(place).is_some_and(TestRow::was_reached) {
                 continue;
             }
             let member = &plan[*place];

@@ -145,14 +145,13 @@ impl Measuring<'_, '_> {
         let mut known: BTreeMap<(&RoleInstance, u32), Option<BTreeSet<Access>>> = BTreeMap::new();
         for (place, point) in trace.points.iter().enumerate() {
             let thread = (&point.id.role, point.id.thread);
-            let wanted = match known.get(&thread) {
-                Some(Some(wanted)) => wanted.clone(),
-                _ => {
-                    if self.spied >= SPIED + MOST_SPIED {
-                        return Err("the transformer touches other memory too often".to_owned());
-                    }
-                    self.spy(place)?.unwrap_or_default()
+            let wanted = if let Some(Some(wanted)) = known.get(&thread) {
+                wanted.clone()
+            } else {
+                if self.spied >= SPIED + MOST_SPIED {
+                    return Err("the transformer touches other memory too often".to_owned());
                 }
+                self.spy(place)?.unwrap_or_default()
             };
             let what = match watched.stretch(&point.id, entries.around(point)) {
                 None => Some(ANOTHER_WAY),

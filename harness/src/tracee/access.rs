@@ -73,13 +73,10 @@ impl Accesses {
         registers: &user_regs_struct,
         memory: &Memory,
     ) -> Result<Next, TraceeError> {
-        let known = match self.known.get(&registers.rip) {
-            Some(known) => known,
-            None => {
-                let known = decode(registers.rip, memory);
-                self.known.entry(registers.rip).or_insert(known)
-            }
-        };
+        let known = self
+            .known
+            .entry(registers.rip)
+            .or_insert_with(|| decode(registers.rip, memory));
         if known.enters_kernel {
             return Ok(Next {
                 accesses: of_system_call(registers, memory)?,
