@@ -337,7 +337,8 @@ mod tests {
         let exchange = serde_json::json!({"replies": {"c": reply}, "logs": {}});
         serde_json::from_value(serde_json::json!({
             "update": {
-                "outcome": "applied", "function": "f", "stack": [],
+                "outcome": "applied", "function": "f",
+                "stack": {"frames": [], "complete": true},
                 "tries": tries, "drifted": tries > 1, "apply_us": f64::from(tries),
             },
             "exchanges": [exchange], "session_exchanges": 1, "processes": [], "files": {},
