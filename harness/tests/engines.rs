@@ -215,7 +215,7 @@ fn a_study_says_which_engine_ran_and_why() {
         let out = project.out(engine);
         let output = project
             .kairos()
-            .args(["study", "--engine", engine, "--out"])
+            .args(["study", "--exhaustive", "--engine", engine, "--out"])
             .arg(&out)
             .output()
             .unwrap();

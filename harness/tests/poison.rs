@@ -8,8 +8,9 @@ use std::path::Path;
 use kairos::engine::RemoteEngine;
 use kairos::engine::spec::SessionSpec;
 use kairos::policy::{Decision, Policy, con_free};
+use kairos::study::plan::Choice;
 use kairos::study::prepare::PreparedPair;
-use kairos::study::session::{self, Choice};
+use kairos::study::session;
 use kairos::study::sessions::first_processor;
 use kairos::study::single;
 use kairos::subject::{BuildOptions, Catalogue};
@@ -94,15 +95,11 @@ fn test_session(
 ) {
     let executable = Path::new(env!("CARGO_BIN_EXE_kairos"));
     let mut engine = RemoteEngine::start(executable, spec).expect("engine");
-    let choice = Choice {
-        sample: None,
-        seed: 0,
-    };
     let key = pair.key(workload, Scope::default());
-    let session = session::prepare(pair, key, spec, &mut engine, choice).expect("session");
+    let session = session::prepare(pair, key, spec, &mut engine, Choice::ALL).expect("session");
     for planned in session.plan.iter().step_by(step) {
         let request = session.request(&planned.point).expect("point");
-        let observation = engine.test(&request, true).expect("test");
+        let observation = engine.test(&request, true).expect("test").observation;
         let Update::Applied { state, .. } = &observation.update else {
             panic!("{workload} {}: {:?}", planned.point, observation.update);
         };

@@ -307,7 +307,7 @@ pub fn script(specification: &str, exchanges: &str) -> String {
 
 /// Gives this test's thread, and all it starts, one processor, in turn: one
 /// worker always takes the first that it may use.
-fn take_a_processor() {
+pub fn take_a_processor() {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     let this = Pid::from_raw(0);
     let Ok(allowed) = sched_getaffinity(this) else {
