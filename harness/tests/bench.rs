@@ -110,7 +110,9 @@ fn a_script_that_would_have_to_convert_live_state_is_declined() {
     let shown = run(&["--subject", "tiny", "--print-gdb-script"]);
     let stderr = String::from_utf8_lossy(&shown.stderr);
     assert!(!shown.status.success() && stderr.contains(why), "{stderr}");
-    let measured = run(&["--subject", "tiny", "--tests", "1", "--json"]);
+    let measured = run(&[
+        "--subject", "tiny", "--tests", "1", "--json", "--engine", "restart",
+    ]);
     let report: serde_json::Value = serde_json::from_slice(&measured.stdout).unwrap();
     assert_eq!(report["notes"], serde_json::json!([why]), "{report}");
     assert_eq!(report["rows"].as_array().unwrap().len(), 3, "{report}");
