@@ -111,7 +111,13 @@ fn a_script_that_would_have_to_convert_live_state_is_declined() {
     let stderr = String::from_utf8_lossy(&shown.stderr);
     assert!(!shown.status.success() && stderr.contains(why), "{stderr}");
     let measured = run(&[
-        "--subject", "tiny", "--tests", "1", "--json", "--engine", "restart",
+        "--subject",
+        "tiny",
+        "--tests",
+        "1",
+        "--json",
+        "--engine",
+        "restart",
     ]);
     let report: serde_json::Value = serde_json::from_slice(&measured.stdout).unwrap();
     assert_eq!(report["notes"], serde_json::json!([why]), "{report}");
