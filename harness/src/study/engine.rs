@@ -10,7 +10,7 @@ use super::store::EngineChoice;
 use crate::engine::{EngineKind, EngineWish, PointRequest, RemoteEngine, Tested};
 use crate::trace::RoleInstance;
 use crate::verdict::Observation;
-use crate::verdict::observation::Update;
+use crate::verdict::observation::{Ending, SeenProcess, Update};
 
 /// Points at which a faster engine is compared with restart before it is trusted.
 const SAMPLED: usize = 12;
@@ -193,11 +193,14 @@ fn median(tested: &[Tested]) -> u64 {
 /// Compares observations of one test by two engines in what is not a matter of time.
 ///
 /// During which exchange a process's end is reported is a race in servers that end
-/// processes between two requests: an ending counts as the same if restart has shown
-/// it, too.
+/// processes between two requests: it counts as the same if restart has shown it, too.
+/// So does the status that a process other than the first exits with: verdicts accept
+/// of those any end that their role was seen to take (vsftpd's privileged parent exits
+/// with 0 or 2).
 #[derive(Debug, Default)]
 pub struct Comparison {
     endings: BTreeSet<(RoleInstance, u32)>,
+    ways: BTreeMap<String, Vec<Ending>>,
 }
 
 /// How two engines compare at one point.
@@ -214,6 +217,12 @@ impl Comparison {
     pub fn note(&mut self, seen: &Observation) {
         let ended = seen.processes.iter().map(|p| (p.role.clone(), p.ended_in));
         self.endings.extend(ended);
+        for process in &seen.processes {
+            let ways = self.ways.entry(process.role.role.clone()).or_default();
+            if !ways.contains(&process.ending) {
+                ways.push(process.ending.clone());
+            }
+        }
     }
 
     /// Compares what restart and another engine showed of one test. Where they differ
@@ -274,11 +283,18 @@ impl Comparison {
             let counts = (restart.processes.len(), other.processes.len());
             return shown("the number of processes", &counts.0, &counts.1);
         }
-        for (one, other) in restart.processes.iter().zip(&other.processes) {
+        let processes = restart.processes.iter().zip(&other.processes);
+        for (place, (one, other)) in processes.enumerate() {
             let known = self.endings.contains(&(other.role.clone(), other.ended_in));
             let mut expected = one.clone();
             if known {
                 expected.ended_in = other.ended_in;
+            }
+            let exited = |process: &SeenProcess| matches!(process.ending, Ending::Exited(_));
+            let ways = self.ways.get(&other.role.role);
+            let seen = ways.is_some_and(|ways| ways.contains(&other.ending));
+            if place > 0 && seen && exited(one) && exited(other) {
+                expected.ending = other.ending.clone();
             }
             if expected != *other {
                 return shown("a process", one, other);
