@@ -70,7 +70,7 @@ fn a_full_disk_loses_nothing() {
     let size = (others + 2 * pages("run.json") + pages("tests.jsonl").div_ceil(2)) * 4;
     let lines = format!(
         "mkdir -p $2/out/small && mount -t tmpfs -o size={size}k small $2/out/small || exit 99
-         $1 --root $2 study --out $2/out/small/run --jobs 1 --repeat 2
+         $1 --root $2 study --exhaustive --out $2/out/small/run --jobs 1 --repeat 2
          echo first $?
          wc -l < $2/out/small/run/tests.jsonl
          mount -o remount,size=64m $2/out/small || exit 99

@@ -174,7 +174,7 @@ impl<'a> Bench<'a> {
             }
             let ways = [Way::of(kind), Way::Floor];
             let with_floor = kind == EngineKind::Rollback && !options.engines_only;
-            for way in &ways[..1 + usize::from(with_floor)] {
+            for way in &ways[..=usize::from(with_floor)] {
                 let mut worker = RemoteEngine::start(&options.executable, &spec)?;
                 worker.set_limits(session.limits)?;
                 match worker.use_engine(kind)? {

@@ -76,21 +76,19 @@ pub fn choose(
         }
         let unpatched = unpatched(session, worker, points.first())?;
         let by_kind = run(worker, &points)?;
-        let by_restart = match &by_restart {
-            Some(tested) => tested,
-            None => {
-                worker.use_engine(EngineKind::Restart)?;
-                by_restart.insert(run(worker, &points)?)
-            }
+        let by_restart = if let Some(tested) = &by_restart {
+            tested
+        } else {
+            worker.use_engine(EngineKind::Restart)?;
+            by_restart.insert(run(worker, &points)?)
         };
-        let apart = match unpatched {
-            Some(difference) => Some(format!("without an update: {difference}")),
-            None => {
-                let mut comparison = Comparison::default();
-                comparison.note(&session.record.old);
-                let runs = (&by_restart[..], &by_kind[..]);
-                disagreement(worker, kind, &mut comparison, &points, runs)?
-            }
+        let apart = if let Some(difference) = unpatched {
+            Some(format!("without an update: {difference}"))
+        } else {
+            let mut comparison = Comparison::default();
+            comparison.note(&session.record.old);
+            let runs = (&by_restart[..], &by_kind[..]);
+            disagreement(worker, kind, &mut comparison, &points, runs)?
         };
         if let Some(where_) = apart {
             let what = format!("{kind} shows something else than restart {where_}");

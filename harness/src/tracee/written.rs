@@ -78,6 +78,9 @@ impl Scan {
         const PROTECT: u64 = 1;
         const ALLOWED_AND_WRITTEN: u64 = 3;
         const WRITTEN: u64 = 2;
+        // Memory that nothing ever touched is passed over: most of what is watched has
+        // no pages, and to look at each of them would cost more than a test.
+        const PRESENT_OR_SWAPPED: u64 = 1 << 3 | 1 << 4;
         Self {
             size: size_of::<Self>() as u64,
             flags: PROTECT,
@@ -89,7 +92,7 @@ impl Scan {
             max_pages: 0,
             category_inverted: 0,
             category_mask: ALLOWED_AND_WRITTEN,
-            category_any: 0,
+            category_any: PRESENT_OR_SWAPPED,
             return_mask: WRITTEN,
         }
     }
@@ -102,6 +105,8 @@ const MOST_FOUND: usize = 1024;
 struct Region {
     start: u64,
     end: u64,
+    /// Whether untouched parts hold bytes of a file; elsewhere they hold zeros.
+    file: bool,
     copy: Vec<u8>,
 }
 
@@ -244,16 +249,20 @@ impl Written {
             pagemap,
             regions: private_ranges(pid, kept)
                 .into_iter()
-                .map(|(start, end)| Region {
+                .map(|(start, end, file)| Region {
                     start,
                     end,
+                    file,
                     copy: vec![0; usize::try_from(end - start).unwrap_or(0)],
                 })
                 .collect(),
             found: vec![Found::default(); MOST_FOUND],
             watch,
         };
-        for region in &written.regions {
+        for region in &mut written.regions {
+            if region.file {
+                memory.read(Address(region.start), &mut region.copy)?;
+            }
             let mut register = Register {
                 start: region.start,
                 length: region.end - region.start,
@@ -344,10 +353,11 @@ impl Written {
     }
 }
 
-/// Private memory that is writable, and code of files: merged where they touch.
-fn private_ranges(pid: Pid, kept: &[std::ops::Range<u64>]) -> Vec<(u64, u64)> {
+/// Private memory that is writable, and code of files: merged where they touch, with
+/// whether there is a file below.
+fn private_ranges(pid: Pid, kept: &[std::ops::Range<u64>]) -> Vec<(u64, u64, bool)> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
-    let mut ranges: Vec<(u64, u64)> = Vec::new();
+    let mut ranges: Vec<(u64, u64, bool)> = Vec::new();
     for line in text.lines() {
         let mut fields = line.split_ascii_whitespace();
         let range = fields.next().and_then(|range| range.split_once('-'));
@@ -357,14 +367,19 @@ fn private_ranges(pid: Pid, kept: &[std::ops::Range<u64>]) -> Vec<(u64, u64)> {
         let number = |text| u64::from_str_radix(text, 16).unwrap_or(0);
         let (start, end) = (number(start), number(end));
         let private = rights.ends_with('p') && (rights.contains('w') || rights.contains('x'));
-        let special = fields.nth(3).is_some_and(|name| name.starts_with("[v"));
+        let name = fields.nth(3);
+        let special = name.is_some_and(|name| name.starts_with("[v"));
+        let file = name.is_some_and(|name| !name.starts_with('['));
         let left_alone = kept.iter().any(|range| range.contains(&start));
         if !private || special || left_alone {
             continue;
         }
         match ranges.last_mut() {
-            Some(last) if last.1 == start => last.1 = end,
-            _ => ranges.push((start, end)),
+            Some(last) if last.1 == start => {
+                last.1 = end;
+                last.2 |= file;
+            }
+            _ => ranges.push((start, end, file)),
         }
     }
     ranges

@@ -77,13 +77,12 @@ pub fn figure(summary: &Summary) -> Option<Figure> {
             mechanisms.push(mechanism.clone());
             mechanisms.len() - 1
         });
-        let panel = match panels.iter_mut().find(|panel| panel.name == group.name) {
-            Some(panel) => panel,
-            None => {
-                panels.push(empty_panel(&group.name));
-                panels.last_mut()?
-            }
-        };
+        let known = panels.iter().position(|panel| panel.name == group.name);
+        let panel = known.unwrap_or_else(|| {
+            panels.push(empty_panel(&group.name));
+            panels.len() - 1
+        });
+        let panel = &mut panels[panel];
         for (row, policy) in panel.rows.iter_mut().zip(POLICIES) {
             let measures = group.policies.iter().find(|of| of.policy == policy);
             row.marks.extend(measures.map(|measures| Mark {
@@ -175,9 +174,9 @@ fn draw_panel(canvas: &Canvas<'_, '_>, panel: &Panel, left: i32, top: i32) -> Re
     for row in &panel.rows {
         let middle = row_top + row_height(row) / 2;
         canvas.text(&row.label, (left - LABEL_GAP, middle), ROW_LABEL)?;
-        let mut y = row_top + (ROW_GAP + MARK_HEIGHT) / 2;
+        let mut y = row_top + i32::midpoint(ROW_GAP, MARK_HEIGHT);
         for mark in &row.marks {
-            draw_mark(canvas, mark, y, &axis)?;
+            draw_mark(canvas, mark, y, axis)?;
             y += MARK_HEIGHT;
         }
         row_top += row_height(row);
@@ -189,7 +188,7 @@ fn draw_mark(
     canvas: &Canvas<'_, '_>,
     mark: &Mark,
     y: i32,
-    axis: &canvas::PercentAxis,
+    axis: canvas::PercentAxis,
 ) -> Result<(), String> {
     use plotters::style::Color as _;
     let Some(failing) = mark.failing else {
