@@ -2,15 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use super::rows::{Outcome, TestRow};
+use super::rows::{LEADER, Outcome, TestRow};
 use super::statistics::{Share, Weights};
 use crate::verdict::Verdict;
 
-/// Weighted outcomes of some tested points.
+/// Weighted outcomes of some points that were judged.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Tally {
-    /// How many points were tested, and how many they stand for.
+    /// How many points were judged, and how many they stand for.
     pub weights: Weights,
+    /// How many of them were tested; the others are judged from the test of another
+    /// point of their class.
+    pub tested: u64,
     /// For how many points each outcome stands.
     pub outcomes: BTreeMap<Outcome, f64>,
     /// How many of the tested points failed, not weighted.
@@ -21,6 +24,7 @@ impl Tally {
     /// Adds one tested point.
     pub fn add(&mut self, row: &TestRow) {
         self.weights.add(row.weight);
+        self.tested += u64::from(row.engine != LEADER);
         *self.outcomes.entry(row.outcome).or_default() += row.weight;
         self.failed_tests += u64::from(row.outcome.is_failure());
     }
@@ -28,6 +32,7 @@ impl Tally {
     /// Adds all points of another tally.
     pub fn merge(&mut self, other: &Self) {
         self.weights.merge(&other.weights);
+        self.tested += other.tested;
         self.failed_tests += other.failed_tests;
         for (outcome, weight) in &other.outcomes {
             *self.outcomes.entry(*outcome).or_default() += weight;

@@ -162,7 +162,7 @@ impl SummaryRow {
             pair: group.name.clone(),
             policy: measures.policy,
             population: group.population,
-            tested: group.tally.weights.count,
+            tested: group.tally.tested,
             allowed: measures.allowed,
             failures: group.tally.failures(),
             failures_without_mixed: group.tally.failures_without_mixed(),

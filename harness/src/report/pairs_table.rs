@@ -49,7 +49,7 @@ pub fn pairs(run: &Run, analysis: &Analysis) -> Table {
                 Cell::optional(patch.and_then(|patch| patch.edited)),
                 entered_by(analysis, &group.name),
                 Cell::number(group.population),
-                Cell::number(group.tally.weights.count),
+                Cell::number(group.tally.tested),
                 share(group.tally.failure_share()),
                 share(group.tally.weights.share(inert(group))),
             ];

@@ -142,7 +142,7 @@ fn groups_table(
         .map(|group| {
             let mut cells = lead(group);
             cells.push(Cell::number(group.population));
-            cells.push(Cell::number(group.tally.weights.count));
+            cells.push(Cell::number(group.tally.tested));
             cells.extend(outcomes.iter().map(|outcome| {
                 let weight = group.tally.outcomes.get(outcome).copied();
                 Cell::estimate(weight.unwrap_or(0.0))
@@ -161,7 +161,7 @@ fn groups_table(
         failing.is_some_and(|share| share.interval.is_some())
     });
     let mut notes = vec![
-        "Verdicts are counts of points; `failing` is the share of the points. A policy's column holds the share of the points that it allows, and behind the slash how many of these fail. AS: activeness safety.".to_owned(),
+        "Verdicts are counts of points; `failing` is the share of the points. Where fewer were `tested` and nothing was sampled, the others are judged from the test of an equivalent point. A policy's column holds the share of the points that it allows, and behind the slash how many of these fail. AS: activeness safety.".to_owned(),
     ];
     if sampled {
         notes.push(
@@ -325,7 +325,7 @@ pub fn controls(run: &Run, summary: &Summary) -> Table {
                 Cell::text(&group.name),
                 Cell::Empty,
                 Cell::text(name),
-                Cell::number(group.tally.weights.count),
+                Cell::number(group.tally.tested),
                 violations,
                 Cell::text(note),
             ]

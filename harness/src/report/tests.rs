@@ -23,7 +23,7 @@ fn the_study_table_for_people() {
     | total lacking-transformer |     17 |     17 |     8 |     0 |     0 |     0 |    0 |   5 |     0 |           4 |    47 % |       100 % / 8 |  100 % / 8 |       100 % / 8 |       100 % / 8 |  100 % / 8 |  100 % / 8 |      100 % / 8 | 29 % / 0 |
     | total                     |     51 |     51 |     8 |     1 |     3 |     1 |    1 |  32 |     1 |           4 |    24 % |      92.2 % / 9 | 92.2 % / 9 |        75 % / 8 |      100 % / 12 | 92.2 % / 9 | 100 % / 12 |     100 % / 12 | 29 % / 0 |
 
-    Verdicts are counts of points; `failing` is the share of the points. A policy's column holds the share of the points that it allows, and behind the slash how many of these fail. AS: activeness safety.
+    Verdicts are counts of points; `failing` is the share of the points. Where fewer were `tested` and nothing was sampled, the others are judged from the test of an equivalent point. A policy's column holds the share of the points that it allows, and behind the slash how many of these fail. AS: activeness safety.
 
     Unreached, in no total: no workload enters the changed code of kvd-3-4.
     ");
@@ -147,7 +147,7 @@ fn the_study_table_of_a_sample_has_intervals() {
     | total lacking-transformer |     17 |      8 |     8 |     0 |   5 |           4 | 47 % [16.2, 80.4] |   100 % / 8 [3, 14] |   100 % / 8 [3, 14] | 100 % / 8 [3, 14] |  100 % / 8 [3, 14] |   100 % / 8 [3, 14] |  100 % / 8 [3, 14] |  100 % / 8 [3, 14] | 29 % / 0 |
     | total                     |     51 |     24 |     8 |     4 |  35 |           4 |  24 % [9.4, 47.7] | 92.2 % / 12 [5, 24] | 92.2 % / 12 [5, 24] |  75 % / 8 [3, 19] | 100 % / 12 [5, 24] | 92.2 % / 12 [5, 24] | 100 % / 12 [5, 24] | 100 % / 12 [5, 24] | 29 % / 0 |
 
-    Verdicts are counts of points; `failing` is the share of the points. A policy's column holds the share of the points that it allows, and behind the slash how many of these fail. AS: activeness safety.
+    Verdicts are counts of points; `failing` is the share of the points. Where fewer were `tested` and nothing was sampled, the others are judged from the test of an equivalent point. A policy's column holds the share of the points that it allows, and behind the slash how many of these fail. AS: activeness safety.
 
     Counts are weighted estimates from a sample; brackets hold 95 % intervals (Wilson).
 

@@ -3,7 +3,7 @@
 
 use plotters::style::Color as _;
 
-use super::canvas::{self, Canvas, NUMBER, ROW_LABEL, TICK, label_width, whole};
+use super::canvas::{self, Canvas, NUMBER, ROW_LABEL, TICK, label_width};
 use super::style;
 use crate::analysis::classes::{PUBLISHED, Reduction, total};
 use crate::analysis::table::percent;
@@ -44,29 +44,19 @@ fn draw_rows(
     first: i32,
 ) -> Result<(), String> {
     let bottom = first + ROW_HEIGHT * i32::try_from(rows.len()).unwrap_or(0);
-    let at = |share: f64| left + whole(f64::from(PLOT_RIGHT - left) * share);
-    for quarter in 0..=4 {
-        let share = f64::from(quarter) / 4.0;
-        canvas.line(&[(at(share), first), (at(share), bottom)], 2, style::GRID)?;
-        let label = format!("{} %", quarter * 25);
-        canvas.text(&label, (at(share), bottom + 36), TICK)?;
-    }
-    let published = at(PUBLISHED);
+    let title = "points that need no test (dot); at most (mark)";
+    let axis = canvas.percent_axis((left, PLOT_RIGHT), (first, bottom), title)?;
+    let published = axis.at(PUBLISHED);
     canvas.line(&[(published, first), (published, bottom)], 4, style::INK)?;
     let label = format!("published {}", percent(PUBLISHED));
     canvas.text(&label, (published, first - HEADING_HEIGHT / 2), TICK)?;
-    canvas.text(
-        "points that need no test (dot); at most (mark)",
-        (i32::midpoint(left, PLOT_RIGHT), bottom + 92),
-        TICK,
-    )?;
     for (place, row) in rows.iter().enumerate() {
         let middle = first + ROW_HEIGHT * i32::try_from(place).unwrap_or(0) + ROW_HEIGHT / 2;
         canvas.text(&row.pair, (left - LABEL_GAP, middle), ROW_LABEL)?;
-        let bound = at(row.bound());
+        let bound = axis.at(row.bound());
         let mark = [(bound, middle - MARK), (bound, middle + MARK)];
         canvas.line(&mark, 6, style::INK)?;
-        let centre = (at(row.share()), middle);
+        let centre = (axis.at(row.share()), middle);
         canvas.dot(centre, RADIUS + 3, style::PAPER.filled())?;
         canvas.dot(centre, RADIUS, style::subject(0).filled())?;
         canvas.text(&percent(row.share()), (RIGHT, middle), NUMBER)?;
