@@ -224,10 +224,11 @@ impl<'a> Bench<'a> {
             self.play(*way, self.points[0], &mut StageTimes::default())?;
         }
         let mut burdens = Vec::new();
+        let mut played = 0;
         let warm = self.points.len() / 10;
         for (round, point) in self.points.clone().into_iter().enumerate() {
             if round == warm {
-                burdens.extend(self.burdens(round)?);
+                burdens.extend(self.burdens(played)?);
             }
             let mut seen = (None, None, None);
             for turn in 0..ways.len() {
@@ -246,6 +247,7 @@ impl<'a> Bench<'a> {
                     Way::Untraced | Way::StopAndGo => {}
                 }
                 progress.tested(agreement.differing());
+                played += usize::from(way == Way::Restart);
             }
             if let (Some(restart), _, Some(copied)) = &seen {
                 let id = self.session.record.trace.points[point].id.clone();
@@ -263,7 +265,7 @@ impl<'a> Bench<'a> {
                 self.compare(point, &restart, gdb, &mut agreement);
             }
         }
-        burdens.extend(self.burdens(self.points.len())?);
+        burdens.extend(self.burdens(played)?);
         let jobs = self.measure_jobs(options, progress)?;
         let record = &self.session.record;
         Ok(Report {
