@@ -264,10 +264,11 @@ impl<'a> Bench<'a> {
             self.play(*way, self.points[0], &mut StageTimes::default())?;
         }
         let mut burdens = Vec::new();
+        let mut played = 0;
         let warm = self.points.len() / 10;
         for (round, point) in self.points.clone().into_iter().enumerate() {
             if round == warm {
-                burdens.extend(self.burdens(round)?);
+                burdens.extend(self.burdens(played)?);
             }
             let mut seen: Vec<(Way, Tested)> = Vec::new();
             for turn in 0..ways.len() {
@@ -284,6 +285,7 @@ impl<'a> Bench<'a> {
                 }
                 seen.push((way, tested));
                 progress.tested(agreement.differing());
+                played += usize::from(way == Way::Restart);
             }
             let by = |wanted: Way| seen.iter().find(|(way, _)| *way == wanted);
             if let (Some((_, restart)), Some((_, gdb))) = (by(Way::Restart), by(Way::Gdb)) {
@@ -292,7 +294,7 @@ impl<'a> Bench<'a> {
             }
             self.compare_engines(point, &seen, &mut engines)?;
         }
-        burdens.extend(self.burdens(self.points.len())?);
+        burdens.extend(self.burdens(played)?);
         let jobs = self.measure_jobs(options, progress)?;
         let record = &self.session.record;
         Ok(Report {

@@ -190,15 +190,12 @@ fn median(tested: &[Tested]) -> u64 {
 
 /// Compares observations of one test by two engines in what is not a matter of time.
 ///
-/// During which exchange a process's end is reported is a race in servers that end
-/// processes between two requests: it counts as the same if restart has shown it, too.
-/// So does the status that a process other than the first exits with: verdicts accept
-/// of those any end that their role was seen to take (vsftpd's privileged parent exits
-/// with 0 or 2).
+/// How a process ends, and during which exchange that is reported, is a race in
+/// servers that end several processes between two requests: an ending counts as the
+/// same if restart has shown it, too, in a process that the update did not reach.
 #[derive(Debug, Default)]
 pub struct Comparison {
-    endings: BTreeSet<(RoleInstance, u32)>,
-    ways: BTreeMap<String, Vec<Ending>>,
+    endings: BTreeSet<(RoleInstance, u32, Option<i32>)>,
 }
 
 /// How two engines compare at one point.
@@ -213,14 +210,9 @@ pub struct Compared {
 impl Comparison {
     /// Takes note of what restart, or a baseline, showed.
     pub fn note(&mut self, seen: &Observation) {
-        let ended = seen.processes.iter().map(|p| (p.role.clone(), p.ended_in));
+        let own = seen.processes.iter().filter(|process| !process.updated);
+        let ended = own.map(ending);
         self.endings.extend(ended);
-        for process in &seen.processes {
-            let ways = self.ways.entry(process.role.role.clone()).or_default();
-            if !ways.contains(&process.ending) {
-                ways.push(process.ending.clone());
-            }
-        }
     }
 
     /// Compares what restart and another engine showed of one test. Where they differ
@@ -281,18 +273,14 @@ impl Comparison {
             let counts = (restart.processes.len(), other.processes.len());
             return shown("the number of processes", &counts.0, &counts.1);
         }
-        let processes = restart.processes.iter().zip(&other.processes);
-        for (place, (one, other)) in processes.enumerate() {
-            let known = self.endings.contains(&(other.role.clone(), other.ended_in));
+        for (one, other) in restart.processes.iter().zip(&other.processes) {
             let mut expected = one.clone();
-            if known {
+            let exits = |process: &SeenProcess| matches!(process.ending, Ending::Exited(_));
+            if self.endings.contains(&ending(other)) && exits(one) == exits(other) {
                 expected.ended_in = other.ended_in;
-            }
-            let exited = |process: &SeenProcess| matches!(process.ending, Ending::Exited(_));
-            let ways = self.ways.get(&other.role.role);
-            let seen = ways.is_some_and(|ways| ways.contains(&other.ending));
-            if place > 0 && seen && exited(one) && exited(other) {
-                expected.ending = other.ending.clone();
+                if exits(other) {
+                    expected.ending = other.ending.clone();
+                }
             }
             if expected != *other {
                 return shown("a process", one, other);
@@ -322,6 +310,15 @@ fn entries_apart(one: &BTreeMap<String, u64>, other: &BTreeMap<String, u64>) -> 
     (!differing.is_empty()).then(|| differing.join(", "))
 }
 
+/// Who ended when, and with which status if it was not killed.
+fn ending(process: &SeenProcess) -> (RoleInstance, u32, Option<i32>) {
+    let status = match process.ending {
+        Ending::Exited(status) => Some(status),
+        Ending::Killed(_) | Ending::Outlived => None,
+    };
+    (process.role.clone(), process.ended_in, status)
+}
+
 /// An update without what differs between equal runs: how long it took, and how
 /// often it was tried.
 fn timeless(update: &Update) -> Update {
@@ -345,7 +342,6 @@ fn timeless(update: &Update) -> Update {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::verdict::observation::{Ending, SeenProcess};
 
     fn seen(tries: u32, reply: &str) -> Observation {
         let exchange = serde_json::json!({"replies": {"c": reply}, "logs": {}});
@@ -370,25 +366,31 @@ mod tests {
     }
 
     #[test]
-    fn an_ending_is_the_same_only_where_restart_shows_it_too() {
-        let ended = |exchange: u32| {
+    fn an_ending_is_the_same_only_where_restart_shows_it_without_an_update() {
+        let ended = |exchange: u32, ending: Ending, updated: bool| {
             let mut seen = seen(1, "OK");
             seen.processes = vec![SeenProcess {
                 role: RoleInstance {
                     role: "session".to_owned(),
                     number: 1,
                 },
-                updated: true,
+                updated,
                 ended_in: exchange,
-                ending: Ending::Exited(0),
+                ending,
                 fault: None,
             }];
             seen
         };
+        let zero = ended(3, Ending::Exited(0), true);
+        let two = ended(4, Ending::Exited(2), true);
         let mut comparison = Comparison::default();
-        assert!(comparison.apart(&ended(3), &ended(4)).is_some());
-        comparison.note(&ended(4));
-        assert_eq!(comparison.apart(&ended(3), &ended(4)), None);
-        assert!(comparison.apart(&ended(3), &ended(5)).is_some());
+        assert!(comparison.apart(&zero, &two).is_some());
+        comparison.note(&two);
+        assert!(comparison.apart(&zero, &two).is_some());
+        comparison.note(&ended(4, Ending::Exited(2), false));
+        assert_eq!(comparison.apart(&zero, &two), None);
+        let killed = ended(4, Ending::Killed("SIGSEGV".to_owned()), true);
+        comparison.note(&ended(4, Ending::Killed("SIGTERM".to_owned()), false));
+        assert!(comparison.apart(&zero, &killed).is_some());
     }
 }
