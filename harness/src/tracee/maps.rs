@@ -53,7 +53,35 @@ pub fn mappings(pid: Pid) -> Mappings {
             _ => found.push(mapping),
         }
     }
+    if let Some(start) = heap_start(pid) {
+        part_heap(&mut found, start);
+    }
     Mappings(found)
+}
+
+/// Where the main heap begins: the kernel may show the program's last variables as part
+/// of the same mapping.
+fn heap_start(pid: Pid) -> Option<u64> {
+    // Fields are counted from the third, behind the name, which may hold anything.
+    const START_OF_BREAK: usize = 47 - 3;
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, fields) = text.rsplit_once(')')?;
+    let mut fields = fields.split_ascii_whitespace();
+    fields.nth(START_OF_BREAK)?.parse().ok()
+}
+
+/// Parts what lies before the heap from a mapping that holds both.
+fn part_heap(found: &mut Vec<Mapping>, start: u64) {
+    let holds = |mapping: &Mapping| {
+        mapping.heap && mapping.range.start < start && start < mapping.range.end
+    };
+    if let Some(place) = found.iter().position(holds) {
+        let mut before = found[place].clone();
+        before.range.end = start;
+        before.heap = false;
+        found[place].range.start = start;
+        found.insert(place, before);
+    }
 }
 
 fn readable(line: &str) -> Option<Mapping> {
@@ -87,6 +115,18 @@ fn parse(line: &str) -> Option<MappedFile> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn variables_before_the_heap_are_no_part_of_it() {
+        let heap = readable("1000-9000 rw-p 00000000 00:00 0 [heap]").unwrap();
+        let mut found = vec![heap.clone()];
+        part_heap(&mut found, 0x1000);
+        assert_eq!(found.len(), 1);
+        part_heap(&mut found, 0x3000);
+        let parts: Vec<_> = found.iter().map(|m| (m.range.clone(), m.heap)).collect();
+        assert_eq!(parts, [(0x1000..0x3000, false), (0x3000..0x9000, true)]);
+        assert!(heap_start(Pid::this()).is_some_and(|start| start > 0));
+    }
 
     #[test]
     fn knows_the_heap_and_what_can_be_written() {
