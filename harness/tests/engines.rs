@@ -109,21 +109,21 @@ fn real_servers_show_the_same_at_sampled_points() {
     let ngircd = ["ngircd_27.orig.tar.xz", "ngircd_28.orig.tar.xz"];
     if archives("ngircd", &ngircd).is_some() {
         assert_eq!(
-            agrees("--pair ngircd-27-28 --workload channel --tests 80"),
+            agrees("--engine fork-server --pair ngircd-27-28 --workload channel --tests 80"),
             80
         );
     }
     let vsftpd = ["vsftpd_3.0.5.orig.tar.gz", "vsftpd_3.0.5-1.tar.xz"];
     if archives("vsftpd", &vsftpd).is_some() {
         assert_eq!(
-            agrees("--pair vsftpd-q0040-q0050 --workload filters --tests 80"),
+            agrees("--engine fork-server --pair vsftpd-q0040-q0050 --workload filters --tests 80"),
             80
         );
     }
     let lighttpd = ["lighttpd_1.4.79.orig.tar.xz", "lighttpd_1.4.85.orig.tar.xz"];
     if archives("lighttpd", &lighttpd).is_some() {
-        let points = agrees("--pair lighttpd-1.4.79-1.4.85-bare --workload files --tests 60");
-        assert_eq!(points, 60);
+        let session = "--pair lighttpd-1.4.79-1.4.85-bare --workload files --tests 60";
+        assert_eq!(agrees(&format!("--engine fork-server {session}")), 60);
     }
 }
 
