@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 
 use kairos::engine::{EngineKind, PointRequest, RemoteEngine, SessionSpec};
 use kairos::patch::Patch;
-use kairos::study::baseline::difference;
 use kairos::study::engine::Comparison;
 use kairos::study::prepare::{PreparedPair, broken_patch};
 use kairos::study::session::PreparedSession;
@@ -16,6 +15,7 @@ use kairos::study::sessions::first_processor;
 use kairos::study::single;
 use kairos::subject::{BuildOptions, Catalogue};
 use kairos::trace::Scope;
+use kairos::verdict::difference::difference;
 
 fn executable() -> PathBuf {
     PathBuf::from(env!("CARGO_BIN_EXE_kairos"))

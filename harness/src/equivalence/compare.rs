@@ -64,7 +64,7 @@ pub fn difference(one: &Observation, other: &Observation, from: Option<u32>) -> 
         let frames = seen.old_frame_exchanges.iter().copied();
         frames.filter(|number| Some(*number) > from).collect()
     };
-    if let Some(text) = crate::study::baseline::difference(one, other) {
+    if let Some(text) = crate::verdict::difference::difference(one, other) {
         return text;
     }
     if one.stall != other.stall {

@@ -6,8 +6,8 @@ use std::path::Path;
 use crate::engine::RemoteEngine;
 use crate::engine::spec::{SessionSpec, Which};
 use crate::study::StudyError;
-use crate::study::baseline::difference;
 use crate::verdict::Observation;
+use crate::verdict::difference::difference;
 use crate::workload::Normaliser;
 
 /// How a script did on one version.

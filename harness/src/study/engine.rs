@@ -4,12 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::StudyError;
-use super::baseline::difference;
 use super::session::PreparedSession;
 use super::store::EngineChoice;
 use crate::engine::{EngineKind, EngineWish, PointRequest, RemoteEngine, Tested};
 use crate::trace::RoleInstance;
 use crate::verdict::Observation;
+use crate::verdict::difference::difference;
 use crate::verdict::observation::{Ending, SeenProcess, Update};
 
 /// Points at which a faster engine is compared with restart before it is trusted.

@@ -62,7 +62,10 @@ struct Files<'a> {
 
 impl Files<'_> {
     fn add(&mut self, path: &Path) {
-        let inside = path.strip_prefix(self.folder).unwrap_or(path);
+        // What several pairs share lies beside the folder.
+        let beside = || path.strip_prefix(self.folder.parent()?).ok();
+        let inside = path.strip_prefix(self.folder).ok().or_else(beside);
+        let inside = inside.unwrap_or(path);
         if let Ok(hash) = sha256(path) {
             let name = format!("{}/{}", self.name, inside.display());
             self.hashes.insert(name, hash);

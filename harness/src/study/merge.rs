@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::baseline::difference;
 use super::plan::{PlannedTest, SessionKey};
 use super::store::lines::LineFile;
 use super::store::{PairRecord, Run, RunFacts, RunStore, SessionRecord, TestRecord};
 use super::{StudyError, agreement, facts, hashes};
 use crate::trace::{PointId, Trace, fingerprint};
+use crate::verdict::difference::difference;
 
 /// Tests that do not fit the joined run, one a line.
 pub const LEFT_OUT: &str = "left-out.jsonl";

@@ -184,7 +184,7 @@ fn check(raw: Raw, place: &Text<'_>, subjects: &[Subject]) -> Result<Pair, Manif
     let transformer = match &raw.transformer {
         None => None,
         Some(file) => {
-            let path = folder.join(inside(file, place)?);
+            let path = transformer_path(file, &folder, place)?;
             if !path.is_file() {
                 return Err(place.error(
                     file.span(),
@@ -256,6 +256,21 @@ fn room(
         ));
     }
     Ok(raw.into_inner())
+}
+
+/// Where a transformer lies: in the pair's own folder, or as `../PAIR/FILE` in that of
+/// another pair, for one update that is applied by several mechanisms.
+fn transformer_path(
+    file: &raw::Text,
+    folder: &Path,
+    place: &Text<'_>,
+) -> Result<PathBuf, ManifestError> {
+    let shared = file.get_ref().strip_prefix("../").zip(folder.parent());
+    let Some((shared, pairs)) = shared else {
+        return Ok(folder.join(inside(file, place)?));
+    };
+    let shared = toml::Spanned::new(file.span(), shared.to_owned());
+    Ok(pairs.join(inside(&shared, place)?))
 }
 
 /// The pair's workloads, or all of the subject's study.
