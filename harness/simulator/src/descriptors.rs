@@ -1,6 +1,7 @@
 //! Descriptors of each process, by the lowest free number as the kernel gives it, and
 //! the open files behind them, which processes may share.
 
+use crate::identity::OPEN_FILES;
 use crate::own;
 use crate::raw;
 use crate::world::{Declined, World};
@@ -158,12 +159,16 @@ impl World {
 
     /// Another number, from `least` on, for the open file `index`; the caller counts it.
     pub fn give(&mut self, index: usize, least: usize, close_on_exec: bool) -> i64 {
+        let most = self.me().limit(OPEN_FILES).unwrap_or(u64::MAX);
         let slots = &mut self.me_mut().slots;
         let mut free = slots.iter().skip(least);
         let Some(number) = free.position(|slot| slot.description == 0) else {
             return EMFILE;
         };
         let number = number + least;
+        if number as u64 >= most {
+            return EMFILE;
+        }
         slots[number] = Slot {
             description: index as u16 + 1,
             close_on_exec: u16::from(close_on_exec),

@@ -1,6 +1,7 @@
 //! New processes: `fork`, and what a process is to its relatives.
 
 use crate::calls::unknown;
+use crate::identity::PROCESSES;
 use crate::own::{self, Own};
 use crate::processes::{MOST_PROCESSES, NO_PROCESS, State};
 use crate::raw;
@@ -26,6 +27,9 @@ pub(crate) fn fork(world: &mut World, number: i64, a: [u64; 6]) -> Answer {
     }
     if world.control.sealed == 0 {
         return Err(Declined("fork(2) before it was ready"));
+    }
+    if world.me().limit(PROCESSES).is_some() {
+        return Err(Declined("fork(2) after a limit of processes was set"));
     }
     let parent = own::number();
     let child = world.count as usize;

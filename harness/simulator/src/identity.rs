@@ -176,10 +176,15 @@ pub(crate) fn control(world: &mut World, a: [u64; 6]) -> Answer {
     }
 }
 
+/// Limit of processes.
+pub const PROCESSES: usize = 6;
+/// Limit of open files.
+pub const OPEN_FILES: usize = 7;
+
 /// `getrlimit`, `setrlimit` and `prlimit64`.
 pub(crate) fn limits(world: &mut World, number: i64, a: [u64; 6]) -> Answer {
-    /// Processor time, size of files, processes, open files: these would show.
-    const SHOWS: [u64; 4] = [0, 1, 6, 7];
+    /// Processor time and size of files: these would show.
+    const SHOWS: [u64; 2] = [0, 1];
     let (which, new, old) = match number {
         97 => (a[0], 0, a[1]),
         160 => (a[0], a[1], 0),

@@ -134,6 +134,12 @@ pub struct Process {
 }
 
 impl Process {
+    /// A limit that it set itself.
+    #[must_use]
+    pub fn limit(&self, which: usize) -> Option<u64> {
+        (self.limited & 1 << which != 0).then_some(self.limits[which][0])
+    }
+
     /// Whether it has not ended.
     #[must_use]
     pub fn lives(&self) -> bool {

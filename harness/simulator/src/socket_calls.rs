@@ -3,20 +3,27 @@
 use crate::calls::unknown;
 use crate::channels;
 use crate::descriptors::{EBADF, Kind, O_NONBLOCK};
+use crate::file_calls::path_at;
+use crate::files::Found;
 use crate::network::{EAGAIN, EINVAL, Role};
-use crate::numbers::{CLOSE_ON_EXEC, ENOTSOCK, EOPNOTSUPP};
+use crate::numbers::{AT_FDCWD, CLOSE_ON_EXEC, ENOTSOCK, EOPNOTSUPP};
 use crate::raw;
 use crate::transfer::wait_for;
 use crate::waiting::{EINTR, INPUT};
-use crate::world::{Answer, World};
+use crate::world::{Answer, Declined, World};
 
 const UNIX: u64 = 1;
 
 /// Sockets.
 pub(crate) fn socket(world: &mut World, number: i64, a: [u64; 6]) -> Answer {
     if number == 41 {
-        let stream = a[1] & 0xf == 1;
-        if !stream || !matches!(a[0], 2 | 10) {
+        let kind = a[1] & 0xf;
+        let is_known = match a[0] {
+            UNIX => matches!(kind, 1 | 2),
+            2 | 10 => kind == 1,
+            _ => false,
+        };
+        if !is_known {
             unknown(world, number, a[0] << 8 | a[1] & 0xf);
         }
         let at = world.network.socket(a[0] as u8)?;
@@ -45,6 +52,7 @@ pub(crate) fn socket(world: &mut World, number: i64, a: [u64; 6]) -> Answer {
     }
     let at = found.object as usize;
     match number {
+        42 => connect(world, a, at),
         43 | 288 => accept(world, number, a, index),
         49 => {
             // SAFETY: the server's own address; the port lies at the same place in both.
@@ -96,6 +104,19 @@ pub(crate) fn socket(world: &mut World, number: i64, a: [u64; 6]) -> Answer {
             Ok(0)
         }
         _ => unknown(world, number, a[0]),
+    }
+}
+
+/// Connects to a socket of this machine: there is none, as in the sandbox.
+fn connect(world: &mut World, a: [u64; 6], at: usize) -> Answer {
+    const FAMILY: u64 = 2;
+    if u64::from(world.network.sockets[at].family) != UNIX || a[2] <= FAMILY {
+        unknown(world, 42, a[0]);
+    }
+    let path = path_at(world, AT_FDCWD as u64, a[1] + FAMILY)?;
+    match world.files.find(&path)? {
+        Found::Nothing(error) => Ok(error),
+        _ => Err(Declined("connect(2) to another program")),
     }
 }
 

@@ -29,7 +29,8 @@ const MOST_OUTPUT: usize = 8 << 10;
 /// What a run's transcript and logs hold, by exchange.
 struct Exchanges {
     ended: usize,
-    replies: Vec<(usize, usize, Vec<u8>)>,
+    /// What arrived, by exchange and connection.
+    replies: BTreeMap<(usize, usize), Vec<u8>>,
     logs: Vec<[u32; MOST_LOGS]>,
 }
 
@@ -39,13 +40,14 @@ impl Exchanges {
         let ended = ended.min(MOST_EXCHANGES);
         let length = usize::try_from(transcript.length).unwrap_or(0);
         let number = |bytes: &[u8]| bytes.try_into().map_or(0, u32::from_le_bytes);
-        let mut replies = Vec::new();
+        let mut replies = BTreeMap::<_, Vec<u8>>::new();
         let mut rest = &transcript.bytes[..length.min(transcript.bytes.len())];
         while let Some((head, after)) = rest.split_at_checked(HEAD) {
             let length = usize::try_from(number(&head[8..])).unwrap_or(0);
             let (text, after) = after.split_at(length.min(after.len()));
             let place = |at: usize| usize::try_from(number(&head[at..at + 4])).unwrap_or(0);
-            replies.push((place(0), place(4), text.to_vec()));
+            let reply = replies.entry((place(0), place(4))).or_default();
+            reply.extend_from_slice(text);
             rest = after;
         }
         Self {
@@ -200,7 +202,7 @@ impl Restart {
         let told = Exchanges::read(&world.transcript);
         let session = usize::try_from(world.control.session_exchanges).unwrap_or(0);
         let mut exchanges = vec![SeenExchange::default(); told.ended + 1];
-        for (exchange, connection, bytes) in told.replies {
+        for ((exchange, connection), bytes) in told.replies {
             let names = live.connections(exchange >= session);
             let name = names.get(connection).cloned().unwrap_or_default();
             let text = self.tools.normalised(&self.normaliser, bytes);
