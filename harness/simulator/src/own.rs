@@ -13,7 +13,14 @@ pub struct Own {
     pub frame: u64,
     /// Which process this is, as its place in the world's table.
     pub number: u64,
+    /// Signal handlers that run, each within a call of the one before.
+    pub handlers: u64,
+    /// The registers of the calls in which they were begun.
+    pub interrupted: [u64; MOST_HANDLERS],
 }
+
+/// Most handlers within each other whose calls are remembered.
+pub const MOST_HANDLERS: usize = 8;
 
 /// The words of the process that asks.
 #[must_use]

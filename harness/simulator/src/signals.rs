@@ -222,10 +222,15 @@ fn run_handler(world: &mut World, signal: u32, mask: Option<u64>) {
     // SAFETY: reads the stack pointer.
     unsafe { asm!("mov {}, rsp", out(reg) here, options(nomem, nostack)) };
     // Below this frame, its red zone and what the kernel puts there.
-    own::set(Own {
+    let mut within = Own {
         stack: (here - 0x4000) & !15,
+        handlers: before.handlers + 1,
         ..before
-    });
+    };
+    if let Some(place) = within.interrupted.get_mut(before.handlers as usize) {
+        *place = before.frame;
+    }
+    own::set(within);
     // SAFETY: a question without arguments.
     let pid = unsafe { raw::call(GETPID, [0; 6]) };
     let set = mask.map(set_blocked);

@@ -33,6 +33,8 @@ pub enum Search {
     /// By its stack alone, looking at every entry of its exchange: counts drift
     /// between runs over real sockets, stacks do not.
     Stack,
+    /// By this index, at which the stack is known to come where the server runs.
+    Known(u32),
 }
 
 /// What to do at the point.
@@ -97,6 +99,7 @@ impl<'a> Updater<'a> {
     fn armed(&self) -> u64 {
         match self.search {
             Search::Index => u64::from(self.point.id.index),
+            Search::Known(index) => u64::from(index),
             Search::Stack => 1,
         }
     }
@@ -112,7 +115,7 @@ impl<'a> Updater<'a> {
     fn recognises(&mut self, walk: &Walk) -> bool {
         let matches = fingerprint(&walk.stack()) == self.point.stack;
         match self.search {
-            Search::Index => matches,
+            Search::Index | Search::Known(_) => matches,
             Search::Stack => {
                 self.seen += 1;
                 self.same_stack += u32::from(matches);
@@ -132,6 +135,7 @@ impl<'a> Updater<'a> {
         self.done = true;
         let index = match self.search {
             Search::Index => self.point.id.index,
+            Search::Known(index) => index,
             Search::Stack => self.seen,
         };
         let name = parts

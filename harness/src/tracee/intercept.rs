@@ -44,7 +44,7 @@ pub struct Interceptor {
 /// The rewritten calls of a process: where each goes on, by where its answer arrives.
 #[derive(Clone, Debug, Default)]
 pub struct Rewritten {
-    sites: HashMap<u64, u64>,
+    sites: Arc<HashMap<u64, u64>>,
 }
 
 impl Rewritten {
@@ -67,7 +67,7 @@ impl Interceptor {
         memory: &Memory,
         gate: Address,
     ) -> Result<Rewritten, TraceeError> {
-        let mut rewritten = Rewritten::default();
+        let mut rewritten = HashMap::new();
         let mut stubs = Vec::new();
         for (path, start, end) in executable_files(pid) {
             let reachable = start.abs_diff(layout::STUBS) < 1 << 30;
@@ -89,7 +89,7 @@ impl Interceptor {
                 let here = layout::STUBS + stubs.len() as u64;
                 stubs.extend(super::counter::relative(0xe8, Address(here), gate));
                 let behind = at + site.before.len() as u64 + 2;
-                rewritten.sites.insert(here + JUMP as u64, behind);
+                rewritten.insert(here + JUMP as u64, behind);
                 stubs.extend_from_slice(&site.after);
                 let here = layout::STUBS + stubs.len() as u64;
                 let back = Address(at + site.length());
@@ -100,7 +100,9 @@ impl Interceptor {
             }
         }
         memory.write(Address(layout::STUBS), &stubs)?;
-        Ok(rewritten)
+        Ok(Rewritten {
+            sites: Arc::new(rewritten),
+        })
     }
 }
 

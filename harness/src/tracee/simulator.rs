@@ -1,7 +1,7 @@
 //! Puts the simulator into a server's process.
 
 use kairos_simulator::layout;
-use kairos_simulator::own::Own;
+use kairos_simulator::own::{MOST_HANDLERS, Own};
 use kairos_simulator::script::{Part, Placed, Script, Span, Step};
 use object::{Object, ObjectSegment, ObjectSymbol};
 
@@ -176,8 +176,46 @@ pub fn caller(
     rewritten: &super::intercept::Rewritten,
     now: &libc::user_regs_struct,
 ) -> Result<libc::user_regs_struct, TraceeError> {
+    caller_at(memory, frame_of(memory)?, rewritten, now)
+}
+
+/// The registers behind the call that a process is making; none if it makes none.
+#[must_use]
+pub fn waiting(
+    memory: &Memory,
+    rewritten: &super::intercept::Rewritten,
+) -> Option<libc::user_regs_struct> {
+    caller_at(memory, frame_of(memory).ok()?, rewritten, &nothing()).ok()
+}
+
+fn nothing() -> libc::user_regs_struct {
+    // SAFETY: a plain structure of numbers.
+    unsafe { std::mem::zeroed() }
+}
+
+/// The registers behind the call during which a signal handler runs, the `outwards`th
+/// such handler counted from the innermost, from 1; none if there is none.
+#[must_use]
+pub fn interrupted(
+    memory: &Memory,
+    rewritten: &super::intercept::Rewritten,
+    outwards: usize,
+) -> Option<libc::user_regs_struct> {
+    let word = |offset: usize| memory.word(Address(layout::OWN + offset as u64)).ok();
+    let handlers = usize::try_from(word(std::mem::offset_of!(Own, handlers))?).ok()?;
+    let at = handlers.checked_sub(outwards)?.min(MOST_HANDLERS - 1);
+    let frame = word(std::mem::offset_of!(Own, interrupted) + 8 * at)?;
+    caller_at(memory, Address(frame), rewritten, &nothing()).ok()
+}
+
+fn caller_at(
+    memory: &Memory,
+    frame: Address,
+    rewritten: &super::intercept::Rewritten,
+    now: &libc::user_regs_struct,
+) -> Result<libc::user_regs_struct, TraceeError> {
     let mut words = [0; 14 * 8];
-    memory.read(frame_of(memory)?, &mut words)?;
+    memory.read(frame, &mut words)?;
     let word = |at: usize| {
         let mut bytes = [0; 8];
         bytes.copy_from_slice(&words[8 * at..8 * at + 8]);

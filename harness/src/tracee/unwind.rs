@@ -13,6 +13,8 @@ use gimli::{
 use nix::unistd::Pid;
 use object::{Object, ObjectSection};
 
+use super::intercept::Rewritten;
+use super::simulator;
 use super::Memory;
 use super::maps::mapped_files;
 use crate::binary::Address;
@@ -42,6 +44,9 @@ pub struct Unwinder {
     modules: HashMap<String, Option<Arc<Module>>>,
     rows: HashMap<(u64, bool), Option<Arc<Row>>>,
     mapped: HashMap<Pid, Vec<MappedModule>>,
+    /// Calls that were rewritten into jumps to the simulator, of servers that live in a
+    /// simulated world.
+    rewritten: Rewritten,
 }
 
 /// First address, address past the end, and what is mapped there if it can be unwound.
@@ -154,10 +159,16 @@ impl Unwinder {
         self.mapped.remove(&pid);
     }
 
+    /// Knows from now on which calls lead to the simulator: a walk from a signal handler
+    /// that runs in such a call goes on in the caller, as on a real system.
+    pub fn know(&mut self, rewritten: Rewritten) {
+        self.rewritten = rewritten;
+    }
+
     /// Walks the stack from `registers`; the first frame is at its address itself
     /// (a function entry, a system call), the others at return addresses.
     pub fn walk(&mut self, pid: Pid, memory: &Memory, registers: Registers) -> Walk {
-        self.walk_with(pid, memory, registers, &mut |_, _, _, _| {})
+        self.walk_with(pid, memory, registers, &mut |_, _, _, _, _| {})
     }
 
     /// Walks the stack of a thread, the `thread`th of those that are looked at, and
@@ -172,7 +183,11 @@ impl Unwinder {
         let mut places: [Option<Place>; REGISTERS] =
             std::array::from_fn(|register| Some(Place::Register { thread, register }));
         let mut frames = Vec::new();
-        self.walk_with(pid, memory, registers, &mut |now, row, cfa, exact| {
+        self.walk_with(pid, memory, registers, &mut |now, row, cfa, exact, beyond| {
+            if beyond {
+                // They were saved by the simulator, and are not to be written there.
+                places = [Some(Place::Nowhere); REGISTERS];
+            }
             let mut registers = [None; REGISTERS];
             for (register, known) in registers.iter_mut().enumerate() {
                 let place = places[register];
@@ -204,13 +219,29 @@ impl Unwinder {
         pid: Pid,
         memory: &Memory,
         registers: Registers,
-        visit: &mut dyn FnMut(&Registers, &Row, u64, bool),
+        visit: &mut dyn FnMut(&Registers, &Row, u64, bool, bool),
     ) -> Walk {
-        let stack = StackBytes::read(memory, registers.values[RSP]);
+        let mut stack = StackBytes::read(memory, registers.values[RSP]);
         let mut frames = Vec::new();
         let mut now = registers;
         let mut exact = true;
+        let mut handlers = 0;
         let complete = loop {
+            let beyond = exact && simulator::is_inside(now.values[RETURN_ADDRESS]);
+            if beyond {
+                // Innermost, it waits in a call; further out, a handler runs in one.
+                let before = if frames.is_empty() {
+                    simulator::waiting(memory, &self.rewritten)
+                } else {
+                    handlers += 1;
+                    simulator::interrupted(memory, &self.rewritten, handlers)
+                };
+                let Some(before) = before else {
+                    break false;
+                };
+                now = Registers::from(&before);
+                stack = StackBytes::read(memory, now.values[RSP]);
+            }
             let address = now.values[RETURN_ADDRESS];
             if frames.len() == MOST_FRAMES {
                 break false;
@@ -231,7 +262,7 @@ impl Unwinder {
                 cfa: Address(cfa),
                 interrupted: exact && !frames.is_empty(),
             });
-            visit(&now, &row, cfa, exact);
+            visit(&now, &row, cfa, exact, beyond);
             match caller(&row, cfa, &now, &stack) {
                 Caller::Bottom => break true,
                 Caller::Unknown => break false,

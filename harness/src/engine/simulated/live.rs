@@ -10,7 +10,7 @@ use crate::engine::parts::{Note, Parts};
 use crate::engine::restart::Restart;
 use crate::engine::updater::Updater;
 use crate::sandbox::run_folder::{RunFolder, read_files};
-use crate::trace::RoleInstance;
+use crate::trace::{RoleInstance, fingerprint};
 use crate::tracee::apply::place_image;
 use crate::tracee::counter::{self, GADGET, NEVER};
 use crate::tracee::intercept::{self, Rewritten};
@@ -114,6 +114,7 @@ impl Live {
         intercept::stop_other_calls(&stopped, memory, GADGET).map_err(refused)?;
         stopped.set_registers(&registers)?;
         let rewritten = engine.tools.interceptor.rewrite(pid, memory, code.gate)?;
+        engine.tools.unwinder.know(rewritten.clone());
         make_world(engine, shared.world_mut(), scripts)?;
         let names = |script: Option<&crate::workload::Script>| {
             script.map_or_else(Vec::new, |script| script.connections.clone())
@@ -231,21 +232,26 @@ impl Live {
         if self.has_passed(to, parts)? {
             return Err(Unfit::Passed);
         }
+        match self.go_to(parts, to)? {
+            Reached::Entry => {}
+            Reached::Over => {
+                return Err(Unfit::Declined("the point is not reached".to_owned()));
+            }
+        }
+        self.place = Some(to.clone());
+        Ok(self.absorb(&mut parts.tree)?)
+    }
+
+    /// Lets the server go on until it reaches a point, or to the end of the run.
+    fn go_to(&mut self, parts: &mut Parts<'_>, to: &Place) -> Result<Reached, Unfit> {
         let at = parts.notes.iter().position(|note| note.role == to.role);
         let exchange = self.shared.world().control.exchange;
         let now = exchange == to.exchange && self.place.is_some();
-        let entered = match at {
-            Some(at) if now => self.entered(at, &parts.tree)?,
-            _ => None,
-        };
         for (process, traced) in parts.tree.processes.iter().enumerate() {
             if now && !self.members[process].gone {
-                self.rearm(process, &traced.memory, NEVER)?;
+                let count = if Some(process) == at { to.index.into() } else { NEVER };
+                self.rearm(process, &traced.memory, count)?;
             }
-        }
-        if let (Some(at), Some(_)) = (at, entered) {
-            let memory = &parts.tree.processes[at].memory;
-            self.rearm(at, memory, u64::from(to.index))?;
         }
         let control = &mut self.shared.world_mut().control;
         control.arm_exchange = to.exchange;
@@ -257,14 +263,35 @@ impl Live {
             target: Some(to.clone()),
             stall: None,
         };
-        match run.go_on(parts, None)? {
-            Reached::Entry => {}
-            Reached::Over => {
-                return Err(Unfit::Declined("the point is not reached".to_owned()));
-            }
+        run.go_on(parts, None)
+    }
+
+    /// Goes through an exchange entry by entry, and on to the end of the run; tells the
+    /// stacks of a process's entries.
+    pub(super) fn course(
+        &mut self,
+        parts: &mut Parts<'_>,
+        exchange: u32,
+        role: &RoleInstance,
+    ) -> Result<Vec<u64>, Unfit> {
+        let mut stacks = Vec::new();
+        let mut next = Place {
+            exchange,
+            role: role.clone(),
+            index: 1,
+        };
+        let mut reached = self.go_to(parts, &next)?;
+        while reached == Reached::Entry {
+            let running = self.known.running;
+            let stopped = self.members[running].stopped.as_ref().ok_or_else(lost)?;
+            let function = parts.entry_of(running, stopped)?;
+            let walk = parts.walk(running, stopped, function)?;
+            stacks.push(fingerprint(&walk.stack()));
+            self.place = Some(next.clone());
+            next.index += 1;
+            reached = self.go_to(parts, &next)?;
         }
-        self.place = Some(to.clone());
-        Ok(self.absorb(&mut parts.tree)?)
+        Ok(stacks)
     }
 
     /// Lets the counter of a process reach zero at its `count`th entry of the exchange

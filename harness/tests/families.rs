@@ -1,0 +1,100 @@
+//! Servers of several processes in the simulated world: at every point of a session a
+//! test by rollback shows what a test on real sockets shows, and what is known of the
+//! server beforehand.
+
+mod support;
+
+use serde_json::Value;
+use support::Project;
+
+const ROLES: &str = "[[role]]\nname = \"listener\"\nfirst = true\n\
+    [[role]]\nname = \"worker\"\nparent = \"keeper\"\n\
+    [[role]]\nname = \"keeper\"\nparent = \"listener\"\n\
+    [state]\nfiles = [\"**\"]\n";
+
+/// Two families, one of which ends by a crash: numbers, descriptors passed on, folders,
+/// alarms, ends and who is told of them.
+const SESSION: &str = "open c main
+send c who
+await c my parent is *
+
+send c ask
+await c asked*
+
+send c data
+await c ready
+open d other
+send d over the other port
+await c over*
+finish d
+await d eof
+
+send c files
+await c empty *
+
+open e main
+send e who
+await e my parent is *
+
+send c sleep
+await c rang
+
+send c ask
+await c asked*
+
+send e crash
+await e worker died *
+await e eof
+
+send c leave
+await c worker left *
+await c eof
+close c";
+
+fn family() -> Project {
+    Project::of("family")
+        .manifest(ROLES)
+        .session("conformable", SESSION)
+}
+
+#[test]
+fn a_family_of_processes_is_seen_alike_at_every_point() {
+    let project = family();
+    project.write();
+    let output = project
+        .kairos()
+        .args(["bench", "--engines-only", "--json", "--every-point"])
+        .args(["--subject", "tiny"])
+        .output()
+        .unwrap();
+    let message = String::from_utf8_lossy(&output.stderr);
+    println!("{message}");
+    let report: Value =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {message}"));
+    let engines = report["engines"].as_array().unwrap();
+    let rollback = engines.iter().find(|engine| engine["engine"] == "rollback");
+    let rollback = rollback.unwrap_or_else(|| panic!("{}", report["notes"]));
+    assert_eq!(rollback["differences"], Value::Array(Vec::new()), "{report}");
+    assert_eq!(rollback["by_restart"], 0, "{report}");
+    assert!(rollback["compared"].as_u64().unwrap() > 40, "{report}");
+}
+
+/// What each process shows is known: the rows of a study by rollback say it.
+#[test]
+fn roles_and_endings_are_those_that_the_server_is_known_to_have() {
+    let run = family().study("--engine rollback");
+    let rows = run.rows();
+    assert!(rows.iter().all(|row| row.engine == "rollback"));
+    let (_, observation) = run.observations().into_iter().next().unwrap();
+    let processes: Vec<(String, Value)> = observation["processes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|process| {
+            let role = &process["role"];
+            (format!("{role}"), process["ending"].clone())
+        })
+        .collect();
+    println!("{processes:#?}");
+    assert_eq!(processes.len(), 5, "{processes:?}");
+}
