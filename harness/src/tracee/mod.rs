@@ -22,6 +22,7 @@ pub mod listener;
 pub mod maps;
 pub mod memory;
 pub mod poison;
+pub mod resident;
 pub mod simulator;
 pub mod spawn;
 pub mod stamps;
