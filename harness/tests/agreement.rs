@@ -283,3 +283,44 @@ fn where_a_session_differs() {
     println!("all {} points are alike", prepared.requests.len());
     prepared.agrees();
 }
+
+/// For people: of the session `KAIROS_SESSION` (`PAIR WORKLOAD`) every `KAIROS_STEP`th
+/// point is tested both ways: how many by rollback, how many of these agree.
+#[test]
+#[ignore = "needs KAIROS_SESSION"]
+fn how_much_of_a_session_agrees() {
+    let Ok(chosen) = std::env::var("KAIROS_SESSION") else {
+        return;
+    };
+    let step = std::env::var("KAIROS_STEP").map_or(1, |step| step.parse().unwrap());
+    let (name, workload) = chosen.split_once(' ').expect("PAIR WORKLOAD");
+    let (catalogue, build) = (catalogue(), build());
+    let pair = single::pair(&catalogue, name, &build).unwrap();
+    let prepared = Prepared::new(&pair, workload, None);
+    let (mut real, mut simulated) = (prepared.worker(), prepared.simulated());
+    let compared = Comparison::default();
+    let (mut rolled, mut agree, mut all) = (0, 0, 0);
+    for request in prepared.requests.iter().step_by(step) {
+        all += 1;
+        let tested = simulated.test(request, true).unwrap();
+        if tested.engine != EngineKind::Rollback {
+            continue;
+        }
+        rolled += 1;
+        // A server that races with itself shows more than one thing.
+        let mut difference = None;
+        for _ in 0..4 {
+            let restarted = real.test(request, true).unwrap().observation;
+            difference = compared.apart(&restarted, &tested.observation);
+            if difference.is_none() {
+                break;
+            }
+        }
+        match difference {
+            None => agree += 1,
+            Some(difference) => println!("{}: {difference:?}", request.id),
+        }
+    }
+    println!("{name} {workload}: {all} points, {rolled} by rollback, {agree} of them agree");
+    assert_eq!(rolled, agree);
+}

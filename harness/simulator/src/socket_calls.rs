@@ -1,34 +1,58 @@
 //! Calls on sockets.
 
 use crate::calls::unknown;
+use crate::channels;
 use crate::descriptors::{EBADF, Kind, O_NONBLOCK};
+use crate::file_calls::path_at;
+use crate::files::Found;
 use crate::network::{EAGAIN, EINVAL, Role};
-use crate::numbers::{CLOSE_ON_EXEC, ENOTSOCK, EOPNOTSUPP};
+use crate::numbers::{AT_FDCWD, CLOSE_ON_EXEC, ENOTSOCK, EOPNOTSUPP};
 use crate::raw;
 use crate::transfer::wait_for;
 use crate::waiting::{EINTR, INPUT};
-use crate::world::{Answer, World};
+use crate::world::{Answer, Declined, World};
+
+const UNIX: u64 = 1;
 
 /// Sockets.
 pub(crate) fn socket(world: &mut World, number: i64, a: [u64; 6]) -> Answer {
     if number == 41 {
-        let stream = a[1] & 0xf == 1;
-        if !stream || !matches!(a[0], 2 | 10) {
+        let kind = a[1] & 0xf;
+        let is_known = match a[0] {
+            UNIX => matches!(kind, 1 | 2),
+            2 | 10 => kind == 1,
+            _ => false,
+        };
+        if !is_known {
             unknown(world, number, a[0] << 8 | a[1] & 0xf);
         }
         let at = world.network.socket(a[0] as u8)?;
         let flags = 2 | (a[1] as u32 & O_NONBLOCK);
         let close = a[1] & CLOSE_ON_EXEC != 0;
-        return world.descriptors.open(Kind::Socket, at, flags, close);
+        return world.open(Kind::Socket, at, flags, close);
     }
-    let Some((index, found)) = world.descriptors.find(a[0]) else {
+    if number == 53 {
+        let stream = a[1] & 0xf == 1;
+        if a[0] != UNIX || !stream {
+            unknown(world, number, a[0] << 8 | a[1] & 0xf);
+        }
+        let ends = world.pair(a[1] as u32)?;
+        // SAFETY: the server's own pair.
+        unsafe { raw::store(a[3], ends) };
+        return Ok(0);
+    }
+    let Some((index, found)) = world.find(a[0]) else {
         return Ok(EBADF);
     };
+    if found.kind == Kind::Pair {
+        return of_pair(world, number, a, found.object as usize);
+    }
     if found.kind != Kind::Socket {
         return Ok(ENOTSOCK);
     }
     let at = found.object as usize;
     match number {
+        42 => connect(world, a, at),
         43 | 288 => accept(world, number, a, index),
         49 => {
             // SAFETY: the server's own address; the port lies at the same place in both.
@@ -83,6 +107,37 @@ pub(crate) fn socket(world: &mut World, number: i64, a: [u64; 6]) -> Answer {
     }
 }
 
+/// Connects to a socket of this machine: there is none, as in the sandbox.
+fn connect(world: &mut World, a: [u64; 6], at: usize) -> Answer {
+    const FAMILY: u64 = 2;
+    if u64::from(world.network.sockets[at].family) != UNIX || a[2] <= FAMILY {
+        unknown(world, 42, a[0]);
+    }
+    let path = path_at(world, AT_FDCWD as u64, a[1] + FAMILY)?;
+    match world.files.find(&path)? {
+        Found::Nothing(error) => Ok(error),
+        _ => Err(Declined("connect(2) to another program")),
+    }
+}
+
+/// Calls on one of a pair of sockets.
+fn of_pair(world: &mut World, number: i64, a: [u64; 6], object: usize) -> Answer {
+    let (reads, writes) = channels::ends(object);
+    match number {
+        48 => {
+            if a[1] != 0 {
+                world.channels[writes].writers = 0;
+            }
+            if a[1] != 1 {
+                world.channels[reads].readers = 0;
+            }
+            Ok(0)
+        }
+        54 => Ok(0),
+        _ => unknown(world, number, UNIX),
+    }
+}
+
 fn accept(world: &mut World, number: i64, a: [u64; 6], index: usize) -> Answer {
     let found = world.descriptors.descriptions[index];
     let at = found.object as usize;
@@ -107,7 +162,7 @@ fn accept(world: &mut World, number: i64, a: [u64; 6], index: usize) -> Answer {
     }
     let close = flags & CLOSE_ON_EXEC != 0;
     let flags = 2 | (flags as u32 & O_NONBLOCK);
-    world.descriptors.open(Kind::Socket, accepted, flags, close)
+    world.open(Kind::Socket, accepted, flags, close)
 }
 
 /// Writes a loopback address, as much of it as there is room.

@@ -88,8 +88,11 @@ impl FunctionNames {
 #[derive(Debug)]
 pub struct RoleNames<'a> {
     rules: &'a [RoleRule],
-    counts: HashMap<String, u32>,
+    counts: RoleCounts,
 }
+
+/// How many processes there are of each role.
+pub type RoleCounts = HashMap<String, u32>;
 
 impl<'a> RoleNames<'a> {
     /// Starts counting for a new run.
@@ -99,6 +102,18 @@ impl<'a> RoleNames<'a> {
             rules,
             counts: HashMap::new(),
         }
+    }
+
+    /// Goes on counting where another left off.
+    #[must_use]
+    pub fn resumed(rules: &'a [RoleRule], counts: RoleCounts) -> Self {
+        Self { rules, counts }
+    }
+
+    /// How many there are of each role.
+    #[must_use]
+    pub fn into_counts(self) -> RoleCounts {
+        self.counts
     }
 
     /// The first process.

@@ -190,9 +190,19 @@ impl Parts<'_> {
         parent: ProcessIndex,
         stopped: &Stopped,
     ) -> Result<RoleInstance, TraceeError> {
+        let registers = stopped.registers()?;
+        Ok(self.name_child_at(parent, &registers))
+    }
+
+    /// The role of a child that `parent` forks with these registers.
+    pub(super) fn name_child_at(
+        &mut self,
+        parent: ProcessIndex,
+        registers: &libc::user_regs_struct,
+    ) -> RoleInstance {
         let parent_role = self.notes[parent].role.clone();
         let walk = if self.roles.needs_stack(&parent_role) {
-            self.walk(parent, stopped, None)?
+            self.walk_from(parent, registers)
         } else {
             Walk {
                 frames: Vec::new(),
@@ -204,7 +214,7 @@ impl Parts<'_> {
             .iter()
             .filter_map(|frame| self.names.of_either_version(frame.address))
             .collect();
-        Ok(self.roles.child(&parent_role, &stack))
+        self.roles.child(&parent_role, &stack)
     }
 
     pub(super) fn fault(

@@ -187,21 +187,33 @@ impl Updater<'_> {
         self.old_frames.values().any(OldFrames::any)
     }
 
-    /// An exchange has ended, and the only thread of the first process stands still
-    /// with this stack: old frames that have run are awaited again.
+    /// Processes in which old frames have run that are not awaited again yet.
+    #[must_use]
+    pub fn running_processes(&self) -> Vec<ProcessIndex> {
+        let with_running = self.old_frames.iter().filter(|(_, frames)| {
+            !frames.running_threads().is_empty()
+        });
+        let mut processes: Vec<_> = with_running.map(|(process, _)| *process).collect();
+        processes.sort_unstable();
+        processes
+    }
+
+    /// An exchange has ended, and the only thread of a process stands still with this
+    /// stack: old frames that have run are awaited again.
     ///
     /// # Errors
     /// When the process is gone.
     pub fn ended_with(
         &mut self,
         parts: &mut Parts<'_>,
+        process: ProcessIndex,
         number: u32,
         walk: &Walk,
     ) -> Result<(), HostError> {
-        let Some(frames) = self.old_frames.get_mut(&0) else {
+        let Some(frames) = self.old_frames.get_mut(&process) else {
             return Ok(());
         };
-        let target = &mut parts.tree.processes[0];
+        let target = &mut parts.tree.processes[process];
         for thread in frames.running_threads() {
             frames.await_again(thread, walk, &target.memory, &mut target.breakpoints)?;
         }

@@ -167,7 +167,11 @@ impl Worker {
                 }
                 Err(simulated::Unfit::Host(error)) => return Err(error),
                 // New code may do what is not simulated.
-                Err(_) => {}
+                Err(unfit) => {
+                    if std::env::var_os("KAIROS_DEBUG").is_some() {
+                        eprintln!("kairos: {} is run by restart: {unfit}", point.id);
+                    }
+                }
             }
         }
         self.test(point, at_point, &mut |_| {})

@@ -23,6 +23,7 @@ pub mod maps;
 pub mod memory;
 pub mod poison;
 pub mod resident;
+pub mod shared_world;
 pub mod simulator;
 pub mod spawn;
 pub mod stamps;

@@ -2,6 +2,7 @@
 //! the update in place and finishes, and then its memory and registers are put back.
 
 mod live;
+mod members;
 mod run;
 mod seen;
 mod starting;
@@ -9,12 +10,15 @@ mod starting;
 use std::time::Instant;
 
 use super::PointRequest;
-use super::parts::{Note, Parts};
+use super::names::RoleNames;
+use super::parts::Parts;
 use super::restart::{LAST_PID, Mode, Restart};
 use super::spec::Which;
 use super::updater::{AtPoint, Search, Updater};
 use crate::sandbox::processes;
+use crate::trace::Scope;
 use crate::tracee::TraceeError;
+use crate::tracee::shared_world::SharedWorld;
 use crate::tracee::spawn::Tracing;
 use crate::verdict::Observation;
 use crate::verdict::observation::Update;
@@ -22,7 +26,6 @@ use crate::world::{HostError, Limits};
 
 pub use live::Live;
 use live::Place;
-use run::Played;
 
 /// Why a test could not be run by rollback. Another engine can.
 #[derive(Debug, thiserror::Error)]
@@ -135,11 +138,13 @@ impl Restart {
             tracing: Tracing::Seized,
             limits: Limits::BASELINE,
         };
-        let (pid, traced) = self.start_stopped(&mode, &starting::Counting)?;
+        let shared = SharedWorld::new()?;
+        let inherited = Some(shared.descriptor());
+        let (pid, traced) = self.start_stopped(&mode, &starting::Counting, inherited)?;
         let Some((tree, stopped)) = traced else {
             return Err(Unfit::Declined("the server is not traced".to_owned()));
         };
-        Live::start(self, folder, pid, tree, stopped)
+        Live::start(self, folder, shared, (pid, tree, stopped))
     }
 
     /// Plays the whole session once from readiness on, without an update.
@@ -148,10 +153,10 @@ impl Restart {
     /// When the session cannot be simulated, or the machine refuses something.
     pub fn play_simulated(&mut self, live: &mut Live) -> Result<Observation, Unfit> {
         let begun = Instant::now();
-        live.allow(Limits::BASELINE)?;
-        let played = self.finish(live, None)?;
+        live.allow(Limits::BASELINE);
+        let played = self.with_parts(live, &mut |live, parts| live.play(parts, None))?;
         let mut seen = self.seen(live, &played)?;
-        live.go_back()?;
+        live.go_back(self)?;
         seen.wall_us = microseconds(begun);
         Ok(seen)
     }
@@ -172,54 +177,57 @@ impl Restart {
         let Some(exchange) = point.id.exchange else {
             return Err(Unfit::Declined("a point before it was ready".to_owned()));
         };
+        if self.spec.scope == Scope::Tree && self.spec.roles.len() > 1 {
+            return Err(Unfit::Declined("scope tree of several processes".to_owned()));
+        }
         let place = Place {
             exchange,
+            role: point.id.role.clone(),
             index: point.id.index,
         };
-        live.allow(limits)?;
-        live.advance(place)?;
+        live.allow(limits);
+        self.with_parts(live, &mut |live, parts| live.advance(parts, &place))?;
+        live.remember();
         seen::clear_coverage(self)?;
         let mut updater = Updater::new(point, Search::Index, at_point, 1);
         updater.turns_program = false;
-        let played = self.finish(live, Some(&mut updater))?;
+        let played = self.with_parts(live, &mut |live, parts| {
+            live.play(parts, Some(&mut updater))
+        })?;
         if let Update::NotReached { reason } = updater.update {
-            live.go_back()?;
+            live.go_back(self)?;
             return Err(Unfit::Declined(reason));
         }
         let mut seen = self.seen(live, &played)?;
         seen.update = updater.update;
         seen.old_frame_exchanges = updater.old_frame_exchanges;
-        live.go_back()?;
+        live.go_back(self)?;
         seen.wall_us = microseconds(begun);
         Ok(seen)
     }
 
-    /// Lets the server go on from where it stands to the end of the run.
-    fn finish(
+    /// Does something with the server's processes and everything that is known of them.
+    fn with_parts<T>(
         &mut self,
         live: &mut Live,
-        updater: Option<&mut Updater<'_>>,
-    ) -> Result<Played, Unfit> {
-        let mut roles = super::names::RoleNames::new(&self.spec.roles);
-        let note = Note {
-            role: roles.first(),
-            born: 0,
-            ended: None,
-            updated: false,
-            fault: None,
-        };
+        act: &mut dyn FnMut(&mut Live, &mut Parts<'_>) -> Result<T, Unfit>,
+    ) -> Result<T, Unfit> {
+        let known = std::mem::take(&mut live.known);
+        live.known.running = known.running;
         let mut parts = Parts {
             spec: &self.spec,
             tools: &mut self.tools,
             tree: std::mem::take(&mut live.tree),
-            notes: vec![note],
+            notes: known.notes,
             names: &self.names,
-            exchange: live.place.map_or(0, |place| place.exchange),
+            exchange: live.place.as_ref().map_or(0, |place| place.exchange),
             ready: true,
-            roles,
+            roles: RoleNames::resumed(&self.spec.roles, known.roles),
         };
-        let result = live.play(&mut parts, updater);
+        let result = act(live, &mut parts);
         live.tree = std::mem::take(&mut parts.tree);
+        live.known.notes = std::mem::take(&mut parts.notes);
+        live.known.roles = parts.roles.into_counts();
         result
     }
 }
