@@ -1,7 +1,6 @@
 //! The descriptor table: the lowest free number, as the kernel gives it.
 
 use crate::files::Files;
-use crate::layout;
 use crate::network::Network;
 use crate::raw;
 use crate::world::Declined;
@@ -319,6 +318,3 @@ impl Epoll {
         Ok(0)
     }
 }
-
-const _: () =
-    assert!(core::mem::size_of::<crate::world::World>() as u64 <= layout::ARENA - layout::WORLD);

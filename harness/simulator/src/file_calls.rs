@@ -263,7 +263,7 @@ fn control(world: &mut World, a: [u64; 6]) -> Answer {
         }
         // FIONREAD
         (0x541b, Kind::Socket) => {
-            let length = world.network.sockets[found.object as usize].length;
+            let length = world.network.sockets[found.object as usize].inbox.length;
             // SAFETY: the server's own place.
             unsafe { raw::store(a[2], length) };
             Ok(0)

@@ -13,8 +13,18 @@ pub const STACK: u64 = REGION + 0x10_0000;
 pub const STACK_LENGTH: u64 = 0x2_0000;
 /// Past its end.
 pub const STACK_TOP: u64 = STACK + STACK_LENGTH;
-/// The state.
+/// The state: what a run writes lies close together, for each page that is written
+/// has to be copied back. What is long lies behind it.
 pub const WORLD: u64 = REGION + 0x20_0000;
+/// Room for it.
+pub const WORLD_LENGTH: u64 = 0x8_0000;
+/// What the client received ([`crate::transcript::Transcript`] says how much it is).
+pub const TRANSCRIPT: u64 = WORLD + WORLD_LENGTH;
+/// Bytes on their way to the server that are too many for the state itself, a buffer
+/// for each socket.
+pub const INBOXES: u64 = REGION + 0x50_0000;
+/// The same on their way to the client, for each of its connections.
+pub const PENDING: u64 = REGION + 0x90_0000;
 /// Memory handed out to the server and to files that were written.
 pub const ARENA: u64 = REGION + 0x100_0000;
 /// Its length.

@@ -1,6 +1,8 @@
 //! Loopback sockets: the server's, and the client's ends of its connections.
 
 use crate::client::MAX_CONNECTIONS;
+use crate::layout;
+use crate::raw;
 use crate::world::Declined;
 
 /// Most sockets of the server.
@@ -9,6 +11,11 @@ pub const MOST_SOCKETS: usize = 32;
 pub const INBOX: usize = 128 << 10;
 /// Bytes that wait to be read by the client.
 pub const PENDING: usize = 512 << 10;
+/// The same, as long as they are few: then the bytes of all connections lie on one page
+/// or two. More than these are moved to a buffer of their own until all are read.
+const FEW_IN: usize = 256;
+/// See above.
+const FEW_PENDING: usize = 384;
 /// No socket, no connection.
 pub const NOBODY: u8 = 255;
 /// First local port of client connections.
@@ -69,10 +76,63 @@ pub struct Socket {
     pub backlog: u16,
     /// They.
     pub queue: [u8; 16],
-    /// First byte to be read.
-    pub start: u32,
     /// Bytes to be read.
+    pub inbox: Range,
+}
+
+/// Bytes in a buffer that wait to be read.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Range {
+    /// The first of them.
+    pub start: u32,
+    /// Their number.
     pub length: u32,
+    /// Whether they are too many for the short buffer.
+    pub long: bool,
+}
+
+impl Range {
+    const EMPTY: Self = Self {
+        start: 0,
+        length: 0,
+        long: false,
+    };
+
+    /// The bytes, in the buffer that holds them.
+    fn of<'b>(&self, few: &'b [u8], many: &'b [u8]) -> &'b [u8] {
+        let buffer = if self.long { many } else { few };
+        &buffer[self.start as usize..][..self.length as usize]
+    }
+
+    /// Appends as many bytes as there is room for; returns their number.
+    fn append(&mut self, few: &mut [u8], many: &mut [u8], bytes: &[u8]) -> usize {
+        let (start, length) = (self.start as usize, self.length as usize);
+        if !self.long && length + bytes.len() > few.len() {
+            many[..length].copy_from_slice(&few[start..start + length]);
+            self.long = true;
+            self.start = 0;
+        }
+        let buffer = if self.long { many } else { few };
+        if self.start as usize + length + bytes.len() > buffer.len() {
+            buffer.copy_within(start..start + length, 0);
+            self.start = 0;
+        }
+        let from = self.start as usize + length;
+        let count = bytes.len().min(buffer.len() - from);
+        buffer[from..from + count].copy_from_slice(&bytes[..count]);
+        self.length += count as u32;
+        count
+    }
+
+    /// Takes bytes as read; an empty buffer begins anew, and short.
+    fn consume(&mut self, count: usize) {
+        self.start += count as u32;
+        self.length -= count as u32;
+        if self.length == 0 {
+            *self = Self::EMPTY;
+        }
+    }
 }
 
 /// How the server's side of a connection ended, as the client knows.
@@ -99,10 +159,8 @@ pub struct Link {
     pub end: End,
     /// Whether it was reset after the client sent to a closed socket.
     pub broken: bool,
-    /// First byte received but not consumed.
-    pub start: u32,
-    /// Such bytes.
-    pub length: u32,
+    /// Bytes received but not consumed.
+    pub pending: Range,
 }
 
 /// All of it.
@@ -112,8 +170,23 @@ pub struct Network {
     pub sockets: [Socket; MOST_SOCKETS],
     /// The client's connections.
     pub links: [Link; MAX_CONNECTIONS],
-    inboxes: [[u8; INBOX]; MOST_SOCKETS],
-    pending: [[u8; PENDING]; MAX_CONNECTIONS],
+    few_pending: [[u8; FEW_PENDING]; MAX_CONNECTIONS],
+    few_in: [[u8; FEW_IN]; MOST_SOCKETS],
+}
+
+const _: () = assert!(layout::INBOXES + (INBOX * MOST_SOCKETS) as u64 <= layout::PENDING);
+const _: () = assert!(layout::PENDING + (PENDING * MAX_CONNECTIONS) as u64 <= layout::ARENA);
+
+/// The long buffer of a socket.
+fn many_in(at: usize) -> &'static mut [u8] {
+    // SAFETY: the harness mapped it for the one thread there is; only this module uses it.
+    unsafe { raw::bytes_mut(layout::INBOXES + (at * INBOX) as u64, INBOX as u64) }
+}
+
+/// The long buffer of a connection of the client.
+fn many_pending(link: usize) -> &'static mut [u8] {
+    // SAFETY: as above.
+    unsafe { raw::bytes_mut(layout::PENDING + (link * PENDING) as u64, PENDING as u64) }
 }
 
 impl Socket {
@@ -131,8 +204,7 @@ impl Socket {
         error: 0,
         backlog: 0,
         queue: [0; 16],
-        start: 0,
-        length: 0,
+        inbox: Range::EMPTY,
     };
 }
 
@@ -189,8 +261,7 @@ impl Network {
             socket: at as u8,
             end: End::Open,
             broken: false,
-            start: 0,
-            length: 0,
+            pending: Range::EMPTY,
         };
         Ok(true)
     }
@@ -219,20 +290,8 @@ impl Network {
             return Some(bytes.len());
         }
         let at = usize::from(known.socket);
-        let socket = &mut self.sockets[at];
-        let inbox = &mut self.inboxes[at];
-        if socket.length == 0 {
-            socket.start = 0;
-        } else if socket.start as usize + socket.length as usize + bytes.len() > INBOX {
-            let (start, length) = (socket.start as usize, socket.length as usize);
-            inbox.copy_within(start..start + length, 0);
-            socket.start = 0;
-        }
-        let from = (socket.start + socket.length) as usize;
-        let count = bytes.len().min(INBOX - from);
-        inbox[from..from + count].copy_from_slice(&bytes[..count]);
-        socket.length += count as u32;
-        Some(count)
+        let inbox = &mut self.sockets[at].inbox;
+        Some(inbox.append(&mut self.few_in[at], many_in(at), bytes))
     }
 
     /// The client closes its sending direction.
@@ -264,19 +323,13 @@ impl Network {
     /// What the client has received but not consumed.
     #[must_use]
     pub fn pending(&self, link: usize) -> &[u8] {
-        let known = &self.links[link];
-        let start = known.start as usize;
-        &self.pending[link][start..start + known.length as usize]
+        let known = &self.links[link].pending;
+        known.of(&self.few_pending[link], many_pending(link))
     }
 
     /// Takes bytes as consumed.
     pub fn consume(&mut self, link: usize, count: usize) {
-        let known = &mut self.links[link];
-        known.start += count as u32;
-        known.length -= count as u32;
-        if known.length == 0 {
-            known.start = 0;
-        }
+        self.links[link].pending.consume(count);
     }
 
     /// Whether a call on a connection must report an error.
@@ -312,13 +365,11 @@ impl Network {
             return Ok(bytes.len() as i64);
         }
         let link = usize::from(socket.link);
-        let known = &mut self.links[link];
-        let from = (known.start + known.length) as usize;
-        if from + bytes.len() > PENDING {
+        let pending = &mut self.links[link].pending;
+        if pending.length as usize + bytes.len() > PENDING {
             return Err(Declined("the client is sent more than it reads"));
         }
-        self.pending[link][from..from + bytes.len()].copy_from_slice(bytes);
-        known.length += bytes.len() as u32;
+        pending.append(&mut self.few_pending[link], many_pending(link), bytes);
         Ok(bytes.len() as i64)
     }
 
@@ -328,13 +379,12 @@ impl Network {
         if socket.role != Role::Connected {
             return ENOTCONN;
         }
-        if socket.length > 0 {
-            let count = bytes.len().min(socket.length as usize);
-            let start = socket.start as usize;
-            bytes[..count].copy_from_slice(&self.inboxes[at][start..start + count]);
+        if socket.inbox.length > 0 {
+            let waiting = socket.inbox.of(&self.few_in[at], many_in(at));
+            let count = bytes.len().min(waiting.len());
+            bytes[..count].copy_from_slice(&waiting[..count]);
             if !peek {
-                self.sockets[at].start += count as u32;
-                self.sockets[at].length -= count as u32;
+                self.sockets[at].inbox.consume(count);
             }
             return count as i64;
         }
@@ -381,7 +431,7 @@ impl Network {
         if let Some(link) = self.links.get_mut(usize::from(socket.link)) {
             link.socket = NOBODY;
             // The kernel says so if bytes were left unread.
-            let end = if socket.length > 0 {
+            let end = if socket.inbox.length > 0 {
                 End::Reset
             } else {
                 End::Closed
@@ -415,7 +465,7 @@ impl Network {
             Role::Listening => 0,
             Role::Connected => {
                 let mut events = OUTPUT;
-                if socket.length > 0 {
+                if socket.inbox.length > 0 {
                     events |= INPUT;
                 }
                 if socket.finished || socket.torn {

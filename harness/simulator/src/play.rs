@@ -162,7 +162,7 @@ pub fn note_logs(world: &mut World, place: usize) {
         if path.length > 0 {
             let inode = world.files.written(path);
             let length = inode.map_or(0, |inode| world.files.content(inode).len());
-            world.transcript.logs[place][log] = length as u32;
+            world.log_lengths[place][log] = length as u32;
         }
     }
 }
@@ -242,7 +242,7 @@ fn receive(world: &mut World, script: &Script<'_>, at: usize) -> Result<Turn, De
         world.client.on(script, Event::Ended);
         return Ok(Turn::Acted);
     }
-    if link.length > 0 {
+    if link.pending.length > 0 {
         let pending = world.network.pending(at);
         let consumed = world.client.on(script, Event::Data(pending));
         let exchange = world.control.exchange;
@@ -272,7 +272,7 @@ fn close(world: &mut World, at: usize, abrupt: bool) -> Result<(), Declined> {
     let exchange = world.control.exchange;
     let rest = world.network.pending(at);
     world.transcript.record(exchange, at as u32, rest)?;
-    world.network.consume(at, link.length as usize);
+    world.network.consume(at, link.pending.length as usize);
     match link.end {
         End::Open => {}
         End::Closed => record(world, at, END_OF_FILE)?,

@@ -1,6 +1,8 @@
 //! What the client received, by exchange and connection, and how long the logs were
 //! after each exchange.
 
+use crate::layout;
+use crate::raw;
 use crate::world::Declined;
 
 /// Bytes of it.
@@ -18,7 +20,7 @@ pub const RESET: &[u8] = b"<RESET>\n";
 pub const REFUSED: &[u8] = b"<REFUSED>\n";
 
 /// Received bytes: records of exchange, connection and length, each followed by so
-/// many bytes.
+/// many bytes. They lie at [`layout::TRANSCRIPT`].
 #[repr(C)]
 pub struct Transcript {
     /// Bytes used.
@@ -29,10 +31,17 @@ pub struct Transcript {
     pub ended: u32,
     /// Keeps what follows aligned.
     pub unused: u32,
-    /// Lengths of the logs after each exchange; before the first, when it began.
-    pub logs: [[u32; MOST_LOGS]; MOST_EXCHANGES + 2],
-    /// The records.
-    pub bytes: [u8; CAPACITY],
+}
+
+/// Lengths of the logs after each exchange; before the first, when it began.
+pub type LogLengths = [[u32; MOST_LOGS]; MOST_EXCHANGES + 2];
+
+const _: () = assert!(layout::TRANSCRIPT + CAPACITY as u64 <= layout::INBOXES);
+
+/// The records.
+fn records() -> &'static mut [u8] {
+    // SAFETY: the harness mapped it for the one thread there is; only this module uses it.
+    unsafe { raw::bytes_mut(layout::TRANSCRIPT, CAPACITY as u64) }
 }
 
 /// Bytes of a record's head: exchange, connection, length.
@@ -47,9 +56,8 @@ impl Transcript {
         if bytes.is_empty() {
             return Ok(());
         }
-        let continues = self.length > 0
-            && self.word(self.last) == exchange
-            && self.word(self.last + 4) == connection;
+        let continues =
+            self.length > 0 && word(self.last) == exchange && word(self.last + 4) == connection;
         let start = if continues {
             self.length
         } else {
@@ -61,26 +69,26 @@ impl Transcript {
         }
         if !continues {
             self.last = self.length;
-            self.set_word(self.last, exchange);
-            self.set_word(self.last + 4, connection);
-            self.set_word(self.last + 8, 0);
+            set_word(self.last, exchange);
+            set_word(self.last + 4, connection);
+            set_word(self.last + 8, 0);
         }
-        self.bytes[start as usize..end].copy_from_slice(bytes);
-        let length = self.word(self.last + 8) + bytes.len() as u32;
-        self.set_word(self.last + 8, length);
+        records()[start as usize..end].copy_from_slice(bytes);
+        let length = word(self.last + 8) + bytes.len() as u32;
+        set_word(self.last + 8, length);
         self.length = end as u64;
         Ok(())
     }
+}
 
-    fn word(&self, at: u64) -> u32 {
-        let at = at as usize;
-        let mut bytes = [0; 4];
-        bytes.copy_from_slice(&self.bytes[at..at + 4]);
-        u32::from_le_bytes(bytes)
-    }
+fn word(at: u64) -> u32 {
+    let at = at as usize;
+    let mut bytes = [0; 4];
+    bytes.copy_from_slice(&records()[at..at + 4]);
+    u32::from_le_bytes(bytes)
+}
 
-    fn set_word(&mut self, at: u64, word: u32) {
-        let at = at as usize;
-        self.bytes[at..at + 4].copy_from_slice(&word.to_le_bytes());
-    }
+fn set_word(at: u64, word: u32) {
+    let at = at as usize;
+    records()[at..at + 4].copy_from_slice(&word.to_le_bytes());
 }

@@ -5,11 +5,12 @@ use crate::cache::Path;
 use crate::client::Client;
 use crate::descriptors::Descriptors;
 use crate::files::Files;
+use crate::layout;
 use crate::memory::Memory;
 use crate::network::Network;
 use crate::script::Placed;
 use crate::signals::Signals;
-use crate::transcript::{MOST_LOGS, Transcript};
+use crate::transcript::{LogLengths, MOST_LOGS, Transcript};
 
 /// Why the simulator cannot go on with a session: it does what is not simulated.
 #[derive(Clone, Copy, Debug)]
@@ -139,7 +140,8 @@ pub struct Control {
     pub scripts: [Placed; 2],
 }
 
-/// Everything.
+/// Everything. What nearly every run writes comes first and lies together, so that few
+/// pages have to be put back.
 #[repr(C)]
 pub struct World {
     /// What harness and simulator tell each other.
@@ -152,18 +154,22 @@ pub struct World {
     pub opened: u32,
     /// Keeps what follows aligned.
     pub unused: u32,
-    /// Paths of the logs; empty where there are fewer.
-    pub logs: [Path; MOST_LOGS],
-    /// Signals.
-    pub signals: Signals,
+    /// How much the client received.
+    pub transcript: Transcript,
     /// Memory handed out.
     pub memory: Memory,
+    /// Signals.
+    pub signals: Signals,
     /// Sockets.
     pub network: Network,
     /// Open files.
     pub descriptors: Descriptors,
     /// Files.
     pub files: Files,
-    /// What the client received.
-    pub transcript: Transcript,
+    /// How long the logs were.
+    pub log_lengths: LogLengths,
+    /// Paths of the logs; empty where there are fewer.
+    pub logs: [Path; MOST_LOGS],
 }
+
+const _: () = assert!(core::mem::size_of::<World>() as u64 <= layout::WORLD_LENGTH);

@@ -46,15 +46,9 @@ impl Exchanges {
         let word = memory.word(at(TRANSCRIPT + std::mem::offset_of!(Transcript, ended)))?;
         let ended = usize::try_from(word & 0xffff_ffff).unwrap_or(0);
         let mut table = vec![0; (ended + 1) * MOST_LOGS * 4];
-        memory.read(
-            at(TRANSCRIPT + std::mem::offset_of!(Transcript, logs)),
-            &mut table,
-        )?;
+        memory.read(at(std::mem::offset_of!(World, log_lengths)), &mut table)?;
         let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
-        memory.read(
-            at(TRANSCRIPT + std::mem::offset_of!(Transcript, bytes)),
-            &mut bytes,
-        )?;
+        memory.read(Address(layout::TRANSCRIPT), &mut bytes)?;
         let number = |bytes: &[u8]| bytes.try_into().map_or(0, u32::from_le_bytes);
         let mut replies = Vec::new();
         let mut rest = &bytes[..];
