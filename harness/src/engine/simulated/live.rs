@@ -266,10 +266,12 @@ impl Live {
             live: self,
             ending: None,
             stall: None,
+            at_exchange_end: false,
         };
         let mut signal = 0;
         if let Some(updater) = &mut updater {
             signal = update(parts, updater, &stopped)?;
+            run.follow(&parts.tree.processes[0].memory, updater)?;
         } else {
             let memory = &parts.tree.processes[0].memory;
             disarm(memory)?;

@@ -12,7 +12,9 @@ use super::PointRequest;
 use super::parts::{Note, Parts};
 use super::restart::{LAST_PID, Mode, Restart};
 use super::spec::Which;
+use super::stages::{Spent, Stage, StageClock};
 use super::updater::{AtPoint, Search, Updater};
+use super::watch::Watcher as _;
 use crate::sandbox::processes;
 use crate::tracee::TraceeError;
 use crate::tracee::spawn::Tracing;
@@ -89,7 +91,7 @@ impl Simulation {
         limits: Limits,
         point: &PointRequest,
         at_point: AtPoint,
-    ) -> Result<Observation, Unfit> {
+    ) -> Result<(Observation, Spent), Unfit> {
         for _ in 0..2 {
             let mut server = match self.live.take() {
                 Some(server) => server,
@@ -156,7 +158,8 @@ impl Restart {
         Ok(seen)
     }
 
-    /// Runs one update test and puts the server back to the point.
+    /// Runs one update test and puts the server back to the point. Of its stages, the
+    /// one behind the point has probe and stop in it.
     ///
     /// # Errors
     /// When the session cannot be simulated, or the machine refuses something; the
@@ -167,8 +170,9 @@ impl Restart {
         limits: Limits,
         point: &PointRequest,
         at_point: AtPoint,
-    ) -> Result<Observation, Unfit> {
+    ) -> Result<(Observation, Spent), Unfit> {
         let begun = Instant::now();
+        let mut clock = StageClock::start();
         let Some(exchange) = point.id.exchange else {
             return Err(Unfit::Declined("a point before it was ready".to_owned()));
         };
@@ -186,12 +190,15 @@ impl Restart {
             live.go_back()?;
             return Err(Unfit::Declined(reason));
         }
+        clock.session_over(updater.updated_at());
         let mut seen = self.seen(live, &played)?;
         seen.update = updater.update;
         seen.old_frame_exchanges = updater.old_frame_exchanges;
+        clock.over(Stage::Look);
         live.go_back()?;
+        clock.over(Stage::CleanUp);
         seen.wall_us = microseconds(begun);
-        Ok(seen)
+        Ok((seen, clock.into_spent()))
     }
 
     /// Lets the server go on from where it stands to the end of the run.

@@ -35,9 +35,26 @@ pub(super) struct Run<'l> {
     pub live: &'l Live,
     pub ending: Option<Ending>,
     pub stall: Option<Stall>,
+    /// Whether the simulator stops when an exchange ends.
+    pub at_exchange_end: bool,
 }
 
 impl Run<'_> {
+    /// Has the simulator stop at the end of exchanges for as long as an old frame runs.
+    pub(super) fn follow(
+        &mut self,
+        memory: &Memory,
+        updater: &Updater<'_>,
+    ) -> Result<(), TraceeError> {
+        let wanted = updater.runs_old();
+        if wanted != self.at_exchange_end {
+            self.at_exchange_end = wanted;
+            let at = CONTROL.plus(std::mem::offset_of!(Control, stop_at_exchange_end) as u64);
+            memory.write(at, &u32::from(wanted).to_le_bytes())?;
+        }
+        Ok(())
+    }
+
     /// Goes on until the run is over.
     pub(super) fn go_on(
         &mut self,
@@ -71,7 +88,11 @@ impl Run<'_> {
                     intercept::redirect(&stopped, memory, self.live.gate)?;
                 }
                 Stop::Breakpoint(address) => {
-                    if breakpoint(parts, updater.as_deref_mut(), &stopped, address)? {
+                    let stays = breakpoint(parts, updater.as_deref_mut(), &stopped, address)?;
+                    if let Some(updater) = &updater {
+                        self.follow(&parts.tree.processes[0].memory, updater)?;
+                    }
+                    if stays {
                         parts.tree.step_over(0, stopped, address)?;
                         continue;
                     }
@@ -95,6 +116,7 @@ impl Run<'_> {
                             if let Some(updater) = &mut updater {
                                 let walk = parts.walk_from(0, &registers);
                                 updater.ended_with(parts, control.exchange, &walk)?;
+                                self.follow(&parts.tree.processes[0].memory, updater)?;
                             }
                         }
                         _ => {}
@@ -182,12 +204,7 @@ pub(super) fn update(
         return Err(Unfit::Declined("the point is no entry".to_owned()));
     };
     let signal = updater.entered(parts, 0, 0, stopped, function)?;
-    let memory = &parts.tree.processes[0].memory;
-    if updater.follows() {
-        let at = CONTROL.plus(std::mem::offset_of!(Control, stop_at_exchange_end) as u64);
-        memory.write(at, &1_u32.to_le_bytes())?;
-    }
-    disarm(memory)?;
+    disarm(&parts.tree.processes[0].memory)?;
     Ok(signal)
 }
 
