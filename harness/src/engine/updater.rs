@@ -181,10 +181,11 @@ impl<'a> Updater<'a> {
 }
 
 impl Updater<'_> {
-    /// Whether old frames are still followed.
+    /// Whether an old frame has run since the update and is still active: at the end of
+    /// the exchange it has to be seen where it stands.
     #[must_use]
-    pub fn follows(&self) -> bool {
-        self.old_frames.values().any(OldFrames::any)
+    pub fn runs_old(&self) -> bool {
+        self.old_frames.values().any(OldFrames::running)
     }
 
     /// Processes in which old frames have run that are not awaited again yet.

@@ -14,7 +14,9 @@ use super::names::RoleNames;
 use super::parts::Parts;
 use super::restart::{LAST_PID, Mode, Restart};
 use super::spec::Which;
+use super::stages::{Spent, Stage, StageClock};
 use super::updater::{AtPoint, Search, Updater};
+use super::watch::Watcher as _;
 use crate::sandbox::processes;
 use crate::trace::Scope;
 use crate::tracee::TraceeError;
@@ -92,7 +94,7 @@ impl Simulation {
         limits: Limits,
         point: &PointRequest,
         at_point: AtPoint,
-    ) -> Result<Observation, Unfit> {
+    ) -> Result<(Observation, Spent), Unfit> {
         for _ in 0..2 {
             let mut server = match self.live.take() {
                 Some(server) => server,
@@ -161,7 +163,8 @@ impl Restart {
         Ok(seen)
     }
 
-    /// Runs one update test and puts the server back to the point.
+    /// Runs one update test and puts the server back to the point. Of its stages, the
+    /// one behind the point has probe and stop in it.
     ///
     /// # Errors
     /// When the session cannot be simulated, or the machine refuses something; the
@@ -172,8 +175,9 @@ impl Restart {
         limits: Limits,
         point: &PointRequest,
         at_point: AtPoint,
-    ) -> Result<Observation, Unfit> {
+    ) -> Result<(Observation, Spent), Unfit> {
         let begun = Instant::now();
+        let mut clock = StageClock::start();
         let Some(exchange) = point.id.exchange else {
             return Err(Unfit::Declined("a point before it was ready".to_owned()));
         };
@@ -198,12 +202,15 @@ impl Restart {
             live.go_back(self)?;
             return Err(Unfit::Declined(reason));
         }
+        clock.session_over(updater.updated_at());
         let mut seen = self.seen(live, &played)?;
         seen.update = updater.update;
         seen.old_frame_exchanges = updater.old_frame_exchanges;
+        clock.over(Stage::Look);
         live.go_back(self)?;
+        clock.over(Stage::CleanUp);
         seen.wall_us = microseconds(begun);
-        Ok(seen)
+        Ok((seen, clock.into_spent()))
     }
 
     /// Does something with the server's processes and everything that is known of them.
