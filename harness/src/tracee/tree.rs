@@ -10,7 +10,7 @@ use super::breakpoint::Breakpoints;
 use super::inject::wait_for;
 use super::poison::step_and_wait;
 use super::stopped::Until;
-use super::{Memory, Stopped, TraceeError, counter};
+use super::{Memory, Stopped, TraceeError, counter, watchpoint};
 use crate::binary::Address;
 use crate::verdict::observation::Ending;
 
@@ -487,8 +487,9 @@ impl Tree {
             return Ok(());
         }
         process.breakpoints.set(&process.memory, address)?;
-        if status >> 8 == libc::SIGTRAP {
-            Stopped::reported(thread).resume(self.until, 0)?;
+        let stepped = Stopped::reported(thread);
+        if status >> 8 == libc::SIGTRAP && !watchpoint::has_touched(&stepped)? {
+            stepped.resume(self.until, 0)?;
         } else {
             self.backlog.push_back((thread, status));
         }
