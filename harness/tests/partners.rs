@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use kairos::binary::dwarf::Types;
+use kairos::binary::Program;
 use kairos::change::Changes;
 use kairos::mechanism::{Layout, Mechanism, Prototypes};
 use kairos::subject::manifest::VersionSource;
@@ -55,20 +55,20 @@ fn changes(subject: &Subject, pairs: &[&Pair], options: &BuildOptions) -> Vec<(S
         .iter()
         .flat_map(|pair| [pair.old.as_str(), pair.new.as_str()])
         .collect();
-    let types: BTreeMap<&str, Types> = labels
+    let programs: BTreeMap<&str, Program> = labels
         .into_iter()
         .map(|label| {
             let version = subject.version(label).expect("version");
             let built = build(subject, version, options).expect("build");
-            (label, Types::read(&built.program).expect("types"))
+            (label, Program::open(&built.program).expect("program"))
         })
         .collect();
     pairs
         .iter()
         .map(|pair| {
-            let [old, new] = [&pair.old, &pair.new].map(|label| &types[label.as_str()]);
+            let types = |label: &String| programs[label.as_str()].types();
             let name = format!("{}-{}-{}", pair.subject, pair.old, pair.new);
-            (name, Changes::between(old, new))
+            (name, Changes::between(types(&pair.old), types(&pair.new)))
         })
         .collect()
 }
@@ -164,5 +164,8 @@ fn a_missing_partner_is_named() {
         ["kvd-v8-v9 by own+redirect"]
     );
     let others = BTreeSet::new();
-    assert_eq!(lacking(&without("kvd-v8-v9"), &others), Vec::<String>::new());
+    assert_eq!(
+        lacking(&without("kvd-v8-v9"), &others),
+        Vec::<String>::new()
+    );
 }

@@ -109,7 +109,9 @@ impl Watched {
             parts: divided.len() as u64,
             touches: Vec::new(),
         };
-        let part = plan.watched_part.and_then(|part| usize::try_from(part).ok());
+        let part = plan
+            .watched_part
+            .and_then(|part| usize::try_from(part).ok());
         let words = part.and_then(|part| divided.into_iter().nth(part));
         if let Some(words) = &words {
             words.set(stacks.first)?;

@@ -45,11 +45,11 @@ impl Watchpoints {
         let stayed = stayed.iter().map(|stayed| (stayed, false));
         let mut parts = Vec::new();
         for (block, old_copy) in copies.chain(stayed) {
-            let end = match block.home {
-                Home::Heap => continue,
-                Home::Variable => None,
-                Home::Frame => return_address(walks, block.address),
-            };
+            // A pointer may have led into a frame as it does into the heap.
+            let end = return_address(walks, block.address);
+            if end.is_none() && block.home != Home::Variable {
+                continue;
+            }
             let first = block.address - block.address % WIDTH;
             let words: Vec<u64> = (first..block.address + block.length)
                 .step_by(usize::try_from(WIDTH).unwrap_or(1))
@@ -124,11 +124,15 @@ impl Watchpoints {
     }
 }
 
-/// Where the frame that holds `address` keeps its return address.
+/// Where the frame that holds `address` keeps its return address; none if it lies in no
+/// frame that waits for another.
 fn return_address(walks: &[&Walk], address: u64) -> Option<Address> {
-    let frames = walks.iter().flat_map(|walk| &walk.frames);
-    let outer = frames.map(|frame| frame.cfa).filter(|cfa| cfa.0 > address);
-    outer.min().map(|cfa| Address(cfa.0 - WIDTH))
+    walks.iter().find_map(|walk| {
+        let inner = walk.frames.first()?.cfa;
+        let callers = walk.frames.iter().map(|frame| frame.cfa);
+        let holder = callers.filter(|cfa| cfa.0 > address).min()?;
+        (inner.0 <= address).then(|| Address(holder.0 - WIDTH))
+    })
 }
 
 #[cfg(test)]
@@ -173,7 +177,10 @@ mod tests {
         }];
         let stayed = [
             block(0x404, 36, Home::Variable),
+            // A pointer led to it before its frame's own variables were looked at.
+            block(0x7080, 8, Home::Heap),
             block(0x8000, 16, Home::Heap),
+            block(0x6000, 16, Home::Heap),
         ];
         let parts = Watchpoints::parts(&copies, &stayed, &[&walk]);
         let found: Vec<_> = parts.iter().map(offsets).collect();
@@ -184,6 +191,7 @@ mod tests {
                 vec![Some(24), None],
                 vec![Some(-4), Some(4), Some(12), Some(20)],
                 vec![Some(28)],
+                vec![Some(0), None],
             ]
         );
         let end = parts[0].places[3].as_ref().expect("the frame's end");

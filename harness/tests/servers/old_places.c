@@ -1,8 +1,8 @@
 /* Proves: code that touches what an update left in a frame or among the variables is
- * caught, and nobody else is. `totals` grows, so that it moves and leaves an old copy;
- * the members of `marks` change places, so that it is converted where it lies; the order
- * in serve's frame grows and leaves an old copy there, which serve uses until it has
- * told of it and not afterwards. */
+ * caught, and nobody else is. `totals` grows and the members of `marks` change places:
+ * both move, and their old copies stay. The order in serve's frame grows and leaves an old
+ * copy there, which serve uses until it has told of it and not afterwards. The slip beside
+ * it is converted where it lies. */
 #include "line_server.h"
 
 struct totals {
@@ -29,6 +29,16 @@ struct order {
 #endif
     long number;
     long weight;
+};
+
+struct slip {
+#ifdef NEW
+    long kind;
+    long size;
+#else
+    long size;
+    long kind;
+#endif
 };
 
 static struct totals totals = { .lines = 0 };
@@ -58,18 +68,26 @@ static void weigh(struct order *order, const char *line)
     order->weight = 2 * order->number;
 }
 
+static void wrap(struct slip *slip, const char *line)
+{
+    slip->size = (long)strlen(line);
+    slip->kind = line[0];
+}
+
 static void polite(int fd)
 {
     say(fd, "thanks");
 }
 
-/* In the frame of an active function, used up to the last but one of its calls. */
+/* Its records are not used any more when its last call begins. */
 static void serve(int fd, const char *line)
 {
     struct order order;
+    struct slip slip;
 
+    wrap(&slip, line);
     weigh(&order, line);
-    say_number(fd, "weight", (int)order.weight);
+    say_number(fd, "weight", (int)(order.weight + slip.size));
     polite(fd);
 }
 
