@@ -378,13 +378,13 @@ impl Watcher for Updater<'_> {
         let Some(watched) = self.watched.get_mut(&process) else {
             return Ok(Faulted::Own);
         };
-        let (faulted, touch) = watched.faulted(parts, process, stopped)?;
+        let (faulted, touches) = watched.faulted(parts, process, stopped)?;
         if let Update::Applied {
             state: Some(state), ..
         } = &mut self.update
             && let Some(poisoned) = &mut state.poisoned
         {
-            poisoned.touches.extend(touch);
+            poisoned.touches.extend(touches);
         }
         Ok(faulted)
     }

@@ -31,6 +31,7 @@ pub mod stopped;
 pub mod ticks;
 pub mod tree;
 pub mod unwind;
+pub mod watchpoint;
 pub mod words;
 pub mod written;
 
