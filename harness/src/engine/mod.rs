@@ -30,6 +30,7 @@ pub mod tracer;
 pub mod updater;
 pub mod updating;
 pub mod watch;
+pub mod watchpoints;
 pub mod worker;
 
 use std::ops::ControlFlow;

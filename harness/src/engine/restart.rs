@@ -29,7 +29,7 @@ use crate::tracee::spawn::{Descriptors, Program, SHARED_DESCRIPTOR, Tracing, sta
 use crate::tracee::stamps::Stamp;
 use crate::tracee::stopped::Until;
 use crate::tracee::tree::Tree;
-use crate::tracee::{Memory, Stopped, counter, stamps};
+use crate::tracee::{Memory, Stopped, counter, resident, stamps};
 use crate::verdict::Observation;
 use crate::workload::{Normaliser, Script};
 use crate::world::{HostError, Limits};
@@ -343,6 +343,9 @@ impl Restart {
                 SHARED_DESCRIPTOR,
             )?;
             counter::adopt(&stopped, memory, 0, 0, watcher.starting_count(&self.spec))?;
+            if self.spec.resident > 0 {
+                resident::give(&stopped, memory, self.spec.resident)?;
+            }
             tree.processes[0].counted = true;
         }
         Ok((root, Some((tree, stopped))))

@@ -33,8 +33,6 @@ pub enum Search {
     /// By its stack alone, looking at every entry of its exchange: counts drift
     /// between runs over real sockets, stacks do not.
     Stack,
-    /// By this index, at which the stack is known to come where the server runs.
-    Known(u32),
 }
 
 /// What to do at the point.
@@ -99,7 +97,6 @@ impl<'a> Updater<'a> {
     fn armed(&self) -> u64 {
         match self.search {
             Search::Index => u64::from(self.point.id.index),
-            Search::Known(index) => u64::from(index),
             Search::Stack => 1,
         }
     }
@@ -115,7 +112,7 @@ impl<'a> Updater<'a> {
     fn recognises(&mut self, walk: &Walk) -> bool {
         let matches = fingerprint(&walk.stack()) == self.point.stack;
         match self.search {
-            Search::Index | Search::Known(_) => matches,
+            Search::Index => matches,
             Search::Stack => {
                 self.seen += 1;
                 self.same_stack += u32::from(matches);
@@ -135,7 +132,6 @@ impl<'a> Updater<'a> {
         self.done = true;
         let index = match self.search {
             Search::Index => self.point.id.index,
-            Search::Known(index) => index,
             Search::Stack => self.seen,
         };
         let name = parts
@@ -185,10 +181,11 @@ impl<'a> Updater<'a> {
 }
 
 impl Updater<'_> {
-    /// Whether old frames are still followed.
+    /// Whether an old frame has run since the update and is still active: at the end of
+    /// the exchange it has to be seen where it stands.
     #[must_use]
-    pub fn follows(&self) -> bool {
-        self.old_frames.values().any(OldFrames::any)
+    pub fn runs_old(&self) -> bool {
+        self.old_frames.values().any(OldFrames::running)
     }
 
     /// Processes in which old frames have run that are not awaited again yet.
@@ -381,13 +378,13 @@ impl Watcher for Updater<'_> {
         let Some(watched) = self.watched.get_mut(&process) else {
             return Ok(Faulted::Own);
         };
-        let (faulted, touch) = watched.faulted(parts, process, stopped)?;
+        let (faulted, touches) = watched.faulted(parts, process, stopped)?;
         if let Update::Applied {
             state: Some(state), ..
         } = &mut self.update
             && let Some(poisoned) = &mut state.poisoned
         {
-            poisoned.touches.extend(touch);
+            poisoned.touches.extend(touches);
         }
         Ok(faulted)
     }

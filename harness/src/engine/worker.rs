@@ -158,11 +158,11 @@ impl Worker {
         if self.kind == EngineKind::Rollback {
             let (engine, limits) = (&mut self.engine, self.limits);
             match self.simulation.test(engine, limits, point, at_point) {
-                Ok(observation) => {
+                Ok((observation, spent)) => {
                     return Ok(Tested {
                         observation,
                         engine: EngineKind::Rollback,
-                        spent: Vec::new(),
+                        spent,
                     });
                 }
                 Err(simulated::Unfit::Host(error)) => return Err(error),

@@ -10,7 +10,7 @@ use super::breakpoint::Breakpoints;
 use super::inject::wait_for;
 use super::poison::step_and_wait;
 use super::stopped::Until;
-use super::{Memory, Stopped, TraceeError, counter};
+use super::{Memory, Stopped, TraceeError, counter, watchpoint};
 use crate::binary::Address;
 use crate::verdict::observation::Ending;
 
@@ -535,8 +535,9 @@ impl Tree {
             return Ok(None);
         }
         process.breakpoints.set(&process.memory, address)?;
-        if status >> 8 == libc::SIGTRAP {
-            return Ok(Some(Stopped::reported(thread)));
+        let stepped = Stopped::reported(thread);
+        if status >> 8 == libc::SIGTRAP && !watchpoint::has_touched(&stepped)? {
+            return Ok(Some(stepped));
         }
         self.backlog.push_back((thread, status));
         Ok(None)

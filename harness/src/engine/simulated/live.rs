@@ -10,7 +10,7 @@ use crate::engine::parts::{Note, Parts};
 use crate::engine::restart::Restart;
 use crate::engine::updater::Updater;
 use crate::sandbox::run_folder::{RunFolder, read_files};
-use crate::trace::{RoleInstance, fingerprint};
+use crate::trace::RoleInstance;
 use crate::tracee::apply::place_image;
 use crate::tracee::counter::{self, GADGET, NEVER};
 use crate::tracee::intercept::{self, Rewritten};
@@ -264,34 +264,6 @@ impl Live {
             stall: None,
         };
         run.go_on(parts, None)
-    }
-
-    /// Goes through an exchange entry by entry, and on to the end of the run; tells the
-    /// stacks of a process's entries.
-    pub(super) fn course(
-        &mut self,
-        parts: &mut Parts<'_>,
-        exchange: u32,
-        role: &RoleInstance,
-    ) -> Result<Vec<u64>, Unfit> {
-        let mut stacks = Vec::new();
-        let mut next = Place {
-            exchange,
-            role: role.clone(),
-            index: 1,
-        };
-        let mut reached = self.go_to(parts, &next)?;
-        while reached == Reached::Entry {
-            let running = self.known.running;
-            let stopped = self.members[running].stopped.as_ref().ok_or_else(lost)?;
-            let function = parts.entry_of(running, stopped)?;
-            let walk = parts.walk(running, stopped, function)?;
-            stacks.push(fingerprint(&walk.stack()));
-            self.place = Some(next.clone());
-            next.index += 1;
-            reached = self.go_to(parts, &next)?;
-        }
-        Ok(stacks)
     }
 
     /// Lets the counter of a process reach zero at its `count`th entry of the exchange

@@ -7,7 +7,6 @@ mod run;
 mod seen;
 mod starting;
 
-use std::collections::HashMap;
 use std::time::Instant;
 
 use super::PointRequest;
@@ -15,9 +14,11 @@ use super::names::RoleNames;
 use super::parts::Parts;
 use super::restart::{LAST_PID, Mode, Restart};
 use super::spec::Which;
+use super::stages::{Spent, Stage, StageClock};
 use super::updater::{AtPoint, Search, Updater};
+use super::watch::Watcher as _;
 use crate::sandbox::processes;
-use crate::trace::{RoleInstance, Scope};
+use crate::trace::Scope;
 use crate::tracee::TraceeError;
 use crate::tracee::shared_world::SharedWorld;
 use crate::tracee::spawn::Tracing;
@@ -37,9 +38,6 @@ pub enum Unfit {
     /// The point lies behind the one where the server stands.
     #[error("the server has passed the point")]
     Passed,
-    /// The point's index leads to another one here.
-    #[error("{0}")]
-    Elsewhere(String),
     /// A fault of ours or of the machine.
     #[error(transparent)]
     Host(#[from] HostError),
@@ -65,9 +63,6 @@ impl From<crate::sandbox::SandboxError> for Unfit {
 #[derive(Default)]
 pub struct Simulation {
     live: Option<Live>,
-    /// Stacks of the entries that a process makes in an exchange of this world, where
-    /// that was asked for.
-    courses: HashMap<(u32, RoleInstance), Vec<u64>>,
 }
 
 impl Simulation {
@@ -77,7 +72,6 @@ impl Simulation {
     /// When the session cannot be simulated, or the machine refuses something.
     pub fn prepare(&mut self, engine: &mut Restart) -> Result<(), Unfit> {
         self.live = None;
-        self.courses.clear();
         let mut fresh = engine.simulate()?;
         engine.play_simulated(&mut fresh)?;
         self.live = Some(fresh);
@@ -100,59 +94,17 @@ impl Simulation {
         limits: Limits,
         point: &PointRequest,
         at_point: AtPoint,
-    ) -> Result<Observation, Unfit> {
-        let Some(exchange) = point.id.exchange else {
-            return Err(Unfit::Declined("a point before it was ready".to_owned()));
-        };
-        let course = (exchange, point.id.role.clone());
-        let known = self.courses.get(&course).map(|stacks| search(stacks, point));
-        let index = match known {
-            Some(Some(index)) => index,
-            Some(None) => return Err(not_here()),
-            None => point.id.index,
-        };
-        match self.test_at(engine, limits, point, (exchange, index), at_point) {
-            Err(Unfit::Elsewhere(_)) if known.is_none() => {}
-            other => return other,
-        }
-        // The live server is let go: its processes would be in the way.
-        self.live = None;
-        let mut fresh = engine.simulate()?;
-        let stacks = engine.course(&mut fresh, exchange, &point.id.role)?;
-        drop(fresh);
-        let index = search(&stacks, point);
-        self.courses.insert(course, stacks);
-        let index = index.ok_or_else(not_here)?;
-        self.test_at(engine, limits, point, (exchange, index), at_point)
-    }
-
-    fn test_at(
-        &mut self,
-        engine: &mut Restart,
-        limits: Limits,
-        point: &PointRequest,
-        (exchange, index): (u32, u32),
-        at_point: AtPoint,
-    ) -> Result<Observation, Unfit> {
-        let place = Place {
-            exchange,
-            role: point.id.role.clone(),
-            index,
-        };
+    ) -> Result<(Observation, Spent), Unfit> {
         for _ in 0..2 {
             let mut server = match self.live.take() {
                 Some(server) => server,
                 None => engine.simulate()?,
             };
-            match engine.roll(&mut server, limits, point, &place, at_point) {
+            match engine.roll(&mut server, limits, point, at_point) {
                 Err(Unfit::Passed) => {}
                 Ok(seen) => {
                     self.live = Some(server);
                     return Ok(seen);
-                }
-                Err(Unfit::Elsewhere(why)) => {
-                    self.live = Some(server);
-                    return Err(Unfit::Elsewhere(why));
                 }
                 // What it did may not be undone: the next test gets a fresh one.
                 other => return other,
@@ -160,20 +112,6 @@ impl Simulation {
         }
         Err(Unfit::Passed)
     }
-}
-
-/// The index at which a point comes among the entries of its process and exchange.
-fn search(stacks: &[u64], point: &PointRequest) -> Option<u32> {
-    let mut same = stacks
-        .iter()
-        .enumerate()
-        .filter(|(_, stack)| **stack == point.stack);
-    let (at, _) = same.nth(usize::try_from(point.occurrence).ok()?)?;
-    u32::try_from(at + 1).ok()
-}
-
-fn not_here() -> Unfit {
-    Unfit::Declined("the point does not come in the simulated world".to_owned())
 }
 
 impl Restart {
@@ -225,59 +163,54 @@ impl Restart {
         Ok(seen)
     }
 
-    /// Runs one update test and puts the server back to the point.
+    /// Runs one update test and puts the server back to the point. Of its stages, the
+    /// one behind the point has probe and stop in it.
     ///
     /// # Errors
     /// When the session cannot be simulated, or the machine refuses something; the
     /// server is then of no use any more, unless the point was only passed.
-    fn roll(
+    pub fn roll(
         &mut self,
         live: &mut Live,
         limits: Limits,
         point: &PointRequest,
-        place: &Place,
         at_point: AtPoint,
-    ) -> Result<Observation, Unfit> {
+    ) -> Result<(Observation, Spent), Unfit> {
         let begun = Instant::now();
+        let mut clock = StageClock::start();
+        let Some(exchange) = point.id.exchange else {
+            return Err(Unfit::Declined("a point before it was ready".to_owned()));
+        };
         if self.spec.scope == Scope::Tree && self.spec.roles.len() > 1 {
             return Err(Unfit::Declined("scope tree of several processes".to_owned()));
         }
+        let place = Place {
+            exchange,
+            role: point.id.role.clone(),
+            index: point.id.index,
+        };
         live.allow(limits);
-        self.with_parts(live, &mut |live, parts| live.advance(parts, place))?;
+        self.with_parts(live, &mut |live, parts| live.advance(parts, &place))?;
         live.remember();
         seen::clear_coverage(self)?;
-        let search = if place.index == point.id.index {
-            Search::Index
-        } else {
-            Search::Known(place.index)
-        };
-        let mut updater = Updater::new(point, search, at_point, 1);
+        let mut updater = Updater::new(point, Search::Index, at_point, 1);
         updater.turns_program = false;
         let played = self.with_parts(live, &mut |live, parts| {
             live.play(parts, Some(&mut updater))
         })?;
         if let Update::NotReached { reason } = updater.update {
             live.go_back(self)?;
-            return Err(Unfit::Elsewhere(reason));
+            return Err(Unfit::Declined(reason));
         }
+        clock.session_over(updater.updated_at());
         let mut seen = self.seen(live, &played)?;
         seen.update = updater.update;
         seen.old_frame_exchanges = updater.old_frame_exchanges;
+        clock.over(Stage::Look);
         live.go_back(self)?;
+        clock.over(Stage::CleanUp);
         seen.wall_us = microseconds(begun);
-        Ok(seen)
-    }
-
-    /// Plays the session on a fresh server, and tells the stack of every entry that a
-    /// process makes in an exchange.
-    fn course(
-        &mut self,
-        live: &mut Live,
-        exchange: u32,
-        role: &RoleInstance,
-    ) -> Result<Vec<u64>, Unfit> {
-        live.allow(Limits::BASELINE);
-        self.with_parts(live, &mut |live, parts| live.course(parts, exchange, role))
+        Ok((seen, clock.into_spent()))
     }
 
     /// Does something with the server's processes and everything that is known of them.

@@ -103,8 +103,11 @@ impl Run<'_> {
                     intercept::redirect(&stopped, memory, self.live.gate)?;
                 }
                 Stop::Breakpoint(address) => {
-                    let updater = updater.as_deref_mut();
-                    if self.breakpoint(parts, updater, &stopped, address)? {
+                    let stays = self.breakpoint(parts, updater.as_deref_mut(), &stopped, address)?;
+                    if let Some(updater) = &updater {
+                        follow(&mut self.live.shared, updater);
+                    }
+                    if stays {
                         let back = parts.tree.step_once(running, stopped, address)?;
                         now = back.ok_or_else(lost)?;
                         continue;
@@ -201,6 +204,7 @@ impl Run<'_> {
                     for process in updater.running_processes() {
                         self.old_frames_wait(parts, updater, process, exchange, stopped)?;
                     }
+                    follow(&mut self.live.shared, updater);
                 }
             }
             _ => {}
@@ -364,6 +368,11 @@ enum Told {
     HandsOver(usize),
 }
 
+/// Has the simulator stop at the end of exchanges for as long as an old frame runs.
+fn follow(shared: &mut SharedWorld, updater: &Updater<'_>) {
+    shared.world_mut().control.stop_at_exchange_end = u32::from(updater.runs_old());
+}
+
 /// Applies the update at the point where a process stands; returns the signal to go on
 /// with.
 pub(super) fn update(
@@ -377,9 +386,7 @@ pub(super) fn update(
         return Err(Unfit::Declined("the point is no entry".to_owned()));
     };
     let signal = updater.entered(parts, process, 0, stopped, function)?;
-    if updater.follows() {
-        shared.world_mut().control.stop_at_exchange_end = 1;
-    }
+    follow(shared, updater);
     disarm(shared, &parts.tree.processes[process].memory)?;
     Ok(signal)
 }
