@@ -2,6 +2,7 @@
 
 use crate::cache;
 use crate::cache::Path;
+use crate::children;
 use crate::descriptors::{EBADF, Kind};
 use crate::file_calls::file;
 use crate::memory;
@@ -25,6 +26,16 @@ pub fn answer(world: &mut World, number: i64, a: [u64; 6]) -> Answer {
         open_first(world)?;
     }
     world.control.calls += 1;
+    if world.children.is_child() {
+        children::check(world, number, a)?;
+        let answer = serve(world, number, a)?;
+        children::note_closed(world)?;
+        return Ok(answer);
+    }
+    serve(world, number, a)
+}
+
+fn serve(world: &mut World, number: i64, a: [u64; 6]) -> Answer {
     match number {
         0 | 1 | 17 | 18 | 19 | 20 | 40 | 44 | 45 | 46 | 47 => transfer(world, number, a),
         7 | 23 | 34 | 35 | 130 | 230 | 232 | 233 | 270 | 271 | 281 => wait(world, number, a),
@@ -96,7 +107,9 @@ pub(crate) fn unknown(world: &mut World, number: i64, argument: u64) -> ! {
 
 /// Time, identity, signals, and the rest.
 fn other(world: &mut World, number: i64, a: [u64; 6]) -> Answer {
-    let sealed = world.control.sealed != 0;
+    let is_child = world.children.is_child();
+    // What a child does to itself ends with it.
+    let passes = is_child || world.control.sealed == 0;
     match number {
         13 => signals::action(world, a),
         // rt_sigprocmask; what it opens is delivered.
@@ -106,6 +119,8 @@ fn other(world: &mut World, number: i64, a: [u64; 6]) -> Answer {
             answer
         }
         228 | 96 | 201 | 229 | 98 | 99 | 100 | 97 | 302 | 36..=38 => time(world, number, a),
+        39 | 186 if is_child => Ok(i64::from(world.children.own)),
+        110 if is_child => Ok(i64::from(world.children.parent)),
         // getpid, uname, get*id, gettid, getgroups, sched_getaffinity, rt_sigpending, getcpu
         39 | 63 | 102 | 104 | 107 | 108 | 110 | 111 | 115 | 118 | 120 | 121 | 124 | 127 | 186
         | 204 | 309 => pass(number, a),
@@ -115,16 +130,20 @@ fn other(world: &mut World, number: i64, a: [u64; 6]) -> Answer {
         158 | 218 | 273 | 334 => pass(number, a),
         // identity, sessions, limits: before it is ready
         105 | 106 | 109 | 112..=114 | 116 | 117 | 119 | 122 | 123 | 125 | 126 | 131 | 157 | 160
-            if !sealed =>
+            if passes =>
         {
             pass(number, a)
         }
         318 => random(world, a),
-        // wait4, waitid
-        61 | 247 => Ok(ECHILD),
+        56 => children::fork(world, a[0], a[1], a[3]),
+        57 => children::fork(world, 17, 0, 0),
+        61 => children::wait_for_child(world, a),
+        // waitid
+        247 if world.children.born == 0 => Ok(ECHILD),
         // futex: wake
         202 if matches!(a[1] & 0x7f, 1 | 10) => Ok(0),
         62 | 200 | 234 => kill(world, number, a),
+        60 | 231 if is_child => children::end(world, ((a[0] & 0xff) << 8) as i32),
         60 | 231 => {
             world.control.exited = 1;
             world.control.status = (a[0] & 0xff) as i32;
@@ -138,10 +157,19 @@ fn other(world: &mut World, number: i64, a: [u64; 6]) -> Answer {
 fn kill(world: &mut World, number: i64, a: [u64; 6]) -> Answer {
     let signal = if number == 234 { a[2] } else { a[1] } as u32;
     // SAFETY: a question.
-    let own = unsafe { raw::call(39, [0; 6]) } as u64;
+    let real = unsafe { raw::call(39, [0; 6]) } as u64;
+    let is_child = world.children.is_child();
+    let own = u64::from(world.children.own);
+    let own = if is_child { own } else { real };
     let whom = if number == 234 { a[1] } else { a[0] };
     if whom != own && (a[0] as i32) != 0 {
-        return Ok(-3);
+        if is_child {
+            return Err(Declined("a signal from a child process"));
+        }
+        return children::kill(world, whom as u32);
+    }
+    if (a[0] as i32) == 0 && world.children.born > 0 {
+        return Err(Declined("a signal to a group of processes"));
     }
     if !(1..=64).contains(&signal) {
         return Ok(if signal == 0 { 0 } else { EINVAL });

@@ -118,9 +118,46 @@ pub struct Pipe {
     pub bytes: [u8; PIPE_CAPACITY],
 }
 
+/// A set of open files.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Held {
+    bits: [u64; MOST_DESCRIPTIONS / 64],
+}
+
+impl Held {
+    /// Whether an open file belongs to it.
+    #[must_use]
+    pub const fn has(&self, index: usize) -> bool {
+        self.bits[index / 64] >> (index % 64) & 1 != 0
+    }
+
+    /// Adds one.
+    pub const fn add(&mut self, index: usize) {
+        self.bits[index / 64] |= 1 << (index % 64);
+    }
+
+    /// Takes one away.
+    pub const fn remove(&mut self, index: usize) {
+        self.bits[index / 64] &= !(1 << (index % 64));
+    }
+
+    /// Takes the first one away, if there is any.
+    pub fn take_one(&mut self) -> Option<usize> {
+        let word = self.bits.iter().position(|word| *word != 0)?;
+        let index = 64 * word + self.bits[word].trailing_zeros() as usize;
+        self.remove(index);
+        Some(index)
+    }
+}
+
 /// All of it.
 #[repr(C)]
 pub struct Descriptors {
+    /// In a child: the open files that it shares with its parent.
+    pub inherited: Held,
+    /// In a child: those that it has closed since it was last asked.
+    pub let_go: Held,
     /// Open files.
     pub descriptions: [Description; MOST_DESCRIPTIONS],
     /// Descriptors.
@@ -198,10 +235,22 @@ impl Descriptors {
             return EBADF;
         };
         self.slots[descriptor as u32 as usize].description = 0;
+        self.release(index, network, files);
+        0
+    }
+
+    /// Somebody does not use an open file any more; the last one closes it.
+    pub fn release(&mut self, index: usize, network: &mut Network, files: &mut Files) {
         let description = &mut self.descriptions[index];
         description.references -= 1;
         if description.references > 0 {
-            return 0;
+            return;
+        }
+        if self.inherited.has(index) {
+            // Its parent has it open still.
+            self.inherited.remove(index);
+            self.let_go.add(index);
+            return;
         }
         let Description { kind, object, .. } = *description;
         description.kind = Kind::None;
@@ -217,7 +266,30 @@ impl Descriptors {
         for epoll in self.epolls.iter_mut().filter(|epoll| epoll.used != 0) {
             epoll.forget(index as u32);
         }
-        0
+    }
+
+    /// Counts a child as a user of everything that is open.
+    pub fn hold_all(&mut self) -> Held {
+        let mut held = Held::default();
+        for (index, description) in self.descriptions.iter_mut().enumerate() {
+            if description.kind != Kind::None {
+                description.references += 1;
+                held.add(index);
+            }
+        }
+        held
+    }
+
+    /// In a child: what is open is used by its own descriptors alone, and shared.
+    pub fn inherit(&mut self) {
+        (self.inherited, self.let_go) = (Held::default(), Held::default());
+        for (index, description) in self.descriptions.iter_mut().enumerate() {
+            let of = |slot: &&Slot| usize::from(slot.description) == index + 1;
+            description.references = self.slots.iter().filter(of).count() as u16;
+            if description.references > 0 {
+                self.inherited.add(index);
+            }
+        }
     }
 
     /// Closes everything, as the end of the server does.

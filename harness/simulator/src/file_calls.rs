@@ -88,7 +88,7 @@ pub(crate) fn file(world: &mut World, number: i64, a: [u64; 6]) -> Answer {
 }
 
 /// The absolute path that a call names.
-fn path_at(world: &World, folder: u64, path: u64) -> Result<Path, Declined> {
+pub(crate) fn path_at(world: &World, folder: u64, path: u64) -> Result<Path, Declined> {
     // SAFETY: the server's own string.
     let text = unsafe { raw::bytes(path, raw::length(path)) };
     let base = match world.descriptors.object(folder) {
@@ -116,6 +116,9 @@ fn open(world: &mut World, folder: u64, path: u64, flags: u64, mode: u64) -> Ans
         return world.descriptors.open(kind, 0, kept, close);
     }
     let writes = flags & 3 != 0;
+    if writes && world.children.is_child() {
+        return Err(Declined("a child process that changes files"));
+    }
     let now = world.control.now;
     let inode = match world.files.find(&path)? {
         Found::Nothing(error) if flags & CREATE == 0 || error != ENOENT => return Ok(error),

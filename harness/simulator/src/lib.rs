@@ -9,6 +9,7 @@
 
 pub mod cache;
 pub mod calls;
+pub mod children;
 pub mod client;
 pub mod descriptors;
 #[cfg(kairos_blob)]

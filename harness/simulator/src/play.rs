@@ -1,6 +1,7 @@
 //! Plays the client: session, probe session, and the ordinary stop.
 
 use crate::cache::Path;
+use crate::children;
 use crate::client::Event;
 use crate::network::{End, FIRST_LOCAL_PORT};
 use crate::script::{Kind, Script, Step};
@@ -302,6 +303,9 @@ fn write(world: &mut World, path: &[u8], content: &[u8]) -> Result<(), Declined>
 pub fn after_death(world: &mut World) -> Result<(), Declined> {
     world.control.dead = 1;
     world.control.ended_in = world.control.exchange;
+    // Its children go on without it.
+    while children::step(world)? {}
+    world.signals.pending = 0;
     world
         .descriptors
         .close_all(&mut world.network, &mut world.files);

@@ -2,6 +2,7 @@
 
 use core::arch::asm;
 
+use crate::network::EINVAL;
 use crate::raw;
 use crate::waiting::trap;
 use crate::world::{Declined, Reason, World};
@@ -14,16 +15,27 @@ const DEFAULT: u64 = 0;
 /// `SIG_IGN`.
 const IGNORE: u64 = 1;
 
+/// `SA_RESETHAND`.
+const ONCE: u64 = 1 << 31;
+
 const RT_SIGACTION: i64 = 13;
 const RT_SIGPROCMASK: i64 = 14;
 const GETPID: i64 = 39;
 const TGKILL: i64 = 234;
 
+/// Signals that the kernel sends for what a process does itself: SIGILL, SIGTRAP,
+/// SIGBUS, SIGFPE, SIGSEGV, SIGSYS. They reach the handler that the kernel knows.
+const FAULTS: u64 = 1 << 4 | 1 << 5 | 1 << 7 | 1 << 8 | 1 << 11 | 1 << 31;
+
+/// What is done about a signal, as the kernel lays it out: handler, flags, where it
+/// returns, signals blocked meanwhile.
+pub type Action = [u64; 4];
+
 /// State of signals.
 #[repr(C)]
 pub struct Signals {
     /// What is done about each, by number.
-    pub handlers: [u64; MOST_SIGNALS + 1],
+    pub actions: [Action; MOST_SIGNALS + 1],
     /// Signals that wait, as a set.
     pub pending: u64,
 }
@@ -35,22 +47,41 @@ impl Signals {
     }
 }
 
-/// `rt_sigaction`.
+/// `rt_sigaction`. Once the server is ready, the kernel is told of an action only when
+/// its signal is delivered: what it knows is not put back.
 ///
 /// # Errors
-/// When an action changes once the server is ready: that could not be put back.
+/// When the action for a fault changes once the server is ready.
 pub fn action(world: &mut World, a: [u64; 6]) -> Result<i64, Declined> {
     let signal = a[0] as usize;
-    if a[1] != 0 && (1..=MOST_SIGNALS).contains(&signal) {
-        // SAFETY: the server's own structure begins with the handler.
-        let handler = unsafe { raw::load::<u64>(a[1]) };
-        if world.control.sealed != 0 && handler != world.signals.handlers[signal] {
-            return Err(Declined("another action for a signal after it was ready"));
-        }
-        world.signals.handlers[signal] = handler;
+    let sealed = world.control.sealed != 0;
+    if !(1..=MOST_SIGNALS).contains(&signal) {
+        // SAFETY: handed on as it is.
+        return Ok(unsafe { raw::call(RT_SIGACTION, a) });
     }
-    // SAFETY: handed on as it is.
-    Ok(unsafe { raw::call(RT_SIGACTION, a) })
+    let before = world.signals.actions[signal];
+    if a[1] != 0 {
+        // SAFETY: the server's own structure.
+        let wanted = unsafe { raw::load::<Action>(a[1]) };
+        if sealed && FAULTS >> signal & 1 != 0 && wanted != before {
+            return Err(Declined("another action for a fault after it was ready"));
+        }
+        world.signals.actions[signal] = wanted;
+    }
+    if !sealed {
+        // SAFETY: handed on as it is.
+        return Ok(unsafe { raw::call(RT_SIGACTION, a) });
+    }
+    const NEVER_CAUGHT: u64 = 1 << 9 | 1 << 19;
+    if NEVER_CAUGHT >> signal & 1 != 0 && a[1] != 0 {
+        world.signals.actions[signal] = before;
+        return Ok(EINVAL);
+    }
+    if a[2] != 0 {
+        // SAFETY: the server's own structure.
+        unsafe { raw::store(a[2], before) };
+    }
+    Ok(0)
 }
 
 /// The set of blocked signals.
@@ -87,7 +118,7 @@ pub fn deliver(world: &mut World, mask: Option<u64>) -> bool {
         }
         let signal = open.trailing_zeros() + 1;
         world.signals.pending &= !(1 << (signal - 1));
-        match world.signals.handlers[signal as usize] {
+        match world.signals.actions[signal as usize][0] {
             IGNORE => {}
             DEFAULT if ignored_by_default(signal) => {}
             DEFAULT => {
@@ -114,6 +145,13 @@ fn run_handler(world: &mut World, signal: u32, mask: Option<u64>) {
     world.control.stack = (here - 0x4000) & !15;
     // SAFETY: a question without arguments.
     let pid = unsafe { raw::call(GETPID, [0; 6]) };
+    let action = &mut world.signals.actions[signal as usize];
+    let place = core::ptr::from_ref(action) as u64;
+    // SAFETY: what the server wants done about it.
+    let _ = unsafe { raw::call(RT_SIGACTION, [u64::from(signal), place, 0, 8, 0, 0]) };
+    if action[1] & ONCE != 0 {
+        action[0] = DEFAULT;
+    }
     let before = mask.map(set_blocked);
     // The pointer goes in, so that the world counts as changed by what the handler does.
     // SAFETY: sends a signal to this thread alone.

@@ -2,18 +2,23 @@
 
 use crate::calls::unknown;
 use crate::descriptors::{EBADF, Kind, O_NONBLOCK};
+use crate::file_calls::path_at;
+use crate::files::Found;
 use crate::network::{EAGAIN, EINVAL, Role};
-use crate::numbers::{CLOSE_ON_EXEC, ENOTSOCK, EOPNOTSUPP};
+use crate::numbers::{AT_FDCWD, CLOSE_ON_EXEC, ENOTSOCK, EOPNOTSUPP};
 use crate::raw;
 use crate::transfer::wait_for;
 use crate::waiting::{EINTR, INPUT};
-use crate::world::{Answer, World};
+use crate::world::{Answer, Declined, World};
+
+/// `AF_UNIX`.
+const LOCAL: u64 = 1;
 
 /// Sockets.
 pub(crate) fn socket(world: &mut World, number: i64, a: [u64; 6]) -> Answer {
     if number == 41 {
         let stream = a[1] & 0xf == 1;
-        if !stream || !matches!(a[0], 2 | 10) {
+        if !stream || !matches!(a[0], LOCAL | 2 | 10) {
             unknown(world, number, a[0] << 8 | a[1] & 0xf);
         }
         let at = world.network.socket(a[0] as u8)?;
@@ -28,7 +33,12 @@ pub(crate) fn socket(world: &mut World, number: i64, a: [u64; 6]) -> Answer {
         return Ok(ENOTSOCK);
     }
     let at = found.object as usize;
+    let family = u64::from(world.network.sockets[at].family);
+    if family == LOCAL && number != 42 {
+        return Err(Declined("a local socket that is used"));
+    }
     match number {
+        42 if family == LOCAL => connect_locally(world, a),
         43 | 288 => accept(world, number, a, index),
         49 => {
             // SAFETY: the server's own address; the port lies at the same place in both.
@@ -81,6 +91,19 @@ pub(crate) fn socket(world: &mut World, number: i64, a: [u64; 6]) -> Answer {
         }
         _ => unknown(world, number, a[0]),
     }
+}
+
+/// Libraries ask whether a service is there that they can do without.
+fn connect_locally(world: &mut World, a: [u64; 6]) -> Answer {
+    // SAFETY: the server's own address: two bytes, then a path.
+    let is_path = a[2] > 3 && unsafe { raw::load::<u8>(a[1] + 2) } != 0;
+    if is_path {
+        let path = path_at(world, AT_FDCWD as u64, a[1] + 2)?;
+        if let Found::Nothing(error) = world.files.find(&path)? {
+            return Ok(error);
+        }
+    }
+    Err(Declined("a connection to a local socket"))
 }
 
 fn accept(world: &mut World, number: i64, a: [u64; 6], index: usize) -> Answer {

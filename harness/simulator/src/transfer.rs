@@ -1,6 +1,7 @@
 //! Reading and writing: files, sockets, pipes.
 
 use crate::calls::fill_random;
+use crate::children;
 use crate::descriptors::{EBADF, Kind, O_NONBLOCK, PIPE_CAPACITY};
 use crate::network::{EAGAIN, EINVAL, EPIPE};
 use crate::numbers::EISDIR;
@@ -177,14 +178,45 @@ fn write(
     offset: Option<u64>,
     flags: u64,
 ) -> Answer {
-    const APPEND: u32 = 0o2000;
     const NO_SIGNAL: u64 = 0x4000;
     const SIGPIPE: u32 = 13;
-    let Some((index, found)) = world.descriptors.find(descriptor) else {
+    let Some((index, _)) = world.descriptors.find(descriptor) else {
         return Ok(EBADF);
     };
+    let answer = write_to(world, index, bytes, offset)?;
+    if world.children.is_child() {
+        if answer == EAGAIN {
+            return Err(Declined("a child process that waits"));
+        }
+        if answer > 0 {
+            children::note_written(world, index, &bytes[..answer as usize])?;
+        }
+    }
+    if answer == EPIPE && flags & NO_SIGNAL == 0 {
+        world.signals.send(SIGPIPE);
+        signals::deliver(world, None);
+    }
+    Ok(answer)
+}
+
+/// A child has written to an open file.
+///
+/// # Errors
+/// When something happens that is not simulated.
+pub(crate) fn written(world: &mut World, index: usize, bytes: &[u8]) -> Result<(), Declined> {
+    let answer = write_to(world, index, bytes, None)?;
+    if answer >= 0 && answer < bytes.len() as i64 {
+        return Err(Declined("a child process that waits"));
+    }
+    Ok(())
+}
+
+/// Writes to an open file.
+fn write_to(world: &mut World, index: usize, bytes: &[u8], offset: Option<u64>) -> Answer {
+    const APPEND: u32 = 0o2000;
+    let found = world.descriptors.descriptions[index];
     let object = found.object as usize;
-    let answer = match found.kind {
+    Ok(match found.kind {
         Kind::File => {
             if found.flags & 3 == 0 {
                 return Ok(EBADF);
@@ -223,12 +255,7 @@ fn write(
         Kind::Null | Kind::Zero | Kind::Random => bytes.len() as i64,
         Kind::None | Kind::Folder | Kind::PipeReader => EBADF,
         Kind::Epoll => EINVAL,
-    };
-    if answer == EPIPE && flags & NO_SIGNAL == 0 {
-        world.signals.send(SIGPIPE);
-        signals::deliver(world, None);
-    }
-    Ok(answer)
+    })
 }
 
 fn send_file(world: &mut World, a: [u64; 6]) -> Answer {

@@ -2,6 +2,7 @@
 
 use core::arch::asm;
 
+use crate::children;
 use crate::descriptors::Kind;
 use crate::layout::{COUNTER, NEVER};
 use crate::memory;
@@ -27,7 +28,7 @@ pub const ALWAYS: u32 = ERROR | HANG_UP;
 
 /// Looks in a row that find nothing before one counts as waiting for a moment: a
 /// server that looks without waiting would never let anybody else act.
-const MOST_LOOKS: u32 = 200;
+pub const MOST_LOOKS: u32 = 200;
 const MOMENT: u64 = 1_000_000;
 /// Nanoseconds that a server may wait before it is ready.
 const MOST_STARTING: u64 = 60_000_000_000;
@@ -104,6 +105,12 @@ pub fn wait(
         }
         if signals::deliver(world, how.mask) {
             return Ok(Woken::Interrupted);
+        }
+        if world.children.is_child() {
+            return Err(Declined("a child process that waits"));
+        }
+        if children::step(world)? {
+            continue;
         }
         if world.control.phase == Phase::Starting {
             if !how.sleeps {

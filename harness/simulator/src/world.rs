@@ -2,6 +2,7 @@
 //! server's process; the harness reads and writes it there.
 
 use crate::cache::Path;
+use crate::children::Children;
 use crate::client::Client;
 use crate::descriptors::Descriptors;
 use crate::files::Files;
@@ -34,6 +35,8 @@ pub enum Reason {
     Dies,
     /// Session, probe and stop are over.
     Over,
+    /// A child process ended; its status, as `wait4` reports it, is in `detail`.
+    ChildEnded,
     /// The server made the call `detail`, which is not simulated; `argument` helps to
     /// name it.
     UnknownCall,
@@ -156,6 +159,8 @@ pub struct World {
     pub logs: [Path; MOST_LOGS],
     /// Signals.
     pub signals: Signals,
+    /// Child processes.
+    pub children: Children,
     /// Memory handed out.
     pub memory: Memory,
     /// Sockets.

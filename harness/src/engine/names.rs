@@ -140,6 +140,12 @@ impl<'a> RoleNames<'a> {
         self.number(role)
     }
 
+    /// Goes on counting behind a process that was named before.
+    pub fn known(&mut self, named: &RoleInstance) {
+        let count = self.counts.entry(named.role.clone()).or_insert(0);
+        *count = named.number.max(*count);
+    }
+
     fn number(&mut self, role: String) -> RoleInstance {
         let count = self.counts.entry(role.clone()).or_insert(0);
         *count += 1;

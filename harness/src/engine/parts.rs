@@ -199,12 +199,17 @@ impl Parts<'_> {
                 complete: true,
             }
         };
+        Ok(self.name_child_at(parent, &walk))
+    }
+
+    /// The name of a child that was forked with this stack.
+    pub(super) fn name_child_at(&mut self, parent: ProcessIndex, walk: &Walk) -> RoleInstance {
         let stack: Vec<&str> = walk
             .frames
             .iter()
             .filter_map(|frame| self.names.of_either_version(frame.address))
             .collect();
-        Ok(self.roles.child(&parent_role, &stack))
+        self.roles.child(&self.notes[parent].role, &stack)
     }
 
     pub(super) fn fault(

@@ -167,6 +167,8 @@ unsafe impl InWorld for kairos_simulator::cache::Cached {}
 // SAFETY: as above.
 unsafe impl InWorld for kairos_simulator::network::Socket {}
 // SAFETY: as above.
+unsafe impl InWorld for kairos_simulator::children::Children {}
+// SAFETY: as above.
 unsafe impl InWorld for [kairos_simulator::cache::Path; kairos_simulator::transcript::MOST_LOGS] {}
 
 /// Copies a value out of the process.
@@ -208,6 +210,9 @@ pub fn control(memory: &Memory) -> Result<Box<Control>, TraceeError> {
 
 /// Where the shared state lies.
 pub const CONTROL: Address = Address(layout::WORLD + std::mem::offset_of!(World, control) as u64);
+
+/// Where what is known of child processes lies.
+pub const CHILDREN: Address = Address(layout::WORLD + std::mem::offset_of!(World, children) as u64);
 
 /// Whether an address lies in the simulator's code.
 #[must_use]

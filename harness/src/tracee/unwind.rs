@@ -149,6 +149,11 @@ impl Unwinder {
         self.mapped.clear();
     }
 
+    /// Forgets what was mapped in one of them.
+    pub fn forget_process(&mut self, pid: Pid) {
+        self.mapped.remove(&pid);
+    }
+
     /// Walks the stack from `registers`; the first frame is at its address itself
     /// (a function entry, a system call), the others at return addresses.
     pub fn walk(&mut self, pid: Pid, memory: &Memory, registers: Registers) -> Walk {

@@ -12,10 +12,10 @@ use crate::tracee::apply::place_image;
 use crate::tracee::counter::{self, GADGET, NEVER};
 use crate::tracee::intercept::{self, Rewritten};
 use crate::tracee::simulator::{self, CONTROL};
-use crate::tracee::tree::{Event, Stop, Tree, signal_name};
+use crate::tracee::tree::{Stop, Tree, signal_name};
 use crate::tracee::written::{self, Written};
 use crate::tracee::{Memory, Stopped, TraceeError};
-use crate::verdict::observation::{Ending, Stall};
+use crate::verdict::observation::{Ending, SeenProcess, Stall};
 use crate::workload::flat::Flat;
 use crate::world::Limits;
 use kairos_simulator::client::Client;
@@ -47,6 +47,8 @@ pub struct Live {
     pub(super) pid: Pid,
     /// Where it stands; none at readiness.
     pub(super) place: Option<Place>,
+    /// Its children until there, in order of birth.
+    pub(super) family: Vec<SeenProcess>,
     /// The thread, whenever it is stopped.
     stopped: Option<Stopped>,
     saved: Saved,
@@ -137,6 +139,7 @@ impl Live {
             tree,
             pid,
             place: None,
+            family: Vec::new(),
             stopped: Some(stopped),
             saved,
             written,
@@ -176,17 +179,17 @@ impl Live {
     }
 
     /// Brings the server to a point that it has not passed.
-    pub(super) fn advance(&mut self, to: Place) -> Result<(), Unfit> {
+    pub(super) fn advance(&mut self, parts: &mut Parts<'_>, to: Place) -> Result<(), Unfit> {
         match self.place {
             Some(at) if at == to => {
-                self.absorb()?;
+                self.absorb(parts)?;
                 return Ok(());
             }
             Some(at) if at > to => return Err(Unfit::Passed),
             _ => {}
         }
         let same_exchange = self.place.filter(|at| at.exchange == to.exchange);
-        let memory = self.memory();
+        let memory = &parts.tree.processes[0].memory;
         let mut control = simulator::control(memory)?;
         control.arm_exchange = to.exchange;
         control.arm_count = u64::from(to.index);
@@ -195,48 +198,46 @@ impl Live {
         let count = same_exchange.map_or(NEVER, |at| u64::from(to.index - at.index));
         counter::set(memory, 0, count)?;
         let stopped = self.stopped.take().ok_or_else(lost)?;
-        stopped.resume(self.tree.until, 0)?;
+        stopped.resume(parts.tree.until, 0)?;
         loop {
-            let stopped = match self.tree.wait(self.pid)? {
-                Some(Event::Stopped { stopped, stop, .. }) => match stop {
-                    Stop::Entry(_) => {
-                        self.stopped = Some(stopped);
-                        self.place = Some(to);
-                        return Ok(self.absorb()?);
-                    }
-                    Stop::Filtered => {
-                        intercept::redirect(&stopped, self.memory(), self.gate)?;
-                        stopped
-                    }
-                    Stop::Signal(libc::SIGTRAP) => {
-                        let control = simulator::control(self.memory())?;
-                        return Err(Unfit::Declined(
-                            match why_declined(self.memory(), &control)? {
-                                Some(why) => why,
-                                None => "the point is not reached".to_owned(),
-                            },
-                        ));
-                    }
-                    Stop::Signal(signal) => {
-                        let handled = handler(self.memory(), signal)? > 1;
-                        if !handled {
-                            return Err(Unfit::Declined(signal_name(signal)));
-                        }
-                        stopped.resume(self.tree.until, signal)?;
-                        continue;
-                    }
-                    _ => stopped,
-                },
-                Some(_) => return Err(Unfit::Declined("the server ended".to_owned())),
-                None => continue,
-            };
-            stopped.resume(self.tree.until, 0)?;
+            let (stopped, stop) = self.next_stop(parts)?;
+            let memory = &parts.tree.processes[0].memory;
+            let mut signal = 0;
+            match stop {
+                Stop::Entry(_) => {
+                    self.stopped = Some(stopped);
+                    self.place = Some(to);
+                    return Ok(self.absorb(parts)?);
+                }
+                Stop::Filtered => intercept::redirect(&stopped, memory, self.gate)?,
+                Stop::Signal(libc::SIGTRAP) => {
+                    let control = simulator::control(memory)?;
+                    return Err(match why_declined(memory, &control)? {
+                        Some(why) => Unfit::Declined(why),
+                        None => Unfit::Elsewhere("the point is not reached".to_owned()),
+                    });
+                }
+                Stop::Signal(number) if handler(memory, number)? > 1 => signal = number,
+                Stop::Signal(number) => return Err(Unfit::Declined(signal_name(number))),
+                _ => {}
+            }
+            stopped.resume(parts.tree.until, signal)?;
         }
     }
 
+    /// The server's thread, which stands.
+    pub(super) fn take_stopped(&mut self) -> Result<Stopped, Unfit> {
+        self.stopped.take().ok_or_else(lost)
+    }
+
+    /// The server's thread stands again.
+    pub(super) fn give_stopped(&mut self, stopped: Stopped) {
+        self.stopped = Some(stopped);
+    }
+
     /// What the server wrote since it was last put back belongs to this place.
-    fn absorb(&mut self) -> Result<(), TraceeError> {
-        let memory = &self.tree.processes[0].memory;
+    fn absorb(&mut self, parts: &Parts<'_>) -> Result<(), TraceeError> {
+        let memory = &parts.tree.processes[0].memory;
         self.written.absorb(self.pid, memory)?;
         if let Some(stopped) = &self.stopped {
             self.saved = Saved::of(stopped)?;
@@ -266,6 +267,7 @@ impl Live {
             live: self,
             ending: None,
             stall: None,
+            family: self.family.clone(),
         };
         let mut signal = 0;
         if let Some(updater) = &mut updater {
@@ -276,7 +278,7 @@ impl Live {
         }
         stopped.resume(parts.tree.until, signal)?;
         let (control, stopped) = run.go_on(parts, updater)?;
-        let (ending, stall) = (run.ending, run.stall);
+        let (ending, stall, family) = (run.ending, run.stall, run.family);
         self.stopped = Some(stopped);
         let stall = stall.or_else(|| self.stall(&control));
         let note = parts.notes[0].clone();
@@ -287,6 +289,7 @@ impl Live {
             control,
             stall,
             note,
+            family,
         })
     }
 

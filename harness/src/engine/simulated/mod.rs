@@ -1,19 +1,23 @@
 //! The rollback engine: one server lives in a simulated world; at each point it takes
 //! the update in place and finishes, and then its memory and registers are put back.
 
+mod children;
 mod live;
 mod run;
 mod seen;
 mod starting;
+mod survey;
 
 use std::time::Instant;
 
 use super::PointRequest;
+use super::names::RoleNames;
 use super::parts::{Note, Parts};
 use super::restart::{LAST_PID, Mode, Restart};
 use super::spec::Which;
 use super::updater::{AtPoint, Search, Updater};
 use crate::sandbox::processes;
+use crate::trace::Scope;
 use crate::tracee::TraceeError;
 use crate::tracee::spawn::Tracing;
 use crate::verdict::Observation;
@@ -23,6 +27,7 @@ use crate::world::{HostError, Limits};
 pub use live::Live;
 use live::Place;
 use run::Played;
+use survey::Survey;
 
 /// Why a test could not be run by rollback. Another engine can.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +35,9 @@ pub enum Unfit {
     /// The server does something that is not simulated.
     #[error("{0}")]
     Declined(String),
+    /// The session does not reach the point there.
+    #[error("{0}")]
+    Elsewhere(String),
     /// The point lies behind the one where the server stands.
     #[error("the server has passed the point")]
     Passed,
@@ -58,6 +66,8 @@ impl From<crate::sandbox::SandboxError> for Unfit {
 #[derive(Default)]
 pub struct Simulation {
     live: Option<Live>,
+    /// Where points are met, once one was not met where its trace has it.
+    survey: Option<Survey>,
 }
 
 impl Simulation {
@@ -66,7 +76,7 @@ impl Simulation {
     /// # Errors
     /// When the session cannot be simulated, or the machine refuses something.
     pub fn prepare(&mut self, engine: &mut Restart) -> Result<(), Unfit> {
-        self.live = None;
+        (self.live, self.survey) = (None, None);
         let mut fresh = engine.simulate()?;
         engine.play_simulated(&mut fresh)?;
         self.live = Some(fresh);
@@ -90,12 +100,51 @@ impl Simulation {
         point: &PointRequest,
         at_point: AtPoint,
     ) -> Result<Observation, Unfit> {
+        let place = self.place(engine, point)?;
+        match self.roll(engine, limits, point, place, at_point) {
+            Err(Unfit::Elsewhere(_)) if self.survey.is_none() => {}
+            other => return other,
+        }
+        let mut fresh = engine.simulate()?;
+        self.survey = Some(engine.survey(&mut fresh)?);
+        self.live = Some(fresh);
+        let place = self.place(engine, point)?;
+        self.roll(engine, limits, point, place, at_point)
+    }
+
+    /// Where the simulated session reaches a point.
+    fn place(&self, engine: &Restart, point: &PointRequest) -> Result<Place, Unfit> {
+        let Some(exchange) = point.id.exchange else {
+            return Err(Unfit::Declined("a point before it was ready".to_owned()));
+        };
+        let first = RoleNames::new(&engine.spec.roles).first();
+        if point.id.role != first || point.id.thread != 0 {
+            return Err(Unfit::Declined("a point of a child process".to_owned()));
+        }
+        let Some(survey) = &self.survey else {
+            return Ok(Place {
+                exchange,
+                index: point.id.index,
+            });
+        };
+        let nowhere = || Unfit::Elsewhere("the simulated session has no such entry".to_owned());
+        survey.place(point).ok_or_else(nowhere)
+    }
+
+    fn roll(
+        &mut self,
+        engine: &mut Restart,
+        limits: Limits,
+        point: &PointRequest,
+        place: Place,
+        at_point: AtPoint,
+    ) -> Result<Observation, Unfit> {
         for _ in 0..2 {
             let mut server = match self.live.take() {
                 Some(server) => server,
                 None => engine.simulate()?,
             };
-            match engine.roll(&mut server, limits, point, at_point) {
+            match engine.roll(&mut server, limits, point, place, at_point) {
                 Err(Unfit::Passed) => {}
                 Ok(seen) => {
                     self.live = Some(server);
@@ -156,35 +205,42 @@ impl Restart {
         Ok(seen)
     }
 
-    /// Runs one update test and puts the server back to the point.
+    /// Stops at every entry of the session, and puts the server back to readiness.
+    fn survey(&mut self, live: &mut Live) -> Result<Survey, Unfit> {
+        live.allow(Limits::BASELINE)?;
+        let survey = self.with_parts(live, Live::survey)?;
+        live.family.clear();
+        live.go_back()?;
+        Ok(survey)
+    }
+
+    /// Runs one update test and puts the server back to the point, which the simulated
+    /// session reaches at `place`.
     ///
     /// # Errors
     /// When the session cannot be simulated, or the machine refuses something; the
     /// server is then of no use any more, unless the point was only passed.
-    pub fn roll(
+    fn roll(
         &mut self,
         live: &mut Live,
         limits: Limits,
         point: &PointRequest,
+        place: Place,
         at_point: AtPoint,
     ) -> Result<Observation, Unfit> {
         let begun = Instant::now();
-        let Some(exchange) = point.id.exchange else {
-            return Err(Unfit::Declined("a point before it was ready".to_owned()));
-        };
-        let place = Place {
-            exchange,
-            index: point.id.index,
-        };
         live.allow(limits)?;
-        live.advance(place)?;
+        self.with_parts(live, |live, parts| live.advance(parts, place))?;
+        if self.spec.scope == Scope::Tree && children::any_runs(live.memory())? {
+            return Err(Unfit::Declined("a child process runs beside".to_owned()));
+        }
         seen::clear_coverage(self)?;
         let mut updater = Updater::new(point, Search::Index, at_point, 1);
         updater.turns_program = false;
         let played = self.finish(live, Some(&mut updater))?;
         if let Update::NotReached { reason } = updater.update {
             live.go_back()?;
-            return Err(Unfit::Declined(reason));
+            return Err(Unfit::Elsewhere(reason));
         }
         let mut seen = self.seen(live, &played)?;
         seen.update = updater.update;
@@ -200,7 +256,16 @@ impl Restart {
         live: &mut Live,
         updater: Option<&mut Updater<'_>>,
     ) -> Result<Played, Unfit> {
-        let mut roles = super::names::RoleNames::new(&self.spec.roles);
+        self.with_parts(live, |live, parts| live.play(parts, updater))
+    }
+
+    /// Does something with a server and what is known of its processes.
+    fn with_parts<T>(
+        &mut self,
+        live: &mut Live,
+        act: impl FnOnce(&mut Live, &mut Parts<'_>) -> T,
+    ) -> T {
+        let mut roles = RoleNames::new(&self.spec.roles);
         let note = Note {
             role: roles.first(),
             born: 0,
@@ -208,6 +273,9 @@ impl Restart {
             updated: false,
             fault: None,
         };
+        for child in &live.family {
+            roles.known(&child.role);
+        }
         let mut parts = Parts {
             spec: &self.spec,
             tools: &mut self.tools,
@@ -218,7 +286,7 @@ impl Restart {
             ready: true,
             roles,
         };
-        let result = live.play(&mut parts, updater);
+        let result = act(live, &mut parts);
         live.tree = std::mem::take(&mut parts.tree);
         result
     }

@@ -2,6 +2,7 @@
 //! for, and what becomes of it.
 
 use super::Unfit;
+use super::children;
 use super::live::Live;
 use crate::binary::Address;
 use crate::engine::parts::{Note, Parts};
@@ -11,10 +12,11 @@ use crate::engine::watch::Watcher as _;
 use crate::tracee::counter::{self, NEVER};
 use crate::tracee::intercept::{self};
 use crate::tracee::simulator::{self, CONTROL};
-use crate::tracee::tree::{Event, Stop, signal_name};
+use crate::tracee::tree::{Event, ProcessIndex, Stop, signal_name};
 use crate::tracee::{Memory, Stopped, TraceeError};
-use crate::verdict::observation::{Ending, Stall};
+use crate::verdict::observation::{Ending, SeenProcess, Stall};
 use kairos_simulator::layout;
+use kairos_simulator::signals::Action;
 use kairos_simulator::world::{Control, Reason, World};
 use nix::unistd::Pid;
 
@@ -28,6 +30,8 @@ pub(super) struct Played {
     pub note: Note,
     /// How it ended, if it did.
     pub ending: Option<Ending>,
+    /// Its children, in order of birth.
+    pub family: Vec<SeenProcess>,
 }
 
 /// One run from a point to its end.
@@ -35,6 +39,7 @@ pub(super) struct Run<'l> {
     pub live: &'l Live,
     pub ending: Option<Ending>,
     pub stall: Option<Stall>,
+    pub family: Vec<SeenProcess>,
 }
 
 impl Run<'_> {
@@ -50,7 +55,20 @@ impl Run<'_> {
             let event = parts.tree.wait(self.live.pid)?;
             let (stopped, stop) = match event {
                 Some(Event::Stopped { stopped, stop, .. }) => (stopped, stop),
-                Some(_) => return Err(Unfit::Declined("the server ended or forked".to_owned())),
+                Some(Event::Forked {
+                    stopped,
+                    child_stopped,
+                    ..
+                }) => {
+                    let updater = updater.as_deref_mut();
+                    let child = children::run(parts, self.live, updater, &stopped, child_stopped)?;
+                    self.family.push(child);
+                    stopped.resume(parts.tree.until, 0)?;
+                    continue;
+                }
+                Some(Event::Ended(_)) => {
+                    return Err(Unfit::Declined("the server ended".to_owned()));
+                }
                 None => {
                     let memory = &parts.tree.processes[0].memory;
                     if used.look(memory)? > self.live.busy {
@@ -71,7 +89,7 @@ impl Run<'_> {
                     intercept::redirect(&stopped, memory, self.live.gate)?;
                 }
                 Stop::Breakpoint(address) => {
-                    if breakpoint(parts, updater.as_deref_mut(), &stopped, address)? {
+                    if breakpoint(parts, updater.as_deref_mut(), 0, &stopped, address)? {
                         parts.tree.step_over(0, stopped, address)?;
                         continue;
                     }
@@ -128,19 +146,11 @@ impl Run<'_> {
         stopped: &Stopped,
         number: i32,
     ) -> Result<i32, Unfit> {
-        const EFAULT: u64 = (-14_i64).cast_unsigned();
-        let mut registers = stopped.registers()?;
-        let fault = matches!(number, libc::SIGSEGV | libc::SIGBUS);
-        if fault && simulator::is_inside(registers.rip) {
-            // The server gave a call an address of nothing.
-            let memory = &parts.tree.processes[0].memory;
-            let control = simulator::control(memory)?;
-            registers.rsp = control.frame - simulator::BELOW_FRAME;
-            registers.rip = self.live.leave.0;
-            registers.rax = EFAULT;
-            stopped.set_registers(&registers)?;
+        let memory = &parts.tree.processes[0].memory;
+        if leave_with_fault(memory, self.live.leave, stopped, number)? {
             return Ok(0);
         }
+        let registers = stopped.registers()?;
         if usually_kills(number) {
             parts.notes[0].fault = Some(parts.fault_at(0, &registers));
         }
@@ -191,27 +201,50 @@ pub(super) fn update(
     Ok(signal)
 }
 
+/// A process gave a call an address of nothing: the call fails. Whether that is what
+/// this signal is.
+pub(super) fn leave_with_fault(
+    memory: &Memory,
+    leave: Address,
+    stopped: &Stopped,
+    number: i32,
+) -> Result<bool, TraceeError> {
+    const EFAULT: u64 = (-14_i64).cast_unsigned();
+    let mut registers = stopped.registers()?;
+    let fault = matches!(number, libc::SIGSEGV | libc::SIGBUS);
+    if !fault || !simulator::is_inside(registers.rip) {
+        return Ok(false);
+    }
+    let control = simulator::control(memory)?;
+    registers.rsp = control.frame - simulator::BELOW_FRAME;
+    registers.rip = leave.0;
+    registers.rax = EFAULT;
+    stopped.set_registers(&registers)?;
+    Ok(true)
+}
+
 /// Whether the breakpoint stays, so that the thread has to step over it.
-fn breakpoint(
+pub(super) fn breakpoint(
     parts: &mut Parts<'_>,
     updater: Option<&mut Updater<'_>>,
+    process: ProcessIndex,
     stopped: &Stopped,
     address: Address,
 ) -> Result<bool, Unfit> {
     let memory = &parts.tree.processes[0].memory;
     parts.exchange = simulator::control(memory)?.exchange;
     if let Some(updater) = updater {
-        updater.breakpoint(parts, 0, stopped, address)?;
+        updater.breakpoint(parts, process, stopped, address)?;
     }
-    Ok(parts.tree.processes[0].breakpoints.contains(address))
+    let breakpoints = &parts.tree.processes[process].breakpoints;
+    Ok(breakpoints.contains(address))
 }
 
 pub(super) fn handler(memory: &Memory, signal: i32) -> Result<u64, TraceeError> {
-    let handlers = std::mem::offset_of!(World, signals)
-        + std::mem::offset_of!(kairos_simulator::signals::Signals, handlers);
-    memory.word(Address(
-        layout::WORLD + handlers as u64 + 8 * u64::from(signal.unsigned_abs()),
-    ))
+    let actions = std::mem::offset_of!(World, signals)
+        + std::mem::offset_of!(kairos_simulator::signals::Signals, actions);
+    let place = size_of::<Action>() as u64 * u64::from(signal.unsigned_abs());
+    memory.word(Address(layout::WORLD + actions as u64 + place))
 }
 
 pub(super) fn inside_simulator(stopped: &Stopped) -> Result<bool, TraceeError> {
@@ -246,17 +279,17 @@ pub(super) fn why_declined(
 }
 
 /// Processor time used since the client last saw something.
-struct Used {
+pub(super) struct Used {
     pid: Pid,
     at: Option<(u64, std::time::Duration)>,
 }
 
 impl Used {
-    const fn new(pid: Pid) -> Self {
+    pub(super) const fn new(pid: Pid) -> Self {
         Self { pid, at: None }
     }
 
-    fn look(&mut self, memory: &Memory) -> Result<std::time::Duration, TraceeError> {
+    pub(super) fn look(&mut self, memory: &Memory) -> Result<std::time::Duration, TraceeError> {
         let length = std::mem::offset_of!(World, transcript);
         let progress = memory.word(Address(layout::WORLD + length as u64))?;
         let text = std::fs::read_to_string(format!("/proc/{}/schedstat", self.pid));

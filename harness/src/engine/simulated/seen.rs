@@ -204,24 +204,26 @@ impl Restart {
         }
         let note = &played.note;
         let ended = played.ending.is_some();
+        let mut processes = vec![SeenProcess {
+            role: note.role.clone(),
+            updated: note.updated,
+            ended_in: if ended {
+                played.control.ended_in
+            } else {
+                played.control.exchange
+            },
+            ending: played.ending.clone().unwrap_or(Ending::Outlived),
+            fault: note
+                .fault
+                .clone()
+                .filter(|_| matches!(played.ending, Some(Ending::Killed(_)))),
+        }];
+        processes.extend(played.family.iter().cloned());
         Ok(Observation {
             update: Update::None,
             exchanges: self.seen_exchanges(live, played, &files)?,
             session_exchanges: played.control.session_exchanges,
-            processes: vec![SeenProcess {
-                role: note.role.clone(),
-                updated: note.updated,
-                ended_in: if ended {
-                    played.control.ended_in
-                } else {
-                    played.control.exchange
-                },
-                ending: played.ending.clone().unwrap_or(Ending::Outlived),
-                fault: note
-                    .fault
-                    .clone()
-                    .filter(|_| matches!(played.ending, Some(Ending::Killed(_)))),
-            }],
+            processes,
             files: self.seen_files(live, &files)?,
             stall: played.stall.clone(),
             new_entries,
