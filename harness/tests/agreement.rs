@@ -37,17 +37,6 @@ struct Prepared {
     requests: Vec<PointRequest>,
 }
 
-/// How tests by rollback compare with tests by restart.
-#[derive(Default)]
-struct Compared {
-    points: usize,
-    /// At how many both had to be asked again.
-    repeated: usize,
-    /// New code did what is not simulated there.
-    by_restart: usize,
-    differences: Vec<String>,
-}
-
 impl Prepared {
     /// With a patch of another new version than the pair's, which is then the old one.
     fn new(pair: &PreparedPair<'_>, workload: &str, patch: Option<&Patch>) -> Self {
@@ -88,40 +77,6 @@ impl Prepared {
         let mut worker = self.worker();
         assert_eq!(worker.use_engine(EngineKind::Rollback).unwrap(), None);
         worker
-    }
-
-    /// Runs tests of some points both ways, as a study does: where both show different
-    /// things, they are asked again.
-    fn compare(&self, requests: &[&&PointRequest]) -> Compared {
-        let (mut real, mut simulated) = (self.worker(), self.simulated());
-        let mut comparison = Comparison::default();
-        comparison.note(&self.session.record.old);
-        let mut compared = Compared::default();
-        for request in requests {
-            let rolled = simulated.test(request, true).unwrap();
-            if rolled.engine != EngineKind::Rollback {
-                compared.by_restart += 1;
-                continue;
-            }
-            let restarted = real.test(request, true).unwrap().observation;
-            compared.points += 1;
-            let ask = &mut |kind| {
-                let worker = match kind {
-                    EngineKind::Rollback => &mut simulated,
-                    _ => &mut real,
-                };
-                Ok(worker.test(request, true)?.observation)
-            };
-            let seen = [&restarted, &rolled.observation];
-            let told = comparison.differ(EngineKind::Rollback, seen, ask).unwrap();
-            compared.repeated += usize::from(told.repeated);
-            if let Some(difference) = told.difference {
-                compared
-                    .differences
-                    .push(format!("{}: {difference}", request.id));
-            }
-        }
-        compared
     }
 
     /// Runs every test both ways; how many points were compared.
@@ -296,69 +251,76 @@ fn failures_repeat_and_rows_are_those_of_restart() {
     assert_eq!(rolled, restarted);
 }
 
-/// For people: which points of `KAIROS_SESSION` (`PAIR WORKLOAD`) rollback cannot run,
-/// and why; then `KAIROS_POINTS` of the others, evenly over the session, are compared
-/// with restart. Differences are asked after again, as a study does.
+/// For people: where the simulated session of `KAIROS_SESSION` (`PAIR WORKLOAD`) first
+/// enters other functions than the real one.
 #[test]
 #[ignore = "needs KAIROS_SESSION"]
 fn where_a_session_differs() {
     let Ok(chosen) = std::env::var("KAIROS_SESSION") else {
         return;
     };
-    let sample = std::env::var("KAIROS_POINTS").ok();
-    let sample = sample
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(usize::MAX);
     let (name, workload) = chosen.split_once(' ').expect("PAIR WORKLOAD");
     let (catalogue, build) = (catalogue(), build());
     let pair = single::pair(&catalogue, name, &build).unwrap();
     let prepared = Prepared::new(&pair, workload, None);
+    let mut engine = prepared.simulated();
     let trace = &prepared.session.record.trace;
     let function = |at: usize| {
         let entry = trace.points[at].function;
         let known = pair.functions.iter().find(|f| f.entry == entry);
-        known.map_or("?", |f| f.name.as_str())
+        known.map_or("?", |f| f.name.as_str()).to_owned()
     };
-    let mut engine = prepared.simulated();
-    let mut run = Vec::new();
-    let mut others: std::collections::BTreeMap<String, Vec<String>> = Default::default();
-    let begun = std::time::Instant::now();
     for (at, request) in prepared.requests.iter().enumerate() {
         let tested = engine.test(request, false).unwrap();
-        match tested.instead {
-            None => run.push(request),
-            Some(why) => {
-                let place = format!("{} {}", request.id, function(at));
-                others.entry(why).or_default().push(place);
+        if tested.engine != EngineKind::Rollback {
+            println!("{at} of {} points are alike", prepared.requests.len());
+            for near in at.saturating_sub(25)..(at + 12).min(prepared.requests.len()) {
+                println!("{} {}", prepared.requests[near].id, function(near));
+            }
+            return;
+        }
+    }
+    println!("all {} points are alike", prepared.requests.len());
+    prepared.agrees();
+}
+
+/// For people: of the session `KAIROS_SESSION` (`PAIR WORKLOAD`) every `KAIROS_STEP`th
+/// point is tested both ways: how many by rollback, how many of these agree.
+#[test]
+#[ignore = "needs KAIROS_SESSION"]
+fn how_much_of_a_session_agrees() {
+    let Ok(chosen) = std::env::var("KAIROS_SESSION") else {
+        return;
+    };
+    let step = std::env::var("KAIROS_STEP").map_or(1, |step| step.parse().unwrap());
+    let (name, workload) = chosen.split_once(' ').expect("PAIR WORKLOAD");
+    let (catalogue, build) = (catalogue(), build());
+    let pair = single::pair(&catalogue, name, &build).unwrap();
+    let prepared = Prepared::new(&pair, workload, None);
+    let (mut real, mut simulated) = (prepared.worker(), prepared.simulated());
+    let compared = Comparison::default();
+    let (mut rolled, mut agree, mut all) = (0, 0, 0);
+    for request in prepared.requests.iter().step_by(step) {
+        all += 1;
+        let tested = simulated.test(request, true).unwrap();
+        if tested.engine != EngineKind::Rollback {
+            continue;
+        }
+        rolled += 1;
+        // A server that races with itself shows more than one thing.
+        let mut difference = None;
+        for _ in 0..4 {
+            let restarted = real.test(request, true).unwrap().observation;
+            difference = compared.apart(&restarted, &tested.observation);
+            if difference.is_none() {
+                break;
             }
         }
-    }
-    let all = prepared.requests.len();
-    println!(
-        "{} of {all} points run by rollback ({:?})",
-        run.len(),
-        begun.elapsed()
-    );
-    for (why, points) in &others {
-        println!("{} fall back: {why}", points.len());
-        for point in points.iter().step_by(points.len().div_ceil(20)) {
-            println!("    {point}");
+        match difference {
+            None => agree += 1,
+            Some(difference) => println!("{}: {difference:?}", request.id),
         }
     }
-    let chosen: Vec<_> = run
-        .iter()
-        .step_by(run.len().div_ceil(sample).max(1))
-        .collect();
-    let compared = prepared.compare(&chosen);
-    println!(
-        "{} points compared, {} repeated, {} by restart alone, {} differ",
-        compared.points,
-        compared.repeated,
-        compared.by_restart,
-        compared.differences.len()
-    );
-    for difference in &compared.differences {
-        println!("    {difference}");
-    }
-    assert!(compared.differences.is_empty());
+    println!("{name} {workload}: {all} points, {rolled} by rollback, {agree} of them agree");
+    assert_eq!(rolled, agree);
 }

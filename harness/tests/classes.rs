@@ -5,14 +5,18 @@ mod support;
 
 use std::fmt::Write as _;
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 
 use kairos::analysis::{StudiedSession, sessions};
 use kairos::equivalence::classes::Input;
 use kairos::equivalence::{Classes, Conflict, Rules};
 use kairos::policy::ChangedRanges;
-use kairos::study::agreement::{disagreements, gather};
+use kairos::study::agreement::{Disagreements, disagreements, gather};
 use kairos::study::plan::PlannedTest;
-use kairos::study::store::Run as Records;
+use kairos::study::progress::Quiet;
+use kairos::study::store::{Run as Records, TestRecord};
+use kairos::subject::cache::Cache;
+use kairos::subject::{BuildOptions, Catalogue};
 use support::rows::{self, Row};
 use support::runs::{self, recursion};
 use support::{LEADERS, Project, kairos};
@@ -119,7 +123,8 @@ fn without(dir: &Path, rule: Conflict) -> u64 {
         test.class = session.record.trace.points[leader].id.to_string();
     }
     let plan: Vec<&PlannedTest> = plan.iter().collect();
-    disagreements(&gather(&plan, run.tests().unwrap()).unwrap())
+    let compared = gather(run.sessions.iter(), &plan, run.tests().unwrap()).unwrap();
+    disagreements(&compared.classes).all
 }
 
 fn classes(session: &StudiedSession<'_>, rules: &Rules) -> Classes {
@@ -152,6 +157,21 @@ fn without_one_of_the_rules_points_disagree() {
     }
 }
 
+/// Changes the records of a run's tests.
+fn edit(dir: &Path, mut change: impl FnMut(&mut serde_json::Value)) {
+    let tests = dir.join("tests.jsonl");
+    let text = std::fs::read_to_string(&tests).unwrap();
+    let changed: Vec<String> = text
+        .lines()
+        .map(|line| {
+            let mut record: serde_json::Value = serde_json::from_str(line).unwrap();
+            change(&mut record);
+            record.to_string() + "\n"
+        })
+        .collect();
+    std::fs::write(&tests, changed.concat()).unwrap();
+}
+
 /// A run that disagrees is told of, and reports find it again in the records.
 #[test]
 fn disagreements_are_findings() {
@@ -164,28 +184,17 @@ fn disagreements_are_findings() {
         .iter()
         .rfind(|test| test.class != test.point.to_string())
         .unwrap();
-    let tests = run.dir.join("tests.jsonl");
-    let text = std::fs::read_to_string(&tests).unwrap();
-    let changed: Vec<String> = text
-        .lines()
-        .map(|line| {
-            let mut record: serde_json::Value = serde_json::from_str(line).unwrap();
-            if record["test"] == member.id {
-                for seen in record["observations"].as_array_mut().unwrap() {
-                    seen["new_entries"]["greeting"] = 77.into();
-                }
+    edit(&run.dir, |record| {
+        if record["test"] == member.id {
+            for seen in record["observations"].as_array_mut().unwrap() {
+                seen["new_entries"]["greeting"] = 77.into();
             }
-            record.to_string() + "\n"
-        })
-        .collect();
-    std::fs::write(&tests, changed.concat()).unwrap();
+        }
+    });
     let output = kairos().arg("report").arg(&run.dir).output().unwrap();
     assert_eq!(output.status.code(), Some(5), "{output:?}");
     let table = std::fs::read_to_string(run.dir.join("tables/disagreements.md")).unwrap();
-    assert!(
-        table.contains("new greeting") && table.contains("77"),
-        "{table}"
-    );
+    assert!(table.contains("greeting 0 against 77"), "{table}");
     let classes = std::fs::read_to_string(run.dir.join("classes.csv")).unwrap();
     assert!(classes.contains("differ"), "{classes}");
 }
@@ -200,6 +209,109 @@ fn further_members_are_tested_and_compared() {
     assert!(tested > leaders && judged > 0, "{tested} of {leaders}");
     assert_eq!(run.facts()["class_disagreements"], 0);
     assert_eq!(judged_rows(&run.dir), judged_rows(&led.dir));
+}
+
+/// What is interrupted before differing tests have run again says so, and going on with
+/// it finds that one run was the odd one.
+#[test]
+fn differences_of_an_interrupted_run_are_not_confirmed() {
+    let project = equivalent();
+    let run = project.study("--repeat 2");
+    let records = Records::load(&run.dir).unwrap();
+    let member = records
+        .plan
+        .iter()
+        .rfind(|test| test.class != test.point.to_string())
+        .unwrap();
+    edit(&run.dir, |record| {
+        if record["test"] == member.id {
+            let seen = record["observations"].as_array_mut().unwrap();
+            seen.truncate(1);
+            seen[0]["new_entries"]["greeting"] = 77.into();
+        }
+    });
+    let go_on = |interrupted: bool| {
+        let catalogue = Catalogue::open(project.root()).unwrap();
+        let build = BuildOptions {
+            cache: Cache::at(project.root().join("cache")),
+            ..BuildOptions::from_environment(Vec::new()).unwrap()
+        };
+        let kairos = Path::new(env!("CARGO_BIN_EXE_kairos"));
+        let mut options = support::options(&project, kairos);
+        options.resume = Some(run.dir.clone());
+        let interrupted = AtomicBool::new(interrupted);
+        kairos::study::run(&catalogue, &build, &options, &Quiet, &interrupted).unwrap()
+    };
+    let counted = |all, unconfirmed| Disagreements { all, unconfirmed };
+    assert_eq!(go_on(true).disagreements, counted(1, 1));
+    let facts = run.facts();
+    assert_eq!(facts["class_disagreements"], 1);
+    assert_eq!(facts["unconfirmed_disagreements"], 1);
+    let output = kairos().arg("report").arg(&run.dir).output().unwrap();
+    assert_eq!(output.status.code(), Some(5), "{output:?}");
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(told.contains("have not run again"), "{told}");
+    assert_eq!(go_on(false).disagreements, counted(0, 0));
+    let facts = run.facts();
+    assert_eq!(facts["class_disagreements"], 0);
+    assert_eq!(facts["unconfirmed_disagreements"], 0);
+    let tests = Records::load(&run.dir).unwrap();
+    let tests = tests.tests().unwrap().map(Result::unwrap);
+    let again = tests.filter(|test| test.test == member.id);
+    assert!(again.map(|test| test.observations.len()).max() > Some(1));
+}
+
+/// A leader that no run reaches again is replaced by the next member of its class.
+#[test]
+fn a_lost_leader_is_substituted() {
+    let project = equivalent();
+    project.write();
+    let all = project.study_as("all", "--repeat 2");
+    let led = project.study_as("led", &format!("--repeat 2 {LEADERS}"));
+    let records = Records::load(&led.dir).unwrap();
+    let next = |class: &str, from: usize| -> Option<&PlannedTest> {
+        let others = records.plan.iter().filter(|test| test.class == class);
+        others
+            .filter(|test| test.point.to_string() != class)
+            .nth(from)
+    };
+    let leader = records
+        .plan
+        .iter()
+        .find(|test| test.tested && next(&test.class, 3).is_some())
+        .unwrap();
+    edit(&led.dir, |record| {
+        if record["test"] == leader.id {
+            for seen in record["observations"].as_array_mut().unwrap() {
+                let update = r#"{"outcome": "not-reached", "reason": "another function"}"#;
+                seen["update"] = serde_json::from_str(update).unwrap();
+            }
+        }
+    });
+    let tested = |dir: &Path| engines(dir).0;
+    let before = tested(&led.dir);
+    runs::succeeds(&mut runs::resume(&project, "led"));
+    assert_eq!(tested(&led.dir), before + 1);
+    let second = next(&leader.class, 0).unwrap();
+    let finished = Records::load(&led.dir).unwrap();
+    let of_second = |test: &TestRecord| test.test == second.id;
+    assert!(
+        finished
+            .tests()
+            .unwrap()
+            .map(Result::unwrap)
+            .any(|test| of_second(&test))
+    );
+    // The class is judged as if it had been tested point by point.
+    let (whole, led) = (judged_rows(&all.dir), judged_rows(&led.dir));
+    let lost = leader.point.to_string();
+    for (expected, seen) in whole.iter().zip(&led) {
+        if seen.0 == lost {
+            assert_eq!(seen.1, "not-reached");
+        } else {
+            assert_eq!(seen, expected);
+        }
+    }
 }
 
 fn judged_rows(dir: &Path) -> Vec<(String, String, String, u32)> {

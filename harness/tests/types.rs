@@ -311,3 +311,28 @@ fn statics_of_functions_are_globals_and_a_new_initialiser_is_no_change() {
         && matches!(how, HowGlobal::Type { old, new } if old == "int" && new == "long int")));
     assert!(globals.contains(&("dropped", &HowGlobal::Deleted)));
 }
+
+/// Two parameters of one type change places: nothing but their names says so.
+#[test]
+fn parameters_with_other_names_are_told_apart_from_other_types() {
+    if !compiler() {
+        return;
+    }
+    let changes = marked(
+        "O:int f(int width, int height) { return width - height; }\n\
+         N:int f(int height, int width) { return width - height; }\n\
+         O:int g(int count) { return count; }\nN:int g(long total) { return (int)total; }\n\
+         int h(int same) { return same; }\n\
+         void show(void) { h(f(1, 2) + g(3)); }\n",
+    );
+    let named = |name: &str| name.to_owned();
+    let renamed = changes.renamed.iter().map(|of| named(&of.function.name));
+    let others = changes.prototypes.iter().map(|of| named(&of.function.name));
+    assert_eq!(renamed.collect::<Vec<_>>(), ["f"]);
+    assert_eq!(others.collect::<Vec<_>>(), ["g"]);
+    let spelled = &changes.renamed[0];
+    assert_eq!(spelled.old, "int (int width, int height)");
+    assert_eq!(spelled.new, "int (int height, int width)");
+    assert!(changes.concern_mechanisms());
+    assert!(!changes.is_empty(), "g's prototype is a change");
+}

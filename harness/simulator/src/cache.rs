@@ -1,5 +1,5 @@
 //! Files as they were before the session: each is read once and kept, in memory that
-//! is not put back.
+//! all processes share and that is not put back.
 
 use crate::layout::{CACHE, CACHE_LENGTH};
 use crate::raw;
@@ -157,7 +157,7 @@ impl Cached {
 }
 
 fn cache() -> &'static mut Cache {
-    // SAFETY: the harness mapped it, zeroed, for the one thread there is.
+    // SAFETY: the harness mapped it, zeroed; one thread runs at a time.
     unsafe { &mut *(CACHE as *mut Cache) }
 }
 

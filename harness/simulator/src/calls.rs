@@ -2,19 +2,21 @@
 
 use crate::cache;
 use crate::cache::Path;
-use crate::children;
 use crate::descriptors::{EBADF, Kind};
+use crate::ends;
 use crate::file_calls::file;
+use crate::forks;
+use crate::identity;
 use crate::memory;
-use crate::network::EINVAL;
 use crate::numbers::{AT_FDCWD, CLOSE_ON_EXEC, ECHILD};
-use crate::play;
+use crate::own;
+use crate::processes::{NO_PROCESS, State};
 use crate::raw;
 use crate::signals;
 use crate::socket_calls::socket;
 use crate::time_calls::{time, wait};
 use crate::transfer::transfer;
-use crate::waiting::trap;
+use crate::waiting::{self, trap};
 use crate::world::{Answer, Declined, Reason, World};
 
 /// Answers one call of the server.
@@ -26,16 +28,15 @@ pub fn answer(world: &mut World, number: i64, a: [u64; 6]) -> Answer {
         open_first(world)?;
     }
     world.control.calls += 1;
-    if world.children.is_child() {
-        children::check(world, number, a)?;
-        let answer = serve(world, number, a)?;
-        children::note_closed(world)?;
-        return Ok(answer);
+    let answer = dispatch(world, number, a)?;
+    // What was waited for is there; a signal that came meanwhile is delivered with it.
+    if world.me().signals.pending != 0 {
+        signals::deliver(world, None)?;
     }
-    serve(world, number, a)
+    Ok(answer)
 }
 
-fn serve(world: &mut World, number: i64, a: [u64; 6]) -> Answer {
+fn dispatch(world: &mut World, number: i64, a: [u64; 6]) -> Answer {
     match number {
         0 | 1 | 17 | 18 | 19 | 20 | 40 | 44 | 45 | 46 | 47 => transfer(world, number, a),
         7 | 23 | 34 | 35 | 130 | 230 | 232 | 233 | 270 | 271 | 281 => wait(world, number, a),
@@ -48,12 +49,13 @@ fn serve(world: &mut World, number: i64, a: [u64; 6]) -> Answer {
         | 74..=77
         | 79
         | 80
-        | 82
+        | 82..=84
         | 87
         | 89
         | 95
         | 217
         | 257
+        | 258
         | 262..=264
         | 267
         | 269
@@ -66,7 +68,7 @@ fn serve(world: &mut World, number: i64, a: [u64; 6]) -> Answer {
         | 293
         | 316
         | 439 => file(world, number, a),
-        41..=43 | 48..=52 | 54 | 55 | 288 => socket(world, number, a),
+        41..=43 | 48..=55 | 288 => socket(world, number, a),
         9..=12 | 25 | 28 => memory_call(world, number, a),
         213 | 291 => {
             let free = world.descriptors.epolls.iter().position(|e| e.used == 0);
@@ -74,7 +76,7 @@ fn serve(world: &mut World, number: i64, a: [u64; 6]) -> Answer {
             world.descriptors.epolls[at].used = 1;
             world.descriptors.epolls[at].count = 0;
             let close = number == 291 && a[0] & CLOSE_ON_EXEC != 0;
-            world.descriptors.open(Kind::Epoll, at, 2, close)
+            world.open(Kind::Epoll, at, 2, close)
         }
         // SAFETY of all direct calls below: handed on as the server made them.
         _ => other(world, number, a),
@@ -83,13 +85,22 @@ fn serve(world: &mut World, number: i64, a: [u64; 6]) -> Answer {
 
 /// Opens what the server starts with: input, output, errors.
 fn open_first(world: &mut World) -> Result<(), Declined> {
-    world.descriptors.open(Kind::Null, 0, 0, false)?;
+    let me = own::number();
+    world.count = 1;
+    // SAFETY: questions; the kernel's own numbers are the first process's.
+    let [pid, group, session] =
+        [39, 111, 124].map(|number| unsafe { raw::call(number, [0; 6]) } as u32);
+    let first = &mut world.processes[me];
+    first.state = State::Runs;
+    (first.pid, first.group, first.session) = (pid, group, session);
+    first.parent = NO_PROCESS;
+    world.open(Kind::Null, 0, 0, false)?;
     for path in [b"/kairos/stdout", b"/kairos/stderr"] {
         let path = Path::resolve(b"/", path)?;
         let now = world.control.now;
         let inode = world.files.to_write(&path, 0o644, now)?;
         world.files.inodes[inode].references += 1;
-        world.descriptors.open(Kind::File, inode, 0o2001, false)?;
+        world.open(Kind::File, inode, 0o2001, false)?;
     }
     Ok(())
 }
@@ -107,76 +118,59 @@ pub(crate) fn unknown(world: &mut World, number: i64, argument: u64) -> ! {
 
 /// Time, identity, signals, and the rest.
 fn other(world: &mut World, number: i64, a: [u64; 6]) -> Answer {
-    let is_child = world.children.is_child();
-    // What a child does to itself ends with it.
-    let passes = is_child || world.control.sealed == 0;
+    let sealed = world.control.sealed != 0;
     match number {
         13 => signals::action(world, a),
         // rt_sigprocmask; what it opens is delivered.
         14 => {
-            let answer = pass(14, a);
-            signals::deliver(world, None);
-            answer
+            pass(14, a)
         }
-        228 | 96 | 201 | 229 | 98 | 99 | 100 | 97 | 302 | 36..=38 => time(world, number, a),
-        39 | 186 if is_child => Ok(i64::from(world.children.own)),
-        110 if is_child => Ok(i64::from(world.children.parent)),
-        // getpid, uname, get*id, gettid, getgroups, sched_getaffinity, rt_sigpending, getcpu
-        39 | 63 | 102 | 104 | 107 | 108 | 110 | 111 | 115 | 118 | 120 | 121 | 124 | 127 | 186
-        | 204 | 309 => pass(number, a),
+        228 | 96 | 201 | 229 | 98 | 99 | 100 | 36..=38 => time(world, number, a),
+        // uname, get*id, getgroups, sched_getaffinity, rt_sigpending, getcpu
+        63 | 102 | 104 | 107 | 108 | 115 | 118 | 120 | 127 | 204 | 309 => pass(number, a),
         // sched_yield
-        24 => Ok(0),
+        24 => {
+            waiting::yield_now(world)?;
+            Ok(0)
+        }
         // rseq, robust list, thread area, set_tid_address
         158 | 218 | 273 | 334 => pass(number, a),
-        // identity, sessions, limits: before it is ready
-        105 | 106 | 109 | 112..=114 | 116 | 117 | 119 | 122 | 123 | 125 | 126 | 131 | 157 | 160
-            if passes =>
+        // identity, sessions, limits: really, before it is ready
+        97 | 105 | 106 | 109 | 112..=114 | 116 | 117 | 119 | 122 | 123 | 125 | 126 | 131
+        | 157 | 160 | 302
+            if !sealed =>
         {
-            pass(number, a)
+            let answer = pass(number, a);
+            if matches!(number, 109 | 112) {
+                // SAFETY: questions.
+                let [group, session] =
+                    [111, 124].map(|number| unsafe { raw::call(number, [0; 6]) } as u32);
+                let me = world.me_mut();
+                (me.group, me.session) = (group, session);
+            }
+            answer
         }
+        39 | 105 | 106 | 109..=114 | 116 | 117 | 119 | 121..=124 | 186 => {
+            identity::identity(world, number, a)
+        }
+        125 | 126 => identity::capabilities(world, number, a),
+        157 => identity::control(world, a),
+        97 | 160 | 302 => identity::limits(world, number, a),
+        161 => identity::change_root(world, a[0]),
+        56 | 57 => forks::fork(world, number, a),
         318 => random(world, a),
-        56 => children::fork(world, a[0], a[1], a[3]),
-        57 => children::fork(world, 17, 0, 0),
-        61 => children::wait_for_child(world, a),
+        61 => ends::wait_for_child(world, a),
         // waitid
-        247 if world.children.born == 0 => Ok(ECHILD),
+        247 if !world.known().iter().any(|p| p.parent as usize == own::number()) => Ok(ECHILD),
         // futex: wake
         202 if matches!(a[1] & 0x7f, 1 | 10) => Ok(0),
-        62 | 200 | 234 => kill(world, number, a),
-        60 | 231 if is_child => children::end(world, ((a[0] & 0xff) << 8) as i32),
+        62 | 200 | 234 => signals::kill(world, number, a),
         60 | 231 => {
-            world.control.exited = 1;
-            world.control.status = (a[0] & 0xff) as i32;
-            play::after_death(world)?;
+            ends::end(world, ((a[0] & 0xff) << 8) as i32)?;
             Ok(0)
         }
         _ => unknown(world, number, a[0]),
     }
-}
-
-fn kill(world: &mut World, number: i64, a: [u64; 6]) -> Answer {
-    let signal = if number == 234 { a[2] } else { a[1] } as u32;
-    // SAFETY: a question.
-    let real = unsafe { raw::call(39, [0; 6]) } as u64;
-    let is_child = world.children.is_child();
-    let own = u64::from(world.children.own);
-    let own = if is_child { own } else { real };
-    let whom = if number == 234 { a[1] } else { a[0] };
-    if whom != own && (a[0] as i32) != 0 {
-        if is_child {
-            return Err(Declined("a signal from a child process"));
-        }
-        return children::kill(world, whom as u32);
-    }
-    if (a[0] as i32) == 0 && world.children.born > 0 {
-        return Err(Declined("a signal to a group of processes"));
-    }
-    if !(1..=64).contains(&signal) {
-        return Ok(if signal == 0 { 0 } else { EINVAL });
-    }
-    world.signals.send(signal);
-    signals::deliver(world, None);
-    Ok(0)
 }
 
 fn random(world: &mut World, a: [u64; 6]) -> Answer {
@@ -219,13 +213,13 @@ fn map(world: &mut World, a: [u64; 6]) -> Answer {
             pass(9, a)
         };
     }
-    match world.descriptors.object(a[4]) {
+    match world.object(a[4]) {
         None => Ok(EBADF),
         Some((Kind::File, inode)) if sealed => {
             if a[3] & 1 != 0 && a[2] & 2 != 0 {
                 return Err(Declined("a shared mapping of a file"));
             }
-            let address = world.memory.take(a[1])?;
+            let address = world.me_mut().memory.take(a[1])?;
             let content = world.files.content(inode);
             let rest = content.get(a[5] as usize..).unwrap_or(&[]);
             let count = rest.len().min(a[1] as usize);

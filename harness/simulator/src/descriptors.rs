@@ -1,10 +1,10 @@
-//! The descriptor table: the lowest free number, as the kernel gives it.
+//! Descriptors of each process, by the lowest free number as the kernel gives it, and
+//! the open files behind them, which processes may share.
 
-use crate::files::Files;
-use crate::layout;
-use crate::network::Network;
+use crate::identity::OPEN_FILES;
+use crate::own;
 use crate::raw;
-use crate::world::Declined;
+use crate::world::{Declined, World};
 
 /// Most descriptors of the server.
 pub const MOST_DESCRIPTORS: usize = 1024;
@@ -14,11 +14,6 @@ pub const MOST_DESCRIPTIONS: usize = 128;
 pub const MOST_EPOLLS: usize = 4;
 /// Most descriptors of one of them.
 pub const MOST_INTERESTS: usize = 64;
-/// Most pipes.
-pub const MOST_PIPES: usize = 4;
-/// Bytes that a pipe holds.
-pub const PIPE_CAPACITY: usize = 4096;
-
 /// Bad descriptor.
 pub const EBADF: i64 = -9;
 /// Too many of them.
@@ -44,6 +39,10 @@ pub enum Kind {
     PipeReader,
     /// The writing end of a pipe.
     PipeWriter,
+    /// One of a pair of connected sockets; the channels that it reads and writes.
+    Pair,
+    /// A folder that the session made; its inode.
+    NewFolder,
     /// `/dev/null`.
     Null,
     /// `/dev/zero`.
@@ -105,76 +104,22 @@ pub struct Epoll {
     pub interests: [Interest; MOST_INTERESTS],
 }
 
-/// A pipe within the server.
-#[repr(C)]
-pub struct Pipe {
-    /// Ends that are open.
-    pub readers: u16,
-    /// Ends that are open.
-    pub writers: u16,
-    /// Bytes in it.
-    pub length: u32,
-    /// The bytes.
-    pub bytes: [u8; PIPE_CAPACITY],
-}
-
-/// A set of open files.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(C)]
-pub struct Held {
-    bits: [u64; MOST_DESCRIPTIONS / 64],
-}
-
-impl Held {
-    /// Whether an open file belongs to it.
-    #[must_use]
-    pub const fn has(&self, index: usize) -> bool {
-        self.bits[index / 64] >> (index % 64) & 1 != 0
-    }
-
-    /// Adds one.
-    pub const fn add(&mut self, index: usize) {
-        self.bits[index / 64] |= 1 << (index % 64);
-    }
-
-    /// Takes one away.
-    pub const fn remove(&mut self, index: usize) {
-        self.bits[index / 64] &= !(1 << (index % 64));
-    }
-
-    /// Takes the first one away, if there is any.
-    pub fn take_one(&mut self) -> Option<usize> {
-        let word = self.bits.iter().position(|word| *word != 0)?;
-        let index = 64 * word + self.bits[word].trailing_zeros() as usize;
-        self.remove(index);
-        Some(index)
-    }
-}
-
 /// All of it.
 #[repr(C)]
 pub struct Descriptors {
-    /// In a child: the open files that it shares with its parent.
-    pub inherited: Held,
-    /// In a child: those that it has closed since it was last asked.
-    pub let_go: Held,
     /// Open files.
     pub descriptions: [Description; MOST_DESCRIPTIONS],
-    /// Descriptors.
-    pub slots: [Slot; MOST_DESCRIPTORS],
     /// Readiness sets.
     pub epolls: [Epoll; MOST_EPOLLS],
-    /// Pipes.
-    pub pipes: [Pipe; MOST_PIPES],
 }
 
-impl Descriptors {
-    /// The open file of a descriptor, and its number.
+impl World {
+    /// The open file of a descriptor of the process that asks, and its number.
     #[must_use]
     pub fn find(&self, descriptor: u64) -> Option<(usize, Description)> {
-        let slot = self.slots.get(descriptor as u32 as usize)?;
+        let slot = self.me().slots.get(descriptor as u32 as usize)?;
         let index = usize::from(slot.description).checked_sub(1)?;
-        Some((index, *self.descriptions.get(index)?))
+        Some((index, *self.descriptors.descriptions.get(index)?))
     }
 
     /// The kind and object of a descriptor.
@@ -195,13 +140,13 @@ impl Descriptors {
         flags: u32,
         close_on_exec: bool,
     ) -> Result<i64, Declined> {
-        let free = self.descriptions.iter().position(|d| d.kind == Kind::None);
-        let Some(index) = free else {
+        let mut all = self.descriptors.descriptions.iter();
+        let Some(index) = all.position(|d| d.kind == Kind::None) else {
             return Err(Declined("too many open files"));
         };
         let number = self.give(index, 0, close_on_exec);
         if number >= 0 {
-            self.descriptions[index] = Description {
+            self.descriptors.descriptions[index] = Description {
                 kind,
                 references: 1,
                 flags,
@@ -214,15 +159,17 @@ impl Descriptors {
 
     /// Another number, from `least` on, for the open file `index`; the caller counts it.
     pub fn give(&mut self, index: usize, least: usize, close_on_exec: bool) -> i64 {
-        let free = self
-            .slots
-            .iter()
-            .skip(least)
-            .position(|slot| slot.description == 0);
-        let Some(number) = free.map(|free| free + least) else {
+        let most = self.me().limit(OPEN_FILES).unwrap_or(u64::MAX);
+        let slots = &mut self.me_mut().slots;
+        let mut free = slots.iter().skip(least);
+        let Some(number) = free.position(|slot| slot.description == 0) else {
             return EMFILE;
         };
-        self.slots[number] = Slot {
+        let number = number + least;
+        if number as u64 >= most {
+            return EMFILE;
+        }
+        slots[number] = Slot {
             description: index as u16 + 1,
             close_on_exec: u16::from(close_on_exec),
         };
@@ -230,94 +177,56 @@ impl Descriptors {
     }
 
     /// Closes a descriptor.
-    pub fn close(&mut self, descriptor: u64, network: &mut Network, files: &mut Files) -> i64 {
-        let Some((index, _)) = self.find(descriptor) else {
+    pub fn close(&mut self, descriptor: u64) -> i64 {
+        let Some((index, found)) = self.find(descriptor) else {
             return EBADF;
         };
-        self.slots[descriptor as u32 as usize].description = 0;
-        self.release(index, network, files);
+        self.me_mut().slots[descriptor as u32 as usize].description = 0;
+        if found.kind == Kind::File {
+            // Whatever it held locked, it does no more.
+            self.files.unlock(found.object as usize, own::number());
+        }
+        self.release(index);
         0
     }
 
-    /// Somebody does not use an open file any more; the last one closes it.
-    pub fn release(&mut self, index: usize, network: &mut Network, files: &mut Files) {
-        let description = &mut self.descriptions[index];
+    /// One descriptor less stands for an open file.
+    pub fn release(&mut self, index: usize) {
+        let description = &mut self.descriptors.descriptions[index];
         description.references -= 1;
         if description.references > 0 {
-            return;
-        }
-        if self.inherited.has(index) {
-            // Its parent has it open still.
-            self.inherited.remove(index);
-            self.let_go.add(index);
             return;
         }
         let Description { kind, object, .. } = *description;
         description.kind = Kind::None;
         let object = object as usize;
         match kind {
-            Kind::File => files.release(object),
-            Kind::Socket => network.close(object),
-            Kind::Epoll => self.epolls[object].used = 0,
-            Kind::PipeReader => self.pipes[object].readers -= 1,
-            Kind::PipeWriter => self.pipes[object].writers -= 1,
+            Kind::File | Kind::NewFolder => self.files.release(object),
+            Kind::Socket => self.network.close(object),
+            Kind::Epoll => self.descriptors.epolls[object].used = 0,
+            Kind::PipeReader => {
+                self.channels[object].readers -= 1;
+            }
+            Kind::PipeWriter => self.channels[object].writers -= 1,
+            Kind::Pair => {
+                self.close_pair(object);
+                self.drop_passed(object & 0xff);
+            }
             _ => {}
         }
-        for epoll in self.epolls.iter_mut().filter(|epoll| epoll.used != 0) {
+        let epolls = &mut self.descriptors.epolls;
+        for epoll in epolls.iter_mut().filter(|epoll| epoll.used != 0) {
             epoll.forget(index as u32);
         }
     }
 
-    /// Counts a child as a user of everything that is open.
-    pub fn hold_all(&mut self) -> Held {
-        let mut held = Held::default();
-        for (index, description) in self.descriptions.iter_mut().enumerate() {
-            if description.kind != Kind::None {
-                description.references += 1;
-                held.add(index);
-            }
-        }
-        held
-    }
-
-    /// In a child: what is open is used by its own descriptors alone, and shared.
-    pub fn inherit(&mut self) {
-        (self.inherited, self.let_go) = (Held::default(), Held::default());
-        for (index, description) in self.descriptions.iter_mut().enumerate() {
-            let of = |slot: &&Slot| usize::from(slot.description) == index + 1;
-            description.references = self.slots.iter().filter(of).count() as u16;
-            if description.references > 0 {
-                self.inherited.add(index);
-            }
-        }
-    }
-
-    /// Closes everything, as the end of the server does.
-    pub fn close_all(&mut self, network: &mut Network, files: &mut Files) {
+    /// Closes everything, as the end of a process does.
+    pub fn close_all(&mut self) {
         for descriptor in 0..MOST_DESCRIPTORS as u64 {
-            self.close(descriptor, network, files);
+            if self.me().slots[descriptor as usize].description != 0 {
+                self.close(descriptor);
+            }
         }
-    }
-
-    /// A new pipe.
-    ///
-    /// # Errors
-    /// When there are too many.
-    pub fn pipe(&mut self, flags: u32) -> Result<[i32; 2], Declined> {
-        let free = self
-            .pipes
-            .iter()
-            .position(|p| p.readers == 0 && p.writers == 0);
-        let Some(at) = free else {
-            return Err(Declined("too many pipes"));
-        };
-        self.pipes[at].readers = 1;
-        self.pipes[at].writers = 1;
-        self.pipes[at].length = 0;
-        let close_on_exec = flags & 0o2_000_000 != 0;
-        let reader = self.open(Kind::PipeReader, at, flags & O_NONBLOCK, close_on_exec)?;
-        let writer = self.open(Kind::PipeWriter, at, 1 | flags & O_NONBLOCK, close_on_exec)?;
-        Ok([reader as i32, writer as i32])
     }
 }
 
@@ -391,6 +300,3 @@ impl Epoll {
         Ok(0)
     }
 }
-
-const _: () =
-    assert!(core::mem::size_of::<crate::world::World>() as u64 <= layout::ARENA - layout::WORLD);

@@ -5,8 +5,9 @@ use core::arch::global_asm;
 use core::panic::PanicInfo;
 
 use crate::calls;
-use crate::layout::WORLD;
-use crate::play;
+use crate::layout::{OWN, WORLD};
+use crate::own::{self, Own};
+use crate::ends;
 use crate::waiting::decline;
 use crate::world::{Declined, World};
 
@@ -25,14 +26,14 @@ pub struct Frame {
 }
 
 // The caller has stepped over its red zone (128 bytes) and called; the return steps
-// back. `Control::stack` is the first word of the world.
+// back. `Own::stack` is the first of a process's own words.
 global_asm!(
     ".globl kairos_gate",
     ".globl kairos_leave",
     ".globl kairos_died",
     "kairos_gate:",
     "mov r11, rsp",
-    "movabs rcx, {world}",
+    "movabs rcx, {own}",
     "mov rsp, [rcx]",
     "push r11",
     "push r15",
@@ -71,23 +72,27 @@ global_asm!(
     "pop rsp",
     "ret 0x80",
     "kairos_died:",
-    "movabs rcx, {world}",
+    "movabs rcx, {own}",
     "mov rsp, [rcx]",
     "call {died}",
     "ud2",
-    world = const WORLD,
+    own = const OWN,
     answer = sym answer,
     died = sym died,
 );
 
 fn world() -> &'static mut World {
-    // SAFETY: the harness placed it there; the server has one thread.
+    // SAFETY: the harness placed it there; one thread of all processes runs at a time.
     unsafe { &mut *(WORLD as *mut World) }
 }
 
 extern "C" fn answer(frame: &Frame) -> i64 {
     let world = world();
-    world.control.frame = core::ptr::from_ref(frame) as u64;
+    let frame_at = core::ptr::from_ref(frame) as u64;
+    own::set(Own {
+        frame: frame_at,
+        ..own::own()
+    });
     let arguments = [
         frame.rdi, frame.rsi, frame.rdx, frame.r10, frame.r8, frame.r9,
     ];
@@ -99,7 +104,8 @@ extern "C" fn answer(frame: &Frame) -> i64 {
 
 extern "C" fn died() {
     let world = world();
-    if let Err(why) = play::after_death(world) {
+    let signal = world.me().killed_by;
+    if let Err(why) = ends::end(world, signal as i32 & 0x7f) {
         decline(world, why);
     }
 }

@@ -2,7 +2,7 @@
 //! Nothing of it reaches the real file system.
 
 use crate::cache::{Path, Stat, cached, look_up};
-use crate::memory::Memory;
+use crate::layout::{STORE, STORE_LENGTH};
 use crate::raw;
 use crate::world::Declined;
 
@@ -50,6 +50,8 @@ pub struct Inode {
     pub rewritten: u32,
     /// When it was written, in nanoseconds of this world.
     pub modified: u64,
+    /// Which process holds a lock on it, counted from 1.
+    pub locked_by: u64,
 }
 
 /// What a path leads to.
@@ -66,12 +68,8 @@ pub enum Found {
 /// All of it.
 #[repr(C)]
 pub struct Files {
-    /// Permission bits that new files do not get.
-    pub umask: u32,
-    /// Keeps what follows aligned.
-    pub unused: u32,
-    /// The working folder.
-    pub folder: Path,
+    /// Bytes of the store in use.
+    pub stored: u64,
     /// Files that were written.
     pub inodes: [Inode; MOST_INODES],
     /// Names that were given or taken.
@@ -197,11 +195,12 @@ impl Files {
             mode: crate::cache::cached(cached).mode(),
             rewritten: 0,
             modified: 0,
+            locked_by: 0,
         };
         Ok(at)
     }
 
-    /// A new, empty file.
+    /// A new, empty file, or what `mode` says.
     ///
     /// # Errors
     /// When there are too many.
@@ -215,9 +214,14 @@ impl Files {
             data: 0,
             capacity: 0,
             length: 0,
-            mode: 0o100_000 | (mode & 0o7777 & !self.umask),
+            mode: if mode & 0o170_000 == 0 {
+                0o100_000 | mode & 0o7777
+            } else {
+                mode
+            },
             rewritten: 0,
             modified: now,
+            locked_by: 0,
         };
         self.set_name(path, at as u32 + 1)?;
         Ok(at)
@@ -244,13 +248,13 @@ impl Files {
         let inode = &self.inodes[inode];
         match inode.cached.checked_sub(1) {
             Some(before) if inode.own == 0 => cached(before as usize).content(),
-            // SAFETY: the arena holds it.
+            // SAFETY: the store holds it.
             _ => unsafe { raw::bytes(inode.data, inode.length) },
         }
     }
 
     /// Gives a file content of its own, with room for `length` bytes.
-    fn own(&mut self, at: usize, length: u64, memory: &mut Memory) -> Result<(), Declined> {
+    fn own(&mut self, at: usize, length: u64) -> Result<(), Declined> {
         let before = self.content(at);
         let inode = &mut self.inodes[at];
         if inode.own == 0 {
@@ -260,9 +264,13 @@ impl Files {
         }
         if length > inode.capacity {
             let capacity = (length.max(2 * inode.capacity) + 4095) & !4095;
-            inode.data = memory.take(capacity)?;
+            if self.stored + capacity > STORE_LENGTH {
+                return Err(Declined("longer files than are simulated"));
+            }
+            inode.data = STORE + self.stored;
+            self.stored += capacity;
             inode.capacity = capacity;
-            // SAFETY: fresh memory of the arena.
+            // SAFETY: fresh memory of the store.
             unsafe { raw::bytes_mut(inode.data, before.len() as u64).copy_from_slice(before) };
         }
         Ok(())
@@ -278,11 +286,10 @@ impl Files {
         offset: u64,
         bytes: &[u8],
         now: u64,
-        memory: &mut Memory,
     ) -> Result<(), Declined> {
         let length = self.content(at).len() as u64;
         let end = offset + bytes.len() as u64;
-        self.own(at, end.max(length), memory)?;
+        self.own(at, end.max(length))?;
         let inode = &mut self.inodes[at];
         if offset != length {
             inode.rewritten = 1;
@@ -308,13 +315,12 @@ impl Files {
         at: usize,
         length: u64,
         now: u64,
-        memory: &mut Memory,
     ) -> Result<(), Declined> {
         let before = self.content(at).len() as u64;
         if length == before {
             return Ok(());
         }
-        self.own(at, length, memory)?;
+        self.own(at, length)?;
         let inode = &mut self.inodes[at];
         if length > before {
             // SAFETY: room was made.
@@ -324,6 +330,38 @@ impl Files {
         inode.length = length;
         inode.modified = now;
         Ok(())
+    }
+
+    /// A process locks a file, or gives up its lock.
+    ///
+    /// # Errors
+    /// When another process has locked it: who comes first is not simulated.
+    pub fn lock(&mut self, at: usize, process: usize, locks: bool) -> Result<(), Declined> {
+        let held = self.inodes[at].locked_by;
+        let own = process as u64 + 1;
+        if held != 0 && held != own {
+            return Err(Declined("a lock on a file that another process has locked"));
+        }
+        self.inodes[at].locked_by = if locks { own } else { 0 };
+        Ok(())
+    }
+
+    /// A process closes a file: its lock is gone.
+    pub fn unlock(&mut self, at: usize, process: usize) {
+        let inode = &mut self.inodes[at];
+        if inode.locked_by == process as u64 + 1 {
+            inode.locked_by = 0;
+        }
+    }
+
+    /// Whether this is a folder.
+    #[must_use]
+    pub fn is_folder(&self, found: Found) -> bool {
+        match found {
+            Found::Nothing(_) => false,
+            Found::Inode(inode) => self.inodes[inode].mode & 0o170_000 == 0o040_000,
+            Found::Cached(at) => cached(at).is_folder(),
+        }
     }
 
     /// A file's attributes.

@@ -1,7 +1,8 @@
 //! The world that a server lives in while it is tested by rollback: sockets, files,
-//! time and the client, answered inside the server's own process. Its state is plain
-//! data at a fixed address, so that putting back the process's memory puts it back
-//! too. No heap, no library, no lock: one thread, which is the server's.
+//! time and the client, answered inside the server's own processes. Its state is plain
+//! data at a fixed address, in memory that all of them share with Kairos, so that it
+//! can be copied and put back. No heap, no library, no lock: of all processes one
+//! thread runs at a time.
 //!
 //! The crate is built twice: as a part of Kairos, which knows the layout from it, and
 //! as code without a library (`kairos_blob`) that Kairos puts into the server.
@@ -9,19 +10,27 @@
 
 pub mod cache;
 pub mod calls;
-pub mod children;
+pub mod channels;
 pub mod client;
 pub mod descriptors;
+pub mod ends;
 #[cfg(kairos_blob)]
 mod entry;
 pub mod file_calls;
 pub mod files;
+pub mod folders;
+pub mod forks;
+pub mod identity;
 pub mod layout;
 pub mod memory;
 pub mod network;
 pub mod numbers;
+pub mod own;
+pub mod parts;
+pub mod passing;
 pub mod pattern;
 pub mod play;
+pub mod processes;
 pub mod raw;
 pub mod script;
 pub mod signals;

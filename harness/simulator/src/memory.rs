@@ -13,7 +13,8 @@ const ENOMEM: i64 = -12;
 const ANONYMOUS: u64 = 0x20;
 const FIXED: u64 = 0x10;
 
-/// State of memory.
+/// State of a process's memory.
+#[derive(Clone, Copy)]
 #[repr(C)]
 pub struct Memory {
     /// Where the program's data end, as the server sees it.
@@ -64,16 +65,17 @@ pub fn seal(world: &mut World) {
     // SAFETY: the break belongs to nobody else.
     unsafe {
         let now = raw::call(BRK, [0; 6]) as u64;
-        world.memory.break_first = now;
-        world.memory.break_now = now;
+        let memory = &mut world.me_mut().memory;
+        memory.break_first = now;
+        memory.break_now = now;
         let last = (now + HEADROOM) & !(PAGE - 1);
-        world.memory.break_last = raw::call(BRK, [last, 0, 0, 0, 0, 0]) as u64;
+        memory.break_last = raw::call(BRK, [last, 0, 0, 0, 0, 0]) as u64;
     }
 }
 
 /// `brk`.
 pub fn set_break(world: &mut World, wanted: u64) -> i64 {
-    let memory = &mut world.memory;
+    let memory = &mut world.me_mut().memory;
     if wanted == 0 || wanted > memory.break_last || wanted + (64 << 20) < memory.break_first {
         return memory.break_now as i64;
     }
@@ -96,12 +98,12 @@ pub fn map(world: &mut World, a: [u64; 6]) -> Answer {
     if a[3] & ANONYMOUS == 0 {
         return Err(Declined("mmap(2) of a device after it was ready"));
     }
-    world.memory.take(a[1]).map(|address| address as i64)
+    world.me_mut().memory.take(a[1]).map(|address| address as i64)
 }
 
 /// `munmap`.
 pub fn unmap(world: &mut World, address: u64, length: u64) -> i64 {
-    world.memory.give_back(address, length);
+    world.me_mut().memory.give_back(address, length);
     0
 }
 
@@ -117,12 +119,12 @@ pub fn remap(world: &mut World, a: [u64; 6]) -> Answer {
     if flags & 1 == 0 {
         return Ok(ENOMEM);
     }
-    let new = world.memory.take(new_length)?;
+    let new = world.me_mut().memory.take(new_length)?;
     // SAFETY: both are the server's, and do not overlap.
     unsafe {
         raw::bytes_mut(new, old_length).copy_from_slice(raw::bytes(old, old_length));
     }
-    world.memory.give_back(old, old_length);
+    world.me_mut().memory.give_back(old, old_length);
     Ok(new as i64)
 }
 

@@ -137,6 +137,25 @@ impl Socket {
 }
 
 impl Network {
+    /// Bytes of the tables, which come before the buffers.
+    pub const TABLES: usize = core::mem::offset_of!(Self, inboxes);
+
+    /// Tells which bytes of the buffers are in use: offset and length.
+    pub fn buffers(&self, tell: &mut dyn FnMut(usize, usize)) {
+        for (at, socket) in self.sockets.iter().enumerate() {
+            let start = core::mem::offset_of!(Self, inboxes) + at * INBOX;
+            if socket.length > 0 {
+                tell(start + socket.start as usize, socket.length as usize);
+            }
+        }
+        for (at, link) in self.links.iter().enumerate() {
+            let start = core::mem::offset_of!(Self, pending) + at * PENDING;
+            if link.length > 0 {
+                tell(start + link.start as usize, link.length as usize);
+            }
+        }
+    }
+
     /// A new socket.
     ///
     /// # Errors

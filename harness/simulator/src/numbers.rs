@@ -1,7 +1,9 @@
 //! Numbers that several kinds of calls share.
 
-/// Seconds of the calendar when the world begins.
-pub const EPOCH: u64 = 1_790_000_000;
+/// `EPERM`.
+pub const EPERM: i64 = -1;
+/// `ENOTEMPTY`.
+pub const ENOTEMPTY: i64 = -39;
 /// Nanoseconds of a second.
 pub const SECOND: u64 = 1_000_000_000;
 /// The working folder instead of a descriptor.

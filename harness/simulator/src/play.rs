@@ -1,12 +1,11 @@
 //! Plays the client: session, probe session, and the ordinary stop.
 
 use crate::cache::Path;
-use crate::children;
 use crate::client::Event;
 use crate::network::{End, FIRST_LOCAL_PORT};
 use crate::script::{Kind, Script, Step};
 use crate::transcript::{END_OF_FILE, MOST_EXCHANGES, MOST_LOGS, REFUSED, RESET};
-use crate::waiting::{arm, over, stalled, trap};
+use crate::waiting::{arm, stalled, trap};
 use crate::world::{Awaited, Declined, Phase, Reason, World};
 
 /// Where the run folder is found.
@@ -73,10 +72,10 @@ fn next_phase(world: &mut World) {
         return;
     }
     world.control.phase = Phase::Stop;
-    if world.control.dead != 0 {
-        over(world);
+    if world.control.dead == 0 {
+        let signal = world.control.stop_signal;
+        world.processes[0].signals.send(signal);
     }
-    world.signals.send(world.control.stop_signal);
 }
 
 fn act(
@@ -111,7 +110,7 @@ fn act(
         }
         Kind::Signal => {
             if step.a != 0 && world.control.dead == 0 {
-                world.signals.send(step.number);
+                world.processes[0].signals.send(step.number);
             }
         }
         Kind::Write => write(
@@ -292,29 +291,8 @@ fn write(world: &mut World, path: &[u8], content: &[u8]) -> Result<(), Declined>
     let path = Path::resolve(RUN_FOLDER, path)?;
     let now = world.control.now;
     let inode = world.files.to_write(&path, 0o644, now)?;
-    world.files.truncate(inode, 0, now, &mut world.memory)?;
-    world.files.write(inode, 0, content, now, &mut world.memory)
-}
-
-/// The server has ended: its connections close, and the client plays on.
-///
-/// # Errors
-/// When something happens that is not simulated.
-pub fn after_death(world: &mut World) -> Result<(), Declined> {
-    world.control.dead = 1;
-    world.control.ended_in = world.control.exchange;
-    // Its children go on without it.
-    while children::step(world)? {}
-    world.signals.pending = 0;
-    world
-        .descriptors
-        .close_all(&mut world.network, &mut world.files);
-    while world.control.phase < Phase::Stop {
-        if turn(world, true)? == Turn::Waits {
-            return Err(Declined("a client that waits for a server that has ended"));
-        }
-    }
-    over(world)
+    world.files.truncate(inode, 0, now)?;
+    world.files.write(inode, 0, content, now)
 }
 
 /// The time is up in which the client should have seen something.

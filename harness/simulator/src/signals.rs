@@ -1,11 +1,14 @@
-//! Signals: what the server does about each, those that wait, and their delivery.
+//! Signals: what each process does about each, those that wait, and their delivery.
 
 use core::arch::asm;
 
+use crate::layout::INSTALLED;
 use crate::network::EINVAL;
+use crate::own::{self, Own};
+use crate::processes::State;
 use crate::raw;
 use crate::waiting::trap;
-use crate::world::{Declined, Reason, World};
+use crate::world::{Answer, Declined, Reason, World};
 
 /// Highest signal number.
 pub const MOST_SIGNALS: usize = 64;
@@ -13,25 +16,28 @@ pub const MOST_SIGNALS: usize = 64;
 /// `SIG_DFL`.
 const DEFAULT: u64 = 0;
 /// `SIG_IGN`.
-const IGNORE: u64 = 1;
-
-/// `SA_RESETHAND`.
-const ONCE: u64 = 1 << 31;
+pub const IGNORE: u64 = 1;
 
 const RT_SIGACTION: i64 = 13;
 const RT_SIGPROCMASK: i64 = 14;
 const GETPID: i64 = 39;
 const TGKILL: i64 = 234;
+const SIGKILL: u32 = 9;
+/// `SIGSTOP`, `SIGTSTP`, `SIGTTIN`, `SIGTTOU`.
+const STOPS: u64 = 1 << 18 | 1 << 19 | 1 << 20 | 1 << 21;
+/// Signals that faults of a process itself raise: the kernel must know what is done
+/// about them.
+const OF_FAULTS: u64 = 1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 10 | 1 << 30;
 
-/// Signals that the kernel sends for what a process does itself: SIGILL, SIGTRAP,
-/// SIGBUS, SIGFPE, SIGSEGV, SIGSYS. They reach the handler that the kernel knows.
-const FAULTS: u64 = 1 << 4 | 1 << 5 | 1 << 7 | 1 << 8 | 1 << 11 | 1 << 31;
-
-/// What is done about a signal, as the kernel lays it out: handler, flags, where it
-/// returns, signals blocked meanwhile.
+/// What is done about a signal, as the kernel lays it out: handler, flags, restorer,
+/// signals blocked meanwhile.
 pub type Action = [u64; 4];
 
-/// State of signals.
+const RESTARTS: u64 = 0x1000_0000;
+const RESETS: u64 = 0x8000_0000;
+
+/// State of a process's signals.
+#[derive(Clone, Copy)]
 #[repr(C)]
 pub struct Signals {
     /// What is done about each, by number.
@@ -40,42 +46,84 @@ pub struct Signals {
     pub pending: u64,
 }
 
+/// What came of delivering signals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivered {
+    /// No handler ran.
+    Nothing,
+    /// Handlers ran after which calls that can be are made anew.
+    Restarts,
+    /// Handlers ran.
+    Interrupts,
+}
+
+const fn bit(signal: u32) -> u64 {
+    1 << (signal - 1)
+}
+
 impl Signals {
     /// Makes a signal wait for its delivery.
     pub fn send(&mut self, signal: u32) {
-        self.pending |= 1 << (signal - 1);
+        self.pending |= bit(signal);
+    }
+
+    /// What is done about a signal.
+    #[must_use]
+    pub fn handler(&self, signal: u32) -> u64 {
+        self.actions[signal as usize][0]
+    }
+
+    /// Signals that wait, are not blocked by `blocked`, and do anything.
+    #[must_use]
+    pub fn open(&self, blocked: u64) -> u64 {
+        let mut open = self.pending & !(blocked & !bit(SIGKILL));
+        let mut left = open;
+        while left != 0 {
+            let signal = left.trailing_zeros() + 1;
+            left &= left - 1;
+            let handler = self.handler(signal);
+            if handler == IGNORE || handler == DEFAULT && ignored_by_default(signal) {
+                open &= !bit(signal);
+            }
+        }
+        open
     }
 }
 
-/// `rt_sigaction`. Once the server is ready, the kernel is told of an action only when
-/// its signal is delivered: what it knows is not put back.
+/// `rt_sigaction`.
 ///
 /// # Errors
-/// When the action for a fault changes once the server is ready.
-pub fn action(world: &mut World, a: [u64; 6]) -> Result<i64, Declined> {
+/// When the action of a fault changes once the server is ready: that could not be put
+/// back.
+pub fn action(world: &mut World, a: [u64; 6]) -> Answer {
     let signal = a[0] as usize;
-    let sealed = world.control.sealed != 0;
     if !(1..=MOST_SIGNALS).contains(&signal) {
-        // SAFETY: handed on as it is.
-        return Ok(unsafe { raw::call(RT_SIGACTION, a) });
+        return Ok(EINVAL);
     }
-    let before = world.signals.actions[signal];
+    let of_fault = OF_FAULTS & bit(signal as u32) != 0;
+    let sealed = world.control.sealed != 0;
+    let before = world.me().signals.actions[signal];
     if a[1] != 0 {
         // SAFETY: the server's own structure.
-        let wanted = unsafe { raw::load::<Action>(a[1]) };
-        if sealed && FAULTS >> signal & 1 != 0 && wanted != before {
+        let new: Action = unsafe { raw::load(a[1]) };
+        if of_fault && sealed && new != before {
             return Err(Declined("another action for a fault after it was ready"));
         }
-        world.signals.actions[signal] = wanted;
-    }
-    if !sealed {
-        // SAFETY: handed on as it is.
-        return Ok(unsafe { raw::call(RT_SIGACTION, a) });
-    }
-    const NEVER_CAUGHT: u64 = 1 << 9 | 1 << 19;
-    if NEVER_CAUGHT >> signal & 1 != 0 && a[1] != 0 {
-        world.signals.actions[signal] = before;
-        return Ok(EINVAL);
+        if of_fault && !sealed {
+            // SAFETY: handed on as it is.
+            let answer = unsafe { raw::call(RT_SIGACTION, [a[0], a[1], 0, 8, 0, 0]) };
+            if answer < 0 {
+                return Ok(answer);
+            }
+        }
+        if matches!(signal as u32, SIGKILL | 19) {
+            return Ok(EINVAL);
+        }
+        world.me_mut().signals.actions[signal] = new;
+        let signal = signal as u32;
+        if new[0] == IGNORE || new[0] == DEFAULT && ignored_by_default(signal) {
+            world.me_mut().signals.pending &= !bit(signal);
+        }
     }
     if a[2] != 0 {
         // SAFETY: the server's own structure.
@@ -107,52 +155,80 @@ const fn ignored_by_default(signal: u32) -> bool {
     matches!(signal, 17 | 18 | 23 | 28)
 }
 
-/// Delivers signals that wait and are not blocked, `mask` being in force instead of
-/// the server's own set if there is one. Whether a handler ran.
-pub fn deliver(world: &mut World, mask: Option<u64>) -> bool {
-    let mut handled = false;
-    while world.signals.pending != 0 {
-        let open = world.signals.pending & !mask.unwrap_or_else(blocked);
+/// Delivers signals that wait for this process and are not blocked, `mask` being in
+/// force instead of its own set if there is one.
+///
+/// # Errors
+/// When a signal would stop the process.
+pub fn deliver(world: &mut World, mask: Option<u64>) -> Result<Delivered, Declined> {
+    let mut delivered = Delivered::Nothing;
+    while world.me().signals.pending != 0 {
+        let blocked = mask.unwrap_or_else(blocked) & !bit(SIGKILL);
+        let open = world.me().signals.pending & !blocked;
         if open == 0 {
             break;
         }
-        let signal = open.trailing_zeros() + 1;
-        world.signals.pending &= !(1 << (signal - 1));
-        match world.signals.actions[signal as usize][0] {
+        let signal = if open & bit(SIGKILL) != 0 {
+            SIGKILL
+        } else {
+            open.trailing_zeros() + 1
+        };
+        world.me_mut().signals.pending &= !bit(signal);
+        let action = world.me().signals.actions[signal as usize];
+        match action[0] {
             IGNORE => {}
             DEFAULT if ignored_by_default(signal) => {}
+            DEFAULT if STOPS & bit(signal) != 0 => {
+                return Err(Declined("a signal that stops the process"));
+            }
             DEFAULT => {
                 trap(world, Reason::Dies, i64::from(signal), 0);
             }
             _ => {
+                install(signal, action);
+                if action[1] & RESETS != 0 {
+                    world.me_mut().signals.actions[signal as usize] = [DEFAULT, 0, 0, 0];
+                }
                 run_handler(world, signal, mask);
-                handled = true;
+                if action[1] & RESTARTS == 0 {
+                    delivered = Delivered::Interrupts;
+                } else if delivered == Delivered::Nothing {
+                    delivered = Delivered::Restarts;
+                }
             }
         }
     }
-    handled
+    Ok(delivered)
+}
+
+/// Tells the kernel of an action, if it does not know.
+fn install(signal: u32, action: Action) {
+    // SAFETY: the harness mapped the table; it is this process's alone.
+    let known = unsafe { &mut (*(INSTALLED as *mut [Action; MOST_SIGNALS + 1]))[signal as usize] };
+    if *known != action || action[1] & RESETS != 0 {
+        *known = action;
+        let place = &raw const action as u64;
+        // SAFETY: a structure of ours.
+        let _ = unsafe { raw::call(RT_SIGACTION, [u64::from(signal), place, 0, 8, 0, 0]) };
+    }
 }
 
 /// Has the kernel run the handler, right here. Calls that it makes are answered below
 /// this call on the simulator's stack.
 #[inline(never)]
 fn run_handler(world: &mut World, signal: u32, mask: Option<u64>) {
-    let (stack, frame) = (world.control.stack, world.control.frame);
+    let before = own::own();
     let here: u64;
     // SAFETY: reads the stack pointer.
     unsafe { asm!("mov {}, rsp", out(reg) here, options(nomem, nostack)) };
     // Below this frame, its red zone and what the kernel puts there.
-    world.control.stack = (here - 0x4000) & !15;
+    own::set(Own {
+        stack: (here - 0x4000) & !15,
+        ..before
+    });
     // SAFETY: a question without arguments.
     let pid = unsafe { raw::call(GETPID, [0; 6]) };
-    let action = &mut world.signals.actions[signal as usize];
-    let place = core::ptr::from_ref(action) as u64;
-    // SAFETY: what the server wants done about it.
-    let _ = unsafe { raw::call(RT_SIGACTION, [u64::from(signal), place, 0, 8, 0, 0]) };
-    if action[1] & ONCE != 0 {
-        action[0] = DEFAULT;
-    }
-    let before = mask.map(set_blocked);
+    let set = mask.map(set_blocked);
     // The pointer goes in, so that the world counts as changed by what the handler does.
     // SAFETY: sends a signal to this thread alone.
     unsafe {
@@ -164,9 +240,48 @@ fn run_handler(world: &mut World, signal: u32, mask: Option<u64>) {
             lateout("rcx") _, lateout("r11") _,
         );
     }
-    if let Some(before) = before {
-        set_blocked(before);
+    if let Some(set) = set {
+        set_blocked(set);
     }
-    world.control.stack = stack;
-    world.control.frame = frame;
+    own::set(before);
 }
+
+/// `kill`, `tkill` and `tgkill`.
+///
+/// # Errors
+/// When a signal would stop the process.
+pub fn kill(world: &mut World, number: i64, a: [u64; 6]) -> Answer {
+    const NO_SUCH_PROCESS: i64 = -3;
+    let (whom, signal) = if number == TGKILL {
+        (a[1] as i32, a[2])
+    } else {
+        (a[0] as i32, a[1])
+    };
+    if signal > MOST_SIGNALS as u64 {
+        return Ok(EINVAL);
+    }
+    let (me, group) = (own::number(), world.me().group);
+    let mut any = false;
+    for at in 0..world.count as usize {
+        let process = &mut world.processes[at];
+        let is_meant = match whom {
+            0 => process.group == group,
+            -1 => at != me,
+            ..-1 => process.group == whom.unsigned_abs(),
+            _ => process.pid == whom as u32,
+        };
+        if !is_meant || matches!(process.state, State::None | State::Gone) {
+            continue;
+        }
+        any = true;
+        if signal != 0 && process.lives() {
+            process.signals.send(signal as u32);
+        }
+    }
+    if !any {
+        return Ok(NO_SUCH_PROCESS);
+    }
+    deliver(world, None)?;
+    Ok(0)
+}
+

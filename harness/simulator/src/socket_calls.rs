@@ -1,6 +1,7 @@
 //! Calls on sockets.
 
 use crate::calls::unknown;
+use crate::channels;
 use crate::descriptors::{EBADF, Kind, O_NONBLOCK};
 use crate::file_calls::path_at;
 use crate::files::Found;
@@ -11,34 +12,47 @@ use crate::transfer::wait_for;
 use crate::waiting::{EINTR, INPUT};
 use crate::world::{Answer, Declined, World};
 
-/// `AF_UNIX`.
-const LOCAL: u64 = 1;
+const UNIX: u64 = 1;
 
 /// Sockets.
 pub(crate) fn socket(world: &mut World, number: i64, a: [u64; 6]) -> Answer {
     if number == 41 {
-        let stream = a[1] & 0xf == 1;
-        if !stream || !matches!(a[0], LOCAL | 2 | 10) {
+        let kind = a[1] & 0xf;
+        let is_known = match a[0] {
+            UNIX => matches!(kind, 1 | 2),
+            2 | 10 => kind == 1,
+            _ => false,
+        };
+        if !is_known {
             unknown(world, number, a[0] << 8 | a[1] & 0xf);
         }
         let at = world.network.socket(a[0] as u8)?;
         let flags = 2 | (a[1] as u32 & O_NONBLOCK);
         let close = a[1] & CLOSE_ON_EXEC != 0;
-        return world.descriptors.open(Kind::Socket, at, flags, close);
+        return world.open(Kind::Socket, at, flags, close);
     }
-    let Some((index, found)) = world.descriptors.find(a[0]) else {
+    if number == 53 {
+        let stream = a[1] & 0xf == 1;
+        if a[0] != UNIX || !stream {
+            unknown(world, number, a[0] << 8 | a[1] & 0xf);
+        }
+        let ends = world.pair(a[1] as u32)?;
+        // SAFETY: the server's own pair.
+        unsafe { raw::store(a[3], ends) };
+        return Ok(0);
+    }
+    let Some((index, found)) = world.find(a[0]) else {
         return Ok(EBADF);
     };
+    if found.kind == Kind::Pair {
+        return of_pair(world, number, a, found.object as usize);
+    }
     if found.kind != Kind::Socket {
         return Ok(ENOTSOCK);
     }
     let at = found.object as usize;
-    let family = u64::from(world.network.sockets[at].family);
-    if family == LOCAL && number != 42 {
-        return Err(Declined("a local socket that is used"));
-    }
     match number {
-        42 if family == LOCAL => connect_locally(world, a),
+        42 => connect(world, a, at),
         43 | 288 => accept(world, number, a, index),
         49 => {
             // SAFETY: the server's own address; the port lies at the same place in both.
@@ -93,17 +107,35 @@ pub(crate) fn socket(world: &mut World, number: i64, a: [u64; 6]) -> Answer {
     }
 }
 
-/// Libraries ask whether a service is there that they can do without.
-fn connect_locally(world: &mut World, a: [u64; 6]) -> Answer {
-    // SAFETY: the server's own address: two bytes, then a path.
-    let is_path = a[2] > 3 && unsafe { raw::load::<u8>(a[1] + 2) } != 0;
-    if is_path {
-        let path = path_at(world, AT_FDCWD as u64, a[1] + 2)?;
-        if let Found::Nothing(error) = world.files.find(&path)? {
-            return Ok(error);
-        }
+/// Connects to a socket of this machine: there is none, as in the sandbox.
+fn connect(world: &mut World, a: [u64; 6], at: usize) -> Answer {
+    const FAMILY: u64 = 2;
+    if u64::from(world.network.sockets[at].family) != UNIX || a[2] <= FAMILY {
+        unknown(world, 42, a[0]);
     }
-    Err(Declined("a connection to a local socket"))
+    let path = path_at(world, AT_FDCWD as u64, a[1] + FAMILY)?;
+    match world.files.find(&path)? {
+        Found::Nothing(error) => Ok(error),
+        _ => Err(Declined("connect(2) to another program")),
+    }
+}
+
+/// Calls on one of a pair of sockets.
+fn of_pair(world: &mut World, number: i64, a: [u64; 6], object: usize) -> Answer {
+    let (reads, writes) = channels::ends(object);
+    match number {
+        48 => {
+            if a[1] != 0 {
+                world.channels[writes].writers = 0;
+            }
+            if a[1] != 1 {
+                world.channels[reads].readers = 0;
+            }
+            Ok(0)
+        }
+        54 => Ok(0),
+        _ => unknown(world, number, UNIX),
+    }
 }
 
 fn accept(world: &mut World, number: i64, a: [u64; 6], index: usize) -> Answer {
@@ -130,7 +162,7 @@ fn accept(world: &mut World, number: i64, a: [u64; 6], index: usize) -> Answer {
     }
     let close = flags & CLOSE_ON_EXEC != 0;
     let flags = 2 | (flags as u32 & O_NONBLOCK);
-    world.descriptors.open(Kind::Socket, accepted, flags, close)
+    world.open(Kind::Socket, accepted, flags, close)
 }
 
 /// Writes a loopback address, as much of it as there is room.

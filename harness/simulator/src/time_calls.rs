@@ -1,8 +1,8 @@
 //! Calls that ask for the time, set an alarm, or wait.
 
-use crate::calls::pass;
 use crate::descriptors::{EBADF, Kind};
-use crate::numbers::{EPOCH, SECOND};
+use crate::numbers::SECOND;
+use crate::processes::Awaited;
 use crate::raw;
 use crate::waiting;
 use crate::waiting::{EINTR, Wait, Woken};
@@ -12,7 +12,7 @@ pub(crate) fn time(world: &mut World, number: i64, a: [u64; 6]) -> Answer {
     // Time passes when one looks, or one who waits for it by looking waits for ever.
     world.control.now += 1000;
     let now = world.control.now;
-    let calendar = EPOCH * SECOND + now;
+    let calendar = world.control.epoch * SECOND + now;
     // SAFETY: the server's own structures.
     unsafe {
         match number {
@@ -45,12 +45,6 @@ pub(crate) fn time(world: &mut World, number: i64, a: [u64; 6]) -> Answer {
                 raw::bytes_mut(a[0], 32).fill(0);
                 return Ok((now / 10_000_000) as i64);
             }
-            // getrlimit, prlimit64: reading them, or before it is ready
-            97 => return pass(number, a),
-            302 if a[2] == 0 || world.control.sealed == 0 || world.children.is_child() => {
-                return pass(number, a);
-            }
-            302 => return Err(Declined("setting limits after it was ready")),
             // alarm, setitimer, getitimer
             36..=38 => return alarm(world, number, a),
             _ => {}
@@ -61,15 +55,15 @@ pub(crate) fn time(world: &mut World, number: i64, a: [u64; 6]) -> Answer {
 
 fn alarm(world: &mut World, number: i64, a: [u64; 6]) -> Answer {
     let now = world.control.now;
-    let alarm = world.control.alarm;
+    let alarm = world.me_mut().alarm;
     let left = if alarm > 0 {
         alarm.saturating_sub(now)
     } else {
         0
     };
     if number == 37 {
-        world.control.alarm = if a[0] > 0 { now + a[0] * SECOND } else { 0 };
-        world.control.alarm_interval = 0;
+        world.me_mut().alarm = if a[0] > 0 { now + a[0] * SECOND } else { 0 };
+        world.me_mut().alarm_interval = 0;
         return Ok(left.div_ceil(SECOND) as i64);
     }
     if a[0] != 0 {
@@ -79,7 +73,7 @@ fn alarm(world: &mut World, number: i64, a: [u64; 6]) -> Answer {
     // SAFETY: the server's own structures.
     unsafe {
         if old != 0 {
-            let interval = world.control.alarm_interval;
+            let interval = world.me_mut().alarm_interval;
             let [seconds, every] = [left, interval].map(|t| [t / SECOND, t % SECOND / 1000]);
             raw::store(old, [every, seconds]);
         }
@@ -87,8 +81,8 @@ fn alarm(world: &mut World, number: i64, a: [u64; 6]) -> Answer {
             let [every, first]: [[u64; 2]; 2] = raw::load(a[1]);
             let span = |[seconds, micros]: [u64; 2]| seconds * SECOND + micros * 1000;
             let first = span(first);
-            world.control.alarm = if first > 0 { now + first } else { 0 };
-            world.control.alarm_interval = span(every);
+            world.me_mut().alarm = if first > 0 { now + first } else { 0 };
+            world.me_mut().alarm_interval = span(every);
         }
     }
     Ok(0)
@@ -117,6 +111,7 @@ pub(crate) fn wait(world: &mut World, number: i64, a: [u64; 6]) -> Answer {
         timeout,
         mask,
         sleeps: false,
+        restarts: false,
     };
     match number {
         7 => waiting::poll(world, a[0], a[1], how(milliseconds(a[2]), None)),
@@ -145,20 +140,21 @@ pub(crate) fn wait(world: &mut World, number: i64, a: [u64; 6]) -> Answer {
             waiting::select(world, a[0], [a[1], a[2], a[3]], how(timeout, set))
         }
         232 | 281 => {
-            let Some((Kind::Epoll, at)) = world.descriptors.object(a[0]) else {
+            let Some((Kind::Epoll, at)) = world.object(a[0]) else {
                 return Ok(EBADF);
             };
+            let description = world.find(a[0]).map_or(0, |found| found.0);
             let set = if number == 281 { mask(a[4]) } else { None };
-            waiting::epoll(world, at, a[1], a[2], how(milliseconds(a[3]), set))
+            waiting::epoll(world, (description, at), a[1], a[2], how(milliseconds(a[3]), set))
         }
         233 => {
-            let Some((Kind::Epoll, at)) = world.descriptors.object(a[0]) else {
+            let Some((Kind::Epoll, at)) = world.object(a[0]) else {
                 return Ok(EBADF);
             };
-            let Some((description, found)) = world.descriptors.find(a[2]) else {
+            let Some((description, found)) = world.find(a[2]) else {
                 return Ok(EBADF);
             };
-            if matches!(found.kind, Kind::File | Kind::Folder | Kind::Null) {
+            if matches!(found.kind, Kind::File | Kind::Folder | Kind::NewFolder | Kind::Null) {
                 return Ok(-1);
             }
             let epoll = &mut world.descriptors.epolls[at];
@@ -170,7 +166,7 @@ pub(crate) fn wait(world: &mut World, number: i64, a: [u64; 6]) -> Answer {
             let mut time = span(place).unwrap_or(0);
             if number == 230 && a[1] & 1 != 0 {
                 let base = if a[0] == 0 {
-                    EPOCH * SECOND
+                    world.control.epoch * SECOND
                 } else {
                     SECOND * 1000
                 };
@@ -180,8 +176,9 @@ pub(crate) fn wait(world: &mut World, number: i64, a: [u64; 6]) -> Answer {
                 timeout: Some(time.max(1)),
                 mask: None,
                 sleeps: true,
+                restarts: false,
             };
-            Ok(match waiting::wait(world, &mut |_| false, how)? {
+            Ok(match waiting::wait(world, &mut |_| false, how, Awaited::NOTHING)? {
                 Woken::Interrupted => EINTR,
                 _ => 0,
             })
@@ -189,7 +186,7 @@ pub(crate) fn wait(world: &mut World, number: i64, a: [u64; 6]) -> Answer {
         // pause, rt_sigsuspend
         _ => {
             let set = if number == 130 { mask(a[0]) } else { None };
-            waiting::wait(world, &mut |_| false, how(None, set))?;
+            waiting::wait(world, &mut |_| false, how(None, set), Awaited::NOTHING)?;
             Ok(EINTR)
         }
     }

@@ -1,6 +1,8 @@
 //! What the client received, by exchange and connection, and how long the logs were
 //! after each exchange.
 
+use core::mem::size_of;
+
 use crate::world::Declined;
 
 /// Bytes of it.
@@ -70,6 +72,17 @@ impl Transcript {
         self.set_word(self.last + 8, length);
         self.length = end as u64;
         Ok(())
+    }
+
+    /// Tells which bytes are in use and may change: offset and length. Records before
+    /// the last are only added to.
+    pub fn parts(&self, tell: &mut dyn FnMut(usize, usize)) {
+        let logs = core::mem::offset_of!(Self, logs);
+        let ended = (self.ended as usize + 2).min(MOST_EXCHANGES + 2);
+        tell(0, logs + ended * size_of::<[u32; MOST_LOGS]>());
+        if self.length > 0 {
+            tell(core::mem::offset_of!(Self, bytes) + self.last as usize, HEAD);
+        }
     }
 
     fn word(&self, at: u64) -> u32 {

@@ -1,14 +1,16 @@
 //! Reading and writing: files, sockets, pipes.
 
 use crate::calls::fill_random;
-use crate::children;
-use crate::descriptors::{EBADF, Kind, O_NONBLOCK, PIPE_CAPACITY};
+use crate::channels;
+use crate::descriptors::{EBADF, Kind, O_NONBLOCK};
 use crate::network::{EAGAIN, EINVAL, EPIPE};
 use crate::numbers::EISDIR;
+use crate::passing;
+use crate::processes::Awaited;
 use crate::raw;
 use crate::signals;
 use crate::waiting;
-use crate::waiting::{EINTR, INPUT, Wait, Woken};
+use crate::waiting::{EINTR, INPUT, OUTPUT, Wait, Woken};
 use crate::world::{Answer, Declined, World};
 
 /// Reading and writing.
@@ -30,12 +32,15 @@ pub(crate) fn transfer(world: &mut World, number: i64, a: [u64; 6]) -> Answer {
             19 | 20 => pieces(world, number == 20, a[0], a[1], a[2], 0),
             46 | 47 => {
                 let [list, count]: [u64; 2] = raw::load(a[1] + 16);
+                if number == 46 {
+                    passing::send(world, a[0], a[1])?;
+                }
+                let answer = pieces(world, number == 46, a[0], list, count, a[2])?;
                 if number == 47 {
                     raw::store(a[1] + 8, 0_u32);
-                    raw::store(a[1] + 40, 0_u64);
-                    raw::store(a[1] + 48, 0_u32);
+                    passing::receive(world, a[0], a[1], a[2], answer)?;
                 }
-                pieces(world, number == 46, a[0], list, count, a[2])
+                Ok(answer)
             }
             _ => send_file(world, a),
         }
@@ -86,7 +91,7 @@ fn pieces(
 
 /// Whether reading on would not wait.
 fn more(world: &World, descriptor: u64) -> bool {
-    let found = world.descriptors.find(descriptor);
+    let found = world.find(descriptor);
     found.is_some_and(|(index, _)| waiting::ready_for(world, index) & INPUT != 0)
 }
 
@@ -99,7 +104,7 @@ fn read(
 ) -> Answer {
     const PEEK: u64 = 2;
     const DONT_WAIT: u64 = 0x40;
-    let Some((index, found)) = world.descriptors.find(descriptor) else {
+    let Some((index, found)) = world.find(descriptor) else {
         return Ok(EBADF);
     };
     let object = found.object as usize;
@@ -118,11 +123,12 @@ fn read(
             }
             Ok(count as i64)
         }
-        Kind::Socket | Kind::PipeReader => loop {
-            let answer = if found.kind == Kind::Socket {
-                world.network.read(object, bytes, flags & PEEK != 0)
-            } else {
-                read_pipe(world, object, bytes)
+        Kind::Socket | Kind::PipeReader | Kind::Pair => loop {
+            let peek = flags & PEEK != 0;
+            let answer = match found.kind {
+                Kind::Socket => world.network.read(object, bytes, peek),
+                Kind::PipeReader => world.channels[object].read(bytes, false),
+                _ => world.channels[channels::ends(object).0].read(bytes, peek),
             };
             let waits = found.flags & O_NONBLOCK == 0 && flags & DONT_WAIT == 0;
             if answer != EAGAIN || !waits {
@@ -141,34 +147,20 @@ fn read(
             fill_random(world, bytes);
             Ok(bytes.len() as i64)
         }
-        Kind::Folder => Ok(EISDIR),
+        Kind::Folder | Kind::NewFolder => Ok(EISDIR),
         Kind::None | Kind::PipeWriter => Ok(EBADF),
         Kind::Epoll => Ok(EINVAL),
     }
-}
-
-fn read_pipe(world: &mut World, at: usize, bytes: &mut [u8]) -> i64 {
-    let pipe = &mut world.descriptors.pipes[at];
-    if pipe.length == 0 {
-        return if pipe.writers == 0 { 0 } else { EAGAIN };
-    }
-    let count = bytes.len().min(pipe.length as usize);
-    bytes[..count].copy_from_slice(&pipe.bytes[..count]);
-    pipe.bytes.copy_within(count..pipe.length as usize, 0);
-    pipe.length -= count as u32;
-    count as i64
 }
 
 /// Waits until an open file is ready; false when a handler ran instead.
 pub(crate) fn wait_for(world: &mut World, index: usize, events: u32) -> Result<bool, Declined> {
     let mut ready =
         |world: &mut World| waiting::ready_for(world, index) & (events | waiting::ALWAYS) != 0;
-    let how = Wait {
-        timeout: None,
-        mask: None,
-        sleeps: false,
-    };
-    Ok(waiting::wait(world, &mut ready, how)? != Woken::Interrupted)
+    let mut awaited = Awaited::NOTHING;
+    awaited.add(index, events);
+    let woken = waiting::wait(world, &mut ready, Wait::FOR_EVER, awaited)?;
+    Ok(woken != Woken::Interrupted)
 }
 
 fn write(
@@ -178,45 +170,15 @@ fn write(
     offset: Option<u64>,
     flags: u64,
 ) -> Answer {
+    const APPEND: u32 = 0o2000;
     const NO_SIGNAL: u64 = 0x4000;
+    const DONT_WAIT: u64 = 0x40;
     const SIGPIPE: u32 = 13;
-    let Some((index, _)) = world.descriptors.find(descriptor) else {
+    let Some((index, found)) = world.find(descriptor) else {
         return Ok(EBADF);
     };
-    let answer = write_to(world, index, bytes, offset)?;
-    if world.children.is_child() {
-        if answer == EAGAIN {
-            return Err(Declined("a child process that waits"));
-        }
-        if answer > 0 {
-            children::note_written(world, index, &bytes[..answer as usize])?;
-        }
-    }
-    if answer == EPIPE && flags & NO_SIGNAL == 0 {
-        world.signals.send(SIGPIPE);
-        signals::deliver(world, None);
-    }
-    Ok(answer)
-}
-
-/// A child has written to an open file.
-///
-/// # Errors
-/// When something happens that is not simulated.
-pub(crate) fn written(world: &mut World, index: usize, bytes: &[u8]) -> Result<(), Declined> {
-    let answer = write_to(world, index, bytes, None)?;
-    if answer >= 0 && answer < bytes.len() as i64 {
-        return Err(Declined("a child process that waits"));
-    }
-    Ok(())
-}
-
-/// Writes to an open file.
-fn write_to(world: &mut World, index: usize, bytes: &[u8], offset: Option<u64>) -> Answer {
-    const APPEND: u32 = 0o2000;
-    let found = world.descriptors.descriptions[index];
     let object = found.object as usize;
-    Ok(match found.kind {
+    let answer = match found.kind {
         Kind::File => {
             if found.flags & 3 == 0 {
                 return Ok(EBADF);
@@ -229,37 +191,60 @@ fn write_to(world: &mut World, index: usize, bytes: &[u8], offset: Option<u64>) 
                 offset.unwrap_or(found.offset)
             };
             let now = world.control.now;
-            world
-                .files
-                .write(object, from, bytes, now, &mut world.memory)?;
+            world.files.write(object, from, bytes, now)?;
             if offset.is_none() {
                 world.descriptors.descriptions[index].offset = from + bytes.len() as u64;
             }
             bytes.len() as i64
         }
         Kind::Socket => world.network.write(object, bytes)?,
-        Kind::PipeWriter => {
-            let pipe = &mut world.descriptors.pipes[object];
-            let room = PIPE_CAPACITY - pipe.length as usize;
-            if pipe.readers == 0 {
-                EPIPE
-            } else if room < bytes.len() {
-                EAGAIN
-            } else {
-                let start = pipe.length as usize;
-                pipe.bytes[start..start + bytes.len()].copy_from_slice(bytes);
-                pipe.length += bytes.len() as u32;
-                bytes.len() as i64
-            }
+        Kind::PipeWriter | Kind::Pair => {
+            let channel = match found.kind {
+                Kind::PipeWriter => object,
+                _ => channels::ends(object).1,
+            };
+            let waits = found.flags & O_NONBLOCK == 0 && flags & DONT_WAIT == 0;
+            write_channel(world, (index, channel), bytes, waits)?
         }
         Kind::Null | Kind::Zero | Kind::Random => bytes.len() as i64,
-        Kind::None | Kind::Folder | Kind::PipeReader => EBADF,
+        Kind::None | Kind::Folder | Kind::NewFolder | Kind::PipeReader => EBADF,
         Kind::Epoll => EINVAL,
-    })
+    };
+    if answer == EPIPE && flags & NO_SIGNAL == 0 {
+        world.me_mut().signals.send(SIGPIPE);
+        signals::deliver(world, None)?;
+    }
+    Ok(answer)
+}
+
+/// Writes into a pipe or a pair; waits for room, as long as it may, until all is in.
+fn write_channel(
+    world: &mut World,
+    (index, channel): (usize, usize),
+    bytes: &[u8],
+    waits: bool,
+) -> Answer {
+    let mut done = 0;
+    loop {
+        let answer = world.channels[channel].write(&bytes[done..]);
+        if answer >= 0 {
+            done += answer as usize;
+            if done == bytes.len() || !waits {
+                return Ok(done as i64);
+            }
+            continue;
+        }
+        if answer != EAGAIN || !waits {
+            return Ok(if done > 0 { done as i64 } else { answer });
+        }
+        if !wait_for(world, index, OUTPUT)? {
+            return Ok(if done > 0 { done as i64 } else { EINTR });
+        }
+    }
 }
 
 fn send_file(world: &mut World, a: [u64; 6]) -> Answer {
-    let Some((index, found)) = world.descriptors.find(a[1]) else {
+    let Some((index, found)) = world.find(a[1]) else {
         return Ok(EBADF);
     };
     if found.kind != Kind::File {

@@ -2,13 +2,14 @@
 
 use core::arch::asm;
 
-use crate::children;
 use crate::descriptors::Kind;
 use crate::layout::{COUNTER, NEVER};
 use crate::memory;
+use crate::own;
 use crate::play::{self, Turn};
+use crate::processes::{Awaited as Wanted, State, hand_over};
 use crate::raw;
-use crate::signals;
+use crate::signals::{self, Delivered};
 use crate::world::{Awaited, Declined, Phase, Reason, World};
 
 /// `POLLIN`.
@@ -28,8 +29,9 @@ pub const ALWAYS: u32 = ERROR | HANG_UP;
 
 /// Looks in a row that find nothing before one counts as waiting for a moment: a
 /// server that looks without waiting would never let anybody else act.
-pub const MOST_LOOKS: u32 = 200;
+const MOST_LOOKS: u32 = 200;
 const MOMENT: u64 = 1_000_000;
+const SIGALRM: u32 = 14;
 /// Nanoseconds that a server may wait before it is ready.
 const MOST_STARTING: u64 = 60_000_000_000;
 
@@ -49,11 +51,26 @@ pub enum Woken {
 pub struct Wait {
     /// Nanoseconds; for ever if none.
     pub timeout: Option<u64>,
-    /// Signals blocked meanwhile, if not the server's own set.
+    /// Signals blocked meanwhile, if not the process's own set.
     pub mask: Option<u64>,
-    /// Whether the server waits for time to pass and not for an event.
+    /// Whether it waits for time to pass and not for an event.
     pub sleeps: bool,
+    /// Whether it goes on after a handler that asks for that.
+    pub restarts: bool,
 }
+
+impl Wait {
+    /// Until the event is there; a call that is made anew after a handler.
+    pub const FOR_EVER: Self = Self {
+        timeout: None,
+        mask: None,
+        sleeps: false,
+        restarts: true,
+    };
+}
+
+/// What an entry counter is set to that is not to reach zero.
+pub const NEVER_ARMED: u64 = NEVER;
 
 /// Stops for the harness.
 pub fn trap(world: &mut World, reason: Reason, detail: i64, argument: i64) {
@@ -78,7 +95,7 @@ pub fn decline(world: &mut World, why: Declined) -> ! {
     }
 }
 
-/// Waits until `ready`.
+/// Waits until `ready`; `awaited` tells other processes what is waited for.
 ///
 /// # Errors
 /// When something happens that is not simulated.
@@ -86,31 +103,46 @@ pub fn wait(
     world: &mut World,
     ready: &mut dyn FnMut(&mut World) -> bool,
     how: Wait,
+    awaited: Wanted,
 ) -> Result<Woken, Declined> {
-    let mut left = how.timeout;
-    if left == Some(0) {
+    let mut timeout = how.timeout;
+    if timeout == Some(0) {
         if ready(world) {
             return Ok(Woken::Ready);
         }
-        world.control.looks += 1;
-        if world.control.looks < MOST_LOOKS {
+        world.me_mut().looks += 1;
+        if world.me().looks < MOST_LOOKS {
             return Ok(Woken::TimedOut);
         }
-        left = Some(MOMENT);
+        timeout = Some(MOMENT);
     }
-    world.control.looks = 0;
+    world.me_mut().looks = 0;
+    let now = world.control.now;
+    let deadline = timeout.map_or(u64::MAX, |timeout| now.saturating_add(timeout));
+    world.me_mut().wait = Wanted {
+        deadline,
+        sleeps: u32::from(how.sleeps),
+        ..awaited
+    };
     loop {
         if ready(world) {
             return Ok(Woken::Ready);
         }
-        if signals::deliver(world, how.mask) {
-            return Ok(Woken::Interrupted);
+        match signals::deliver(world, how.mask)? {
+            Delivered::Nothing => {}
+            Delivered::Restarts if how.restarts => {
+                // What the handler waited for stands there now.
+                world.me_mut().wait = Wanted {
+                    deadline,
+                    sleeps: u32::from(how.sleeps),
+                    ..awaited
+                };
+                continue;
+            }
+            _ => return Ok(Woken::Interrupted),
         }
-        if world.children.is_child() {
-            return Err(Declined("a child process that waits"));
-        }
-        if children::step(world)? {
-            continue;
+        if world.control.now >= deadline {
+            return Ok(Woken::TimedOut);
         }
         if world.control.phase == Phase::Starting {
             if !how.sleeps {
@@ -121,15 +153,39 @@ pub fn wait(
                 continue;
             }
         } else {
-            match play::turn(world, !how.sleeps)? {
-                Turn::Acted => continue,
-                Turn::Waits => {}
+            if world.others_live() && let_others_run(world, how)? {
+                continue;
+            }
+            over_if_stopped(world);
+            if play::turn(world, world.at_rest(how.sleeps))? == Turn::Acted {
+                continue;
             }
         }
-        if pass_time(world, &mut left)? {
-            return Ok(Woken::TimedOut);
-        }
+        pass_time(world)?;
     }
+}
+
+/// Lets another process run if one can; whether one did.
+fn let_others_run(world: &mut World, how: Wait) -> Result<bool, Declined> {
+    let Some(next) = world.next_process() else {
+        return Ok(false);
+    };
+    world.me_mut().wait.blocked = how.mask.unwrap_or_else(signals::blocked);
+    world.me_mut().state = State::Waits;
+    hand_over(world, next)?;
+    world.me_mut().state = State::Runs;
+    Ok(true)
+}
+
+/// Lets others run before this one goes on.
+///
+/// # Errors
+/// When something happens that is not simulated.
+pub fn yield_now(world: &mut World) -> Result<(), Declined> {
+    if let Some(next) = world.next_process() {
+        hand_over(world, next)?;
+    }
+    Ok(())
 }
 
 /// The server is ready: what it may ask for is prepared, and the session begins.
@@ -143,30 +199,56 @@ fn begin(world: &mut World) {
     play::begin(world);
 }
 
-/// Sets the entry counter for the exchange that begins.
-pub fn arm(world: &World) {
+/// Sets the entry counter of the process that asks for the exchange that is under way,
+/// if that was not done.
+pub fn arm(world: &mut World) {
+    let me = own::number();
     let control = &world.control;
-    let wanted = control.phase == Phase::Session && control.exchange == control.arm_exchange;
+    let wanted = control.phase == Phase::Session
+        && control.exchange == control.arm_exchange
+        && control.arm_process as usize == me;
     let count = if wanted { control.arm_count } else { NEVER };
+    let exchange = control.exchange + 1;
+    let process = &mut world.processes[me];
+    if process.armed_in == exchange {
+        return;
+    }
+    (process.armed_in, process.armed) = (exchange, count);
     // SAFETY: the harness placed the counter there.
     unsafe { raw::store(COUNTER, count) };
 }
 
-/// Lets time jump to the next thing that it brings; whether the wait's own time is up.
-/// Ends the run where there is none within the limits.
-fn pass_time(world: &mut World, left: &mut Option<u64>) -> Result<bool, Declined> {
+/// Lets time jump to the next thing that it brings to any process. Ends the run where
+/// there is none within the limits.
+///
+/// # Errors
+/// When a server that is not ready yet waits too long.
+pub fn pass_time(world: &mut World) -> Result<(), Declined> {
+    let now = world.control.now;
+    let me = own::number();
+    let mut next = u64::MAX;
+    for (at, process) in world.known().iter().enumerate() {
+        if process.lives() {
+            // Who waits for nothing that time brings says so by a deadline never.
+            if at == me || process.state == State::Waits {
+                next = next.min(process.wait.deadline);
+            }
+            if process.alarm > 0 {
+                next = next.min(process.alarm);
+            }
+        }
+    }
     let control = &mut world.control;
-    let to_alarm = (control.alarm > 0).then(|| control.alarm.saturating_sub(control.now));
     let most = match control.phase {
         Phase::Starting => MOST_STARTING,
         Phase::Stop => control.most_idle_stopping,
         _ => control.most_idle,
     };
     let until_stall = most.saturating_sub(control.idle);
-    let jump = match (*left, to_alarm) {
-        (Some(left), Some(alarm)) => left.min(alarm),
-        (Some(jump), None) | (None, Some(jump)) => jump,
-        (None, None) => until_stall.saturating_add(1),
+    let jump = if next == u64::MAX {
+        until_stall.saturating_add(1)
+    } else {
+        next.saturating_sub(now)
     };
     if jump > until_stall {
         if control.phase == Phase::Starting {
@@ -177,19 +259,27 @@ fn pass_time(world: &mut World, left: &mut Option<u64>) -> Result<bool, Declined
     }
     control.now += jump;
     control.idle += jump;
-    if to_alarm == Some(jump) {
-        control.alarm = if control.alarm_interval > 0 {
-            control.now + control.alarm_interval
-        } else {
-            0
-        };
-        world.signals.send(14);
+    let now = control.now;
+    for at in 0..world.count as usize {
+        let process = &mut world.processes[at];
+        if process.lives() && process.alarm > 0 && process.alarm <= now {
+            process.alarm = if process.alarm_interval > 0 {
+                now + process.alarm_interval
+            } else {
+                0
+            };
+            process.signals.send(SIGALRM);
+        }
     }
-    if let Some(left) = left {
-        *left -= jump;
-        return Ok(*left == 0);
+    Ok(())
+}
+
+/// Ends the run if the server was asked to stop and its first process has ended; the
+/// others are at rest.
+pub fn over_if_stopped(world: &mut World) {
+    if world.control.phase == Phase::Stop && world.control.dead != 0 {
+        over(world);
     }
-    Ok(false)
 }
 
 /// Ends the run: the harness takes it from here.
@@ -217,17 +307,9 @@ pub fn ready_for(world: &World, description: usize) -> u32 {
     match found.kind {
         Kind::None => INVALID,
         Kind::Socket => world.network.ready(object),
-        Kind::PipeReader => {
-            let pipe = &world.descriptors.pipes[object];
-            let input = if pipe.length > 0 { INPUT } else { 0 };
-            let closed = if pipe.writers == 0 { HANG_UP } else { 0 };
-            input | closed
-        }
-        Kind::PipeWriter => {
-            let pipe = &world.descriptors.pipes[object];
-            let closed = if pipe.readers == 0 { ERROR } else { 0 };
-            OUTPUT | closed
-        }
+        Kind::PipeReader => world.channels[object].to_read(),
+        Kind::PipeWriter => world.channels[object].to_write(),
+        Kind::Pair => world.pair_ready(object),
         Kind::Epoll => {
             let epoll = &world.descriptors.epolls[object];
             let any = epoll.interests[..epoll.count as usize]
@@ -238,7 +320,12 @@ pub fn ready_for(world: &World, description: usize) -> u32 {
                 });
             u32::from(any) * INPUT
         }
-        Kind::File | Kind::Folder | Kind::Null | Kind::Zero | Kind::Random => INPUT | OUTPUT,
+        Kind::File
+        | Kind::Folder
+        | Kind::NewFolder
+        | Kind::Null
+        | Kind::Zero
+        | Kind::Random => INPUT | OUTPUT,
     }
 }
 
@@ -256,7 +343,7 @@ pub fn poll(world: &mut World, set: u64, count: u64, how: Wait) -> Result<i64, D
                 unsafe { (raw::load::<i32>(place), raw::load::<u16>(place + 4)) };
             let mut found = 0;
             if descriptor >= 0 {
-                found = match world.descriptors.find(descriptor as u64) {
+                found = match world.find(descriptor as u64) {
                     None => INVALID,
                     Some((description, _)) => {
                         ready_for(world, description) & (widened(events.into()) | ALWAYS)
@@ -270,7 +357,17 @@ pub fn poll(world: &mut World, set: u64, count: u64, how: Wait) -> Result<i64, D
         }
         any
     };
-    let woken = wait(world, &mut look, how)?;
+    let mut awaited = Wanted::NOTHING;
+    for at in 0..count {
+        let place = set + 8 * at;
+        // SAFETY: as above.
+        let (descriptor, events) =
+            unsafe { (raw::load::<i32>(place), raw::load::<u16>(place + 4)) };
+        if let Some((description, _)) = world.find(descriptor as i64 as u64) {
+            awaited.add(description, widened(events.into()));
+        }
+    }
+    let woken = wait(world, &mut look, how, awaited)?;
     if woken == Woken::Interrupted {
         return Ok(EINTR);
     }
@@ -307,7 +404,7 @@ const fn reported(found: u32, asked: u32) -> u32 {
 /// When something happens that is not simulated.
 pub fn epoll(
     world: &mut World,
-    at: usize,
+    (description, at): (usize, usize),
     out: u64,
     most: u64,
     how: Wait,
@@ -332,7 +429,9 @@ pub fn epoll(
         }
         found > 0
     };
-    match wait(world, &mut look, how)? {
+    let mut awaited = Wanted::NOTHING;
+    awaited.add(description, INPUT);
+    match wait(world, &mut look, how, awaited)? {
         Woken::Interrupted => Ok(EINTR),
         Woken::Ready | Woken::TimedOut => Ok(found as i64),
     }
@@ -368,7 +467,6 @@ pub fn select(world: &mut World, count: u64, sets: [u64; 3], how: Wait) -> Resul
                 continue;
             }
             let ready = world
-                .descriptors
                 .find(descriptor)
                 .map_or(0, |(description, _)| ready_for(world, description));
             let wanted = [INPUT | HANG_UP | ERROR, OUTPUT | ERROR, 0];
@@ -381,7 +479,17 @@ pub fn select(world: &mut World, count: u64, sets: [u64; 3], how: Wait) -> Resul
         }
         found > 0
     };
-    if wait(world, &mut look, how)? == Woken::Interrupted {
+    let mut awaited = Wanted::NOTHING;
+    for descriptor in 0..count {
+        let (word, bit) = (descriptor as usize / 64, 1 << (descriptor % 64));
+        let is_in = |set: usize| asked[set][word] & bit != 0;
+        if let (true, Some((description, _))) = (is_in(0) || is_in(1), world.find(descriptor)) {
+            let input = if is_in(0) { INPUT } else { 0 };
+            let output = if is_in(1) { OUTPUT } else { 0 };
+            awaited.add(description, input | output);
+        }
+    }
+    if wait(world, &mut look, how, awaited)? == Woken::Interrupted {
         return Ok(EINTR);
     }
     for (set, answer) in sets.iter().zip(&answer) {

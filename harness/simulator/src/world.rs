@@ -2,14 +2,13 @@
 //! server's process; the harness reads and writes it there.
 
 use crate::cache::Path;
-use crate::children::Children;
+use crate::channels::{Channel, MOST_CHANNELS};
 use crate::client::Client;
 use crate::descriptors::Descriptors;
 use crate::files::Files;
-use crate::memory::Memory;
 use crate::network::Network;
+use crate::processes::{MOST_PROCESSES, Process};
 use crate::script::Placed;
-use crate::signals::Signals;
 use crate::transcript::{MOST_LOGS, Transcript};
 
 /// Why the simulator cannot go on with a session: it does what is not simulated.
@@ -31,12 +30,12 @@ pub enum Reason {
     Sealed,
     /// An exchange ended.
     ExchangeEnded,
-    /// A signal ends the server; it is in `detail`.
+    /// The process `detail` is to run.
+    HandsOver,
+    /// A signal ends the process; it is in `detail`.
     Dies,
     /// Session, probe and stop are over.
     Over,
-    /// A child process ended; its status, as `wait4` reports it, is in `detail`.
-    ChildEnded,
     /// The server made the call `detail`, which is not simulated; `argument` helps to
     /// name it.
     UnknownCall,
@@ -80,10 +79,6 @@ pub enum Awaited {
 /// What harness and simulator tell each other.
 #[repr(C)]
 pub struct Control {
-    /// The simulator's stack pointer for the next call.
-    pub stack: u64,
-    /// The registers of the innermost call being answered.
-    pub frame: u64,
     /// Why it stopped.
     pub reason: Reason,
     /// Whether the server is ready, which the harness decides.
@@ -100,8 +95,12 @@ pub struct Control {
     pub session_exchanges: u32,
     /// Whether there is a probe session.
     pub has_probe: u32,
-    /// Exchange in which the entry counter is set when it begins.
+    /// Exchange in which an entry counter is set when it begins.
     pub arm_exchange: u32,
+    /// The process whose counter that is.
+    pub arm_process: u32,
+    /// Seconds of the calendar when the world began.
+    pub epoch: u64,
     /// Whether to stop when an exchange ends.
     pub stop_at_exchange_end: u32,
     /// What the entry counter is set to.
@@ -116,33 +115,22 @@ pub struct Control {
     pub most_idle_stopping: u64,
     /// Signal that asks for the stop.
     pub stop_signal: u32,
-    /// Whether the server has ended.
+    /// Whether the server's first process has ended.
     pub dead: u32,
-    /// Its exit status.
-    pub status: i32,
-    /// Exchange in which it ended.
-    pub ended_in: u32,
-    /// Whether it exited by itself.
-    pub exited: u32,
     /// The stall, if there was one.
     pub stalled: Awaited,
     /// Its connection.
     pub stalled_connection: u32,
-    /// Looks without waiting since the last wait.
-    pub looks: u32,
     /// State of the random generator.
     pub random: u64,
-    /// Where alarm clocks ring; none if 0.
-    pub alarm: u64,
-    /// How often they ring after that.
-    pub alarm_interval: u64,
     /// Calls answered.
     pub calls: u64,
     /// The scripts of session and probe.
     pub scripts: [Placed; 2],
 }
 
-/// Everything.
+/// Everything. What is always in use comes first, then what is in use in part; see
+/// [`crate::parts`].
 #[repr(C)]
 pub struct World {
     /// What harness and simulator tell each other.
@@ -151,24 +139,26 @@ pub struct World {
     pub client: Client,
     /// Bytes of the send under way that were taken.
     pub sent: u64,
+    /// Moments at which a process stopped running, and births.
+    pub turns: u64,
     /// Number of connections ever opened, for their ports.
     pub opened: u32,
-    /// Keeps what follows aligned.
-    pub unused: u32,
+    /// Processes that there ever were.
+    pub count: u32,
     /// Paths of the logs; empty where there are fewer.
     pub logs: [Path; MOST_LOGS],
-    /// Signals.
-    pub signals: Signals,
-    /// Child processes.
-    pub children: Children,
-    /// Memory handed out.
-    pub memory: Memory,
-    /// Sockets.
-    pub network: Network,
     /// Open files.
     pub descriptors: Descriptors,
     /// Files.
     pub files: Files,
+    /// Sockets.
+    pub network: Network,
+    /// Pipes and pairs of sockets.
+    pub channels: [Channel; MOST_CHANNELS],
+    /// The server's processes.
+    pub processes: [Process; MOST_PROCESSES],
     /// What the client received.
     pub transcript: Transcript,
 }
+
+const _: () = assert!(core::mem::size_of::<World>() as u64 <= crate::layout::WORLD_LENGTH);

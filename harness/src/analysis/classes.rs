@@ -12,7 +12,7 @@ use super::sessions::StudiedSession;
 use super::statistics::as_float;
 use super::table::{Cell, Column, Table, percent};
 use crate::equivalence::Conflict;
-use crate::study::agreement::{ByClass, gather};
+use crate::study::agreement::{ByClass, Disagreements, gather};
 use crate::study::plan::{PlannedTest, SessionKey};
 use crate::study::store::{Arm, Run};
 
@@ -200,6 +200,17 @@ pub struct Measured {
 }
 
 impl Measured {
+    /// How many classes disagree.
+    #[must_use]
+    pub fn disagree(&self) -> Disagreements {
+        let mut found = Disagreements::default();
+        for one in &self.disagreements {
+            found.all += 1;
+            found.unconfirmed += u64::from(!one.confirmed);
+        }
+        found
+    }
+
     /// Classes of which several points were tested.
     #[must_use]
     pub fn checked(&self) -> u64 {
@@ -218,11 +229,12 @@ pub fn measure(
 ) -> Result<Measured, AnalysisError> {
     let plan: Vec<PlannedTest> = relabelled(&run.plan, sessions);
     let plan: Vec<&PlannedTest> = plan.iter().collect();
-    let by_class = gather(&plan, run.tests()?)?;
-    let classes = class_rows(sessions, rows, &by_class);
+    let records = sessions.iter().map(|session| session.record);
+    let compared = gather(records, &plan, run.tests()?)?;
+    let classes = class_rows(sessions, rows, &compared.classes);
     Ok(Measured {
         reductions: reductions(sessions, &classes),
-        disagreements: disagreements(run, sessions, &plan, &by_class)?,
+        disagreements: disagreements(run, sessions, &plan, &compared)?,
         classes,
     })
 }

@@ -9,7 +9,7 @@ use super::sessions::StudiedSession;
 use super::table::{Cell, Column, Table};
 use crate::equivalence::compare;
 use crate::equivalence::steps::executed_between;
-use crate::study::agreement::ByClass;
+use crate::study::agreement::Compared;
 use crate::study::plan::{PlannedTest, SessionKey};
 use crate::study::store::Run;
 use crate::verdict::Observation;
@@ -29,9 +29,11 @@ pub struct Disagreement {
     pub difference: String,
     /// Functions that executed between them.
     pub executed: String,
+    /// Whether the tests that differ have run again, so that it is no race.
+    pub confirmed: bool,
 }
 
-const COLUMNS: [Column<Disagreement>; 7] = [
+const COLUMNS: [Column<Disagreement>; 8] = [
     ("pair", |row| Cell::text(row.session.label())),
     ("workload", |row| Cell::text(&row.session.workload)),
     ("class", |row| Cell::text(&row.leader)),
@@ -39,6 +41,9 @@ const COLUMNS: [Column<Disagreement>; 7] = [
     ("at", |row| Cell::text(&row.at)),
     ("they differ", |row| Cell::text(&row.difference)),
     ("executed between", |row| Cell::text(&row.executed)),
+    ("run again", |row| {
+        Cell::text(if row.confirmed { "yes" } else { "no" })
+    }),
 ];
 
 /// Classes whose members disagree, as a table.
@@ -66,13 +71,15 @@ pub fn disagreements(
     run: &Run,
     sessions: &[StudiedSession<'_>],
     plan: &[&PlannedTest],
-    by_class: &ByClass<'_>,
+    compared: &Compared<'_>,
 ) -> Result<Vec<Disagreement>, AnalysisError> {
-    let pairs: Vec<_> = by_class
+    let pairs: Vec<_> = compared
+        .classes
         .iter()
         .filter_map(|((_, leader), tested)| {
             let (before, at) = tested.disagreement()?;
-            Some((*leader, plan[before.place], plan[at.place]))
+            let places = (plan[before.place], plan[at.place]);
+            Some((*leader, places, tested.is_confirmed()))
         })
         .collect();
     if pairs.is_empty() {
@@ -81,30 +88,34 @@ pub fn disagreements(
     let mut seen: HashMap<&str, Observation> = HashMap::new();
     for record in run.tests()? {
         let record = record?;
-        let of_pair = pairs.iter().flat_map(|(_, before, at)| [before, at]);
+        let of_pair = pairs.iter().flat_map(|(_, (before, at), _)| [before, at]);
         if let Some(test) = of_pair.into_iter().find(|test| test.id == record.test)
             && let Some(observation) = record.observations.into_iter().next()
         {
             seen.insert(&test.id, observation);
         }
     }
-    let found = pairs.iter().filter_map(|(leader, before, at)| {
-        let session = sessions.iter().find(|s| s.record.session == at.session)?;
-        let (one, other) = (seen.get(&*before.id)?, seen.get(&*at.id)?);
-        let from = before.point.exchange.max(at.point.exchange);
-        let places = (
-            session.index_of(&before.point)?,
-            session.index_of(&at.point)?,
-        );
-        let trace = &session.record.trace;
-        Some(Disagreement {
-            session: at.session.clone(),
-            leader: (*leader).to_owned(),
-            before: format!("{} {}", before.point, before.function),
-            at: format!("{} {}", at.point, at.function),
-            difference: compare::difference(one, other, from),
-            executed: executed_between(trace, &session.pair.functions, places).join(", "),
-        })
-    });
+    let found = pairs
+        .iter()
+        .filter_map(|(leader, (before, at), confirmed)| {
+            let session = sessions.iter().find(|s| s.record.session == at.session)?;
+            let (one, other) = (seen.get(&*before.id)?, seen.get(&*at.id)?);
+            let from = before.point.exchange.max(at.point.exchange);
+            let places = (
+                session.index_of(&before.point)?,
+                session.index_of(&at.point)?,
+            );
+            let trace = &session.record.trace;
+            let endings = compared.endings.get(&at.session)?;
+            Some(Disagreement {
+                session: at.session.clone(),
+                leader: (*leader).to_owned(),
+                before: format!("{} {}", before.point, before.function),
+                at: format!("{} {}", at.point, at.function),
+                difference: compare::difference(one, other, endings, from),
+                executed: executed_between(trace, &session.pair.functions, places).join(", "),
+                confirmed: *confirmed,
+            })
+        });
     Ok(found.collect())
 }

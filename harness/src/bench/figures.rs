@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::jobs::JobsRow;
 use super::{BurdenRow, EngineAgreement, StageRow, Way};
@@ -70,7 +70,7 @@ pub(super) fn quantile(ascending: &[f64], share: f64) -> Option<f64> {
 }
 
 /// What one way costs.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Row {
     /// The subject.
     pub subject: String,
@@ -138,6 +138,8 @@ pub struct Report {
     pub workload: String,
     /// Update points of the session.
     pub points: usize,
+    /// MiB of memory that traced servers were given beyond their own.
+    pub resident_mib: u64,
     /// What each way costs.
     pub rows: Vec<Row>,
     /// Where the time of tests goes.

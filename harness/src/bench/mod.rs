@@ -4,6 +4,7 @@
 pub mod figures;
 pub mod gdb;
 pub mod jobs;
+pub mod kept;
 pub mod stages;
 
 use std::path::PathBuf;
@@ -105,6 +106,8 @@ pub struct Options {
     pub engines_only: bool,
     /// Whether to measure gdb too.
     pub gdb: bool,
+    /// Bytes of memory that traced servers are given beyond their own.
+    pub resident: u64,
     /// Workers whose throughput is measured beside one's; none if 1.
     pub jobs: usize,
     /// Which engines to measure beside restart: all that the session allows, or none.
@@ -151,7 +154,10 @@ impl<'a> Bench<'a> {
         progress.stage(&format!("tracing {} {workload}", pair.id));
         let key = pair.key(&workload, Scope::Process);
         // One processor for tracer and tracee, as in a study.
-        let spec = pair.session(&key, false, &pair.patch, processor())?;
+        let spec = SessionSpec {
+            resident: options.resident,
+            ..pair.session(&key, false, &pair.patch, processor())?
+        };
         let mut engine = RemoteEngine::start(&options.executable, &spec)?;
         let session = session::prepare(&pair, key, &spec, &mut engine, Choice::ALL)?;
         let points = {
@@ -167,6 +173,12 @@ impl<'a> Bench<'a> {
             });
         }
         let mut notes = Vec::new();
+        if options.resident > 0 {
+            let mib = options.resident >> 20;
+            notes.push(format!(
+                "traced servers hold {mib} MiB beyond their own; untraced and gdb's do not"
+            ));
+        }
         let mut others = Vec::new();
         for kind in EngineKind::FASTER {
             if ![EngineWish::Auto, EngineWish::Just(kind)].contains(&options.engine) {
@@ -304,6 +316,7 @@ impl<'a> Bench<'a> {
             pair: self.pair.id.clone(),
             workload: record.session.workload.clone(),
             points: record.trace.points.len(),
+            resident_mib: self.spec.resident >> 20,
             rows: times.rows(&self.pair.subject.name, &ways),
             stages: stages.rows(),
             engines,
@@ -345,7 +358,6 @@ impl<'a> Bench<'a> {
         let untimed = |observation| Tested {
             observation,
             engine: EngineKind::Restart,
-            instead: None,
             spent: Vec::new(),
         };
         let tested = match way {

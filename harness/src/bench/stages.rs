@@ -25,7 +25,7 @@ impl StageTimes {
     /// One row for each stage that tests of an engine had.
     pub(super) fn rows(&self) -> Vec<StageRow> {
         let mut rows = Vec::new();
-        for way in [Way::Restart, Way::ForkServer, Way::Rollback] {
+        for way in [Way::Restart, Way::ForkServer, Way::Rollback, Way::Floor] {
             for stage in Stage::ALL {
                 let of_way = self.0.iter().filter(|(of, _)| *of == way);
                 let mut times: Vec<f64> = of_way

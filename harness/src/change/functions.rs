@@ -1,4 +1,4 @@
-//! Changed prototypes and deleted functions.
+//! Changed prototypes, renamed parameters and deleted functions.
 
 use std::collections::HashMap;
 
@@ -22,6 +22,18 @@ pub struct ChangedPrototype {
     pub new: String,
     /// Changed records that go by value.
     pub by_value: Vec<String>,
+}
+
+/// A function whose parameters have other names: the same types may mean something
+/// else.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RenamedParameters {
+    /// The function.
+    pub function: FunctionName,
+    /// The prototype in the old version, for people.
+    pub old: String,
+    /// The prototype in the new version, for people.
+    pub new: String,
 }
 
 /// A function of the old version that the new version lacks. Calling it would
@@ -67,36 +79,37 @@ impl<'a> Index<'a> {
     }
 }
 
-/// Changed prototypes and deleted functions of the old version.
-pub(super) fn changed(
-    old: &Types,
-    new: &Types,
-    changes: &Changes,
-) -> (Vec<ChangedPrototype>, Vec<DeletedFunction>) {
+/// Adds changed prototypes, renamed parameters and deleted functions of the old
+/// version to `changes`, which knows the changed records.
+pub(super) fn changed(old: &Types, new: &Types, changes: &mut Changes) {
     let index = Index::of(new);
-    let (mut prototypes, mut deleted) = (Vec::new(), Vec::new());
     for before in &old.functions {
         let function = before.function.clone();
         let entry = before.entry;
-        match index.counterpart(before) {
-            None => deleted.push(DeletedFunction { function, entry }),
-            Some(after) if changes.prototype_differs(&before.prototype, &after.prototype) => {
-                let by_value = before.prototype.by_value.iter();
-                prototypes.push(ChangedPrototype {
-                    old: spell(&before.prototype),
-                    new: spell(&after.prototype),
-                    by_value: by_value
-                        .filter_map(|key| changes.record(key))
-                        .map(|record| record.name.clone())
-                        .collect(),
-                    function,
-                    entry,
-                });
-            }
-            Some(_) => {}
+        let Some(after) = index.counterpart(before) else {
+            changes.deleted.push(DeletedFunction { function, entry });
+            continue;
+        };
+        let (was, is) = (&before.prototype, &after.prototype);
+        if changes.prototype_differs(was, is) {
+            let by_value = was.by_value.iter();
+            let by_value = by_value.filter_map(|key| changes.record(key));
+            let changed = ChangedPrototype {
+                old: spell(was),
+                new: spell(is),
+                by_value: by_value.map(|record| record.name.clone()).collect(),
+                function,
+                entry,
+            };
+            changes.prototypes.push(changed);
+        } else if !was.same_names(is) {
+            changes.renamed.push(RenamedParameters {
+                function,
+                old: spell(was),
+                new: spell(is),
+            });
         }
     }
-    (prototypes, deleted)
 }
 
 fn spell(prototype: &Prototype) -> String {

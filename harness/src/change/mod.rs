@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 pub use enums::ChangedEnum;
-pub use functions::{ChangedPrototype, DeletedFunction};
+pub use functions::{ChangedPrototype, DeletedFunction, RenamedParameters};
 pub use globals::{ChangedGlobal, HowGlobal};
 pub use records::{ChangedRecord, HowRecord};
 
@@ -43,6 +43,9 @@ pub struct Changes {
     pub typedefs: Vec<ChangedTypedef>,
     /// Functions that both versions have, with another prototype.
     pub prototypes: Vec<ChangedPrototype>,
+    /// Functions whose parameters have other names and the same types. By itself that
+    /// counts as no change: it matters to mechanisms that keep old entries.
+    pub renamed: Vec<RenamedParameters>,
     /// Functions that the new version lacks.
     pub deleted: Vec<DeletedFunction>,
     /// Variables.
@@ -63,9 +66,7 @@ impl Changes {
             typedefs: changed_typedefs(old, new),
             ..Self::default()
         };
-        let (prototypes, deleted) = functions::changed(old, new, &changes);
-        changes.prototypes = prototypes;
-        changes.deleted = deleted;
+        functions::changed(old, new, &mut changes);
         changes.globals = globals::changed(old, new, &changes);
         changes
     }
@@ -78,6 +79,13 @@ impl Changes {
             && self.prototypes.is_empty()
             && self.deleted.is_empty()
             && self.globals.is_empty()
+    }
+
+    /// Whether the mechanisms of [`crate::mechanism`] deal with the update in different
+    /// ways: records, prototypes or names of parameters differ.
+    #[must_use]
+    pub fn concern_mechanisms(&self) -> bool {
+        !(self.records.is_empty() && self.prototypes.is_empty() && self.renamed.is_empty())
     }
 
     /// Names of changed records and enums, for people.

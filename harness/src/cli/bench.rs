@@ -5,9 +5,10 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::Context as _;
 use clap::Args;
-use kairos::bench::{Bench, Options, Report};
+use kairos::bench::{Bench, Options, Report, kept};
 use kairos::engine::EngineWish;
-use kairos::report::export::{Exporter as _, Markdown, Terminal};
+use kairos::report::export::{Csv, Exporter as _, Markdown, Terminal};
+use kairos::report::plot::{cost, raster};
 use kairos::study::progress::{Planned, Progress};
 use kairos::subject::BuildOptions;
 
@@ -62,6 +63,13 @@ pub struct Arguments {
     /// Also write bench.json and bench.md into this folder
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// MiB of memory that traced servers are given beyond their own
+    #[arg(long, default_value_t = 0, value_name = "MIB", value_parser = clap::value_parser!(u32).range(..=4096))]
+    resident: u32,
+    /// Measure nothing: set benches beside each other that were kept in folders of this
+    /// one by `--out`, in a table and figures that are written there
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["out", "json"])]
+    draw: Option<PathBuf>,
     /// A folder of source archives, used before the network (may be repeated)
     /// [default: `KAIROS_ARCHIVES`]
     #[arg(long, value_name = "DIR")]
@@ -73,6 +81,9 @@ static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 /// Runs `kairos bench`.
 pub fn run(arguments: &Arguments, project: &Project) -> anyhow::Result<ExitCode> {
+    if let Some(folder) = &arguments.draw {
+        return draw(folder);
+    }
     let catalogue = project.open()?;
     let build = BuildOptions::from_environment(arguments.archives.clone())?;
     let options = Options {
@@ -90,6 +101,7 @@ pub fn run(arguments: &Arguments, project: &Project) -> anyhow::Result<ExitCode>
         gdb: !arguments.no_gdb && !arguments.engines_only,
         engine: arguments.engine,
         jobs: arguments.jobs,
+        resident: u64::from(arguments.resident) << 20,
         executable: std::env::current_exe()?,
     };
     kairos::sandbox::interrupt::note_in(&INTERRUPTED)?;
@@ -127,6 +139,24 @@ fn keep(out: &std::path::Path, report: &Report, json: &str) -> anyhow::Result<()
     let markdown =
         Markdown.export(&report.table())? + "\n" + &Markdown.export(&report.stage_table())?;
     std::fs::write(out.join("bench.md"), markdown).with_context(refused)
+}
+
+/// Sets kept benches beside each other.
+fn draw(folder: &std::path::Path) -> anyhow::Result<ExitCode> {
+    let kept = kept::read(folder)?;
+    let table = kept::table(&kept);
+    let refused = || format!("cannot write into {}", folder.display());
+    std::fs::write(folder.join("cost.md"), Markdown.export(&table)?).with_context(refused)?;
+    std::fs::write(folder.join("cost.csv"), Csv.export(&table)?).with_context(refused)?;
+    for figure in cost::figures(&kept) {
+        let svg = cost::draw(&figure).map_err(anyhow::Error::msg)?;
+        let png = raster::png(&svg).map_err(anyhow::Error::msg)?;
+        let path = |extension| folder.join(figure.name).with_extension(extension);
+        std::fs::write(path("svg"), &svg).with_context(refused)?;
+        std::fs::write(path("png"), &png).with_context(refused)?;
+    }
+    print!("{}", Terminal.export(&table)?);
+    Ok(ExitCode::Success)
 }
 
 /// Says on standard error what takes long.

@@ -9,6 +9,7 @@ use kairos::report::{self, ReportOptions, export::Exporter as _, export::Termina
 use kairos::study::session::judge_record;
 
 use super::exit_code::ExitCode;
+use super::study::tell_disagreements;
 
 /// Makes a run's tables and plots again from its records
 #[derive(Clone, Debug, clap::Args)]
@@ -35,11 +36,9 @@ pub fn run(arguments: &ReportArgs) -> anyhow::Result<ExitCode> {
     };
     let (_, analysis) = report::regenerate_with(dir, options, judge_record)
         .with_context(|| format!("cannot report on `{}`", dir.display()))?;
-    let disagreements = analysis.classes.disagreements.len();
-    let code = if disagreements > 0 {
-        eprintln!(
-            "kairos: in {disagreements} classes equivalent points show different things; see tables/disagreements.md"
-        );
+    let disagreements = analysis.classes.disagree();
+    tell_disagreements(disagreements);
+    let code = if disagreements.all > 0 {
         ExitCode::Findings
     } else {
         ExitCode::Success

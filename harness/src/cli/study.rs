@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicBool;
 
 use clap::Args;
 use kairos::report::{self, export::Exporter as _, export::Terminal, tables};
+use kairos::study::agreement::Disagreements;
 use kairos::study::session::judge_record;
 use kairos::study::shard::Shard;
 use kairos::study::{self, Outcome, StudyError};
@@ -68,19 +69,28 @@ pub fn run(arguments: &Arguments, project: &Project) -> anyhow::Result<ExitCode>
             outcome.violations
         );
     }
-    if outcome.disagreements > 0 {
-        eprintln!(
-            "kairos: in {} classes equivalent points show different things; see tables/disagreements.md",
-            outcome.disagreements
-        );
-    }
+    tell_disagreements(outcome.disagreements);
     Ok(if outcome.interrupted {
         ExitCode::Interrupted
-    } else if outcome.violations > 0 || outcome.disagreements > 0 {
+    } else if outcome.violations > 0 || outcome.disagreements.all > 0 {
         ExitCode::Findings
     } else {
         problems(&outcome.problems)
     })
+}
+
+pub(super) fn tell_disagreements(found: Disagreements) {
+    let Disagreements { all, unconfirmed } = found;
+    if all == 0 {
+        return;
+    }
+    let races = match unconfirmed {
+        0 => String::new(),
+        some => format!(" (in {some} of them the tests that differ have not run again)"),
+    };
+    eprintln!(
+        "kairos: in {all} classes equivalent points show different things{races}; see tables/disagreements.md"
+    );
 }
 
 fn tell_what_is_left(outcome: &Outcome) {

@@ -8,7 +8,7 @@ use serde::Serialize;
 use kairos::change::layout::{self, Place, Row};
 use kairos::change::{
     ChangedEnum, ChangedGlobal, ChangedPrototype, ChangedRecord, ChangedTypedef, Changes,
-    DeletedFunction, HowGlobal,
+    DeletedFunction, HowGlobal, RenamedParameters,
 };
 
 /// A changed record with its rows, for JSON.
@@ -26,6 +26,7 @@ pub struct Json<'a> {
     enums: &'a [ChangedEnum],
     typedefs: &'a [ChangedTypedef],
     prototypes: &'a [ChangedPrototype],
+    renamed: &'a [RenamedParameters],
     deleted: &'a [DeletedFunction],
     globals: &'a [ChangedGlobal],
 }
@@ -42,6 +43,7 @@ pub fn json(changes: &Changes) -> Json<'_> {
         enums: &changes.enums,
         typedefs: &changes.typedefs,
         prototypes: &changes.prototypes,
+        renamed: &changes.renamed,
         deleted: &changes.deleted,
         globals: &changes.globals,
     }
@@ -77,6 +79,12 @@ pub fn human(changes: &Changes) -> String {
             format!("{function}: {} → {}", changed.old, changed.new)
         }
     });
+    section(
+        &mut text,
+        "names of parameters, which count only where old entries are kept",
+        &changes.renamed,
+        |renamed| format!("{}: {} → {}", renamed.function, renamed.old, renamed.new),
+    );
     section(&mut text, "functions gone", &changes.deleted, |deleted| {
         deleted.function.to_string()
     });

@@ -30,6 +30,7 @@ pub mod tracer;
 pub mod updater;
 pub mod updating;
 pub mod watch;
+pub mod watchpoints;
 pub mod worker;
 
 use std::ops::ControlFlow;
@@ -61,8 +62,6 @@ pub struct Tested {
     pub observation: Observation,
     /// The engine that ran it: restart, where the one in use could not.
     pub engine: EngineKind,
-    /// Why the one in use could not; none if it ran it.
-    pub instead: Option<String>,
     /// Where its time went.
     pub spent: stages::Spent,
 }

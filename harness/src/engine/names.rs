@@ -88,8 +88,11 @@ impl FunctionNames {
 #[derive(Debug)]
 pub struct RoleNames<'a> {
     rules: &'a [RoleRule],
-    counts: HashMap<String, u32>,
+    counts: RoleCounts,
 }
+
+/// How many processes there are of each role.
+pub type RoleCounts = HashMap<String, u32>;
 
 impl<'a> RoleNames<'a> {
     /// Starts counting for a new run.
@@ -99,6 +102,18 @@ impl<'a> RoleNames<'a> {
             rules,
             counts: HashMap::new(),
         }
+    }
+
+    /// Goes on counting where another left off.
+    #[must_use]
+    pub fn resumed(rules: &'a [RoleRule], counts: RoleCounts) -> Self {
+        Self { rules, counts }
+    }
+
+    /// How many there are of each role.
+    #[must_use]
+    pub fn into_counts(self) -> RoleCounts {
+        self.counts
     }
 
     /// The first process.
@@ -138,12 +153,6 @@ impl<'a> RoleNames<'a> {
                 |rule| rule.name.clone(),
             );
         self.number(role)
-    }
-
-    /// Goes on counting behind a process that was named before.
-    pub fn known(&mut self, named: &RoleInstance) {
-        let count = self.counts.entry(named.role.clone()).or_insert(0);
-        *count = named.number.max(*count);
     }
 
     fn number(&mut self, role: String) -> RoleInstance {

@@ -159,12 +159,6 @@ impl OldFrames {
             .any(|frame| frame.state == State::Running)
     }
 
-    /// Whether any old frame is still active.
-    #[must_use]
-    pub fn any(&self) -> bool {
-        self.frames.iter().any(|frame| frame.state != State::Gone)
-    }
-
     /// Threads with an old frame that has run since the update and is still active.
     #[must_use]
     pub fn running_threads(&self) -> BTreeSet<u32> {

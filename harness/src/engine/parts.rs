@@ -190,26 +190,31 @@ impl Parts<'_> {
         parent: ProcessIndex,
         stopped: &Stopped,
     ) -> Result<RoleInstance, TraceeError> {
+        let registers = stopped.registers()?;
+        Ok(self.name_child_at(parent, &registers))
+    }
+
+    /// The role of a child that `parent` forks with these registers.
+    pub(super) fn name_child_at(
+        &mut self,
+        parent: ProcessIndex,
+        registers: &libc::user_regs_struct,
+    ) -> RoleInstance {
         let parent_role = self.notes[parent].role.clone();
         let walk = if self.roles.needs_stack(&parent_role) {
-            self.walk(parent, stopped, None)?
+            self.walk_from(parent, registers)
         } else {
             Walk {
                 frames: Vec::new(),
                 complete: true,
             }
         };
-        Ok(self.name_child_at(parent, &walk))
-    }
-
-    /// The name of a child that was forked with this stack.
-    pub(super) fn name_child_at(&mut self, parent: ProcessIndex, walk: &Walk) -> RoleInstance {
         let stack: Vec<&str> = walk
             .frames
             .iter()
             .filter_map(|frame| self.names.of_either_version(frame.address))
             .collect();
-        self.roles.child(&self.notes[parent].role, &stack)
+        self.roles.child(&parent_role, &stack)
     }
 
     pub(super) fn fault(

@@ -1,13 +1,17 @@
-//! Catches code that touches instances which an update moved, or the old copies that
-//! they left: what con-freeness allows must leave neither to code of the old version.
+//! Catches code that touches instances which an update converted, or the old copies that
+//! they left: what con-freeness allows must leave neither to code of the old version. In
+//! the heap both lie on pages without access; in frames and among variables debug
+//! registers watch them.
 
 use std::ops::Range;
 
 use super::parts::Parts;
 use super::spec::SessionSpec;
+use super::watchpoints::Watchpoints;
 use crate::binary::Address;
 use crate::patch::Patch;
-use crate::state::relocate::OldCopy;
+use crate::state::Plan;
+use crate::tracee::convert::Converted;
 use crate::tracee::poison::{BLOCKS_APART, Poison};
 use crate::tracee::tree::ProcessIndex;
 use crate::tracee::unwind::Walk;
@@ -27,6 +31,16 @@ impl SessionSpec {
         }
         self
     }
+
+    /// The same session with one part of what the update leaves in frames and among
+    /// variables watched, from 0; the observation tells how many there are.
+    #[must_use]
+    pub fn watching(mut self, part: u32) -> Self {
+        if let Some(plan) = self.patch.as_mut().and_then(|patch| patch.state.as_mut()) {
+            plan.watched_part = Some(part);
+        }
+        self
+    }
 }
 
 /// What is to become of a thread that took a fault.
@@ -40,10 +54,22 @@ pub enum Faulted {
     Step(Range<u64>),
 }
 
-/// What is out of reach of one process, and the frames that were active at the point.
+/// The threads of a process that takes an update, and their stacks.
+pub struct Stacks<'a> {
+    /// The thread that reached the point.
+    pub first: &'a Stopped,
+    /// The others.
+    pub others: &'a [&'a Stopped],
+    /// Their stacks.
+    pub walks: Vec<&'a Walk>,
+}
+
+/// What is out of reach of one process or watched in it, and the frames that were active
+/// at the point.
 #[derive(Clone, Debug)]
 pub struct Watched {
     poison: Poison,
+    words: Watchpoints,
     /// Canonical addresses of the frames.
     frames: Vec<Address>,
 }
@@ -57,33 +83,53 @@ struct Inside {
 }
 
 impl Watched {
-    /// Puts `copies` and what left them out of reach of the process; `walks` are the
-    /// stacks of its threads.
+    /// Puts what was converted, and the copies that it left, out of reach of the process
+    /// or under watch, as `plan` says.
     ///
     /// # Errors
     /// When the process is gone.
     pub fn begin(
         parts: &Parts<'_>,
         process: ProcessIndex,
-        stopped: &Stopped,
-        copies: &[OldCopy],
-        walks: &[&Walk],
+        plan: &Plan,
+        converted: &Converted,
+        stacks: &Stacks<'_>,
     ) -> Result<(Self, Poisoned), TraceeError> {
-        let memory = &parts.tree.processes[process].memory;
-        let poison = Poison::set(stopped, memory, copies)?;
+        let copies = &converted.old_copies;
+        let mut poison = Poison::default();
+        if plan.poison {
+            let memory = &parts.tree.processes[process].memory;
+            poison = Poison::set(stacks.first, memory, copies)?;
+        }
+        let divided = Watchpoints::parts(copies, &converted.in_place, &stacks.walks);
         let closed = poison.old_copies();
         let seen = Poisoned {
             copies: closed as u64,
             within_reach: (copies.len() - closed) as u64,
+            parts: divided.len() as u64,
             touches: Vec::new(),
         };
-        let frames = walks.iter().flat_map(|walk| &walk.frames);
-        let frames = frames.map(|frame| frame.cfa).collect();
-        Ok((Self { poison, frames }, seen))
+        let part = plan
+            .watched_part
+            .and_then(|part| usize::try_from(part).ok());
+        let words = part.and_then(|part| divided.into_iter().nth(part));
+        if let Some(words) = &words {
+            words.set(stacks.first)?;
+            for other in stacks.others {
+                words.set(other)?;
+            }
+        }
+        let frames = stacks.walks.iter().flat_map(|walk| &walk.frames);
+        let watched = Self {
+            poison,
+            words: words.unwrap_or_default(),
+            frames: frames.map(|frame| frame.cfa).collect(),
+        };
+        Ok((watched, seen))
     }
 
-    /// What becomes of a thread of the process that took a fault, and what it did, if
-    /// that is worth noting. Old code of a function that did not change may use an
+    /// What becomes of a thread of the process that took a fault or touched a word under
+    /// watch, and what it did, if that is worth noting. Old code of a function that did not change may use an
     /// instance where it lies now, by a pointer to a member say; all else that is old
     /// has no business there.
     ///
@@ -94,30 +140,52 @@ impl Watched {
         parts: &mut Parts<'_>,
         process: ProcessIndex,
         stopped: &Stopped,
-    ) -> Result<(Faulted, Option<Touch>), TraceeError> {
+    ) -> Result<(Faulted, Vec<Touch>), TraceeError> {
+        if let Some(words) = self.words.touched(stopped)? {
+            let mut touches = Vec::new();
+            for word in words {
+                let inside = inside(parts, process, stopped)?;
+                if word.old_copy || is_of_changed(parts, &inside) {
+                    self.words.leave(stopped, &word)?;
+                    let place = (word.name, word.offset, word.old_copy);
+                    touches.push(self.touch(parts.exchange, place, inside));
+                }
+            }
+            return Ok((Faulted::Mended, touches));
+        }
         let Some((block, offset)) = self.poison.touched(stopped)? else {
-            return Ok((Faulted::Own, None));
+            return Ok((Faulted::Own, Vec::new()));
         };
         let inside = inside(parts, process, stopped)?;
-        let replaced = |entry| {
-            let patch = parts.spec.patch.as_ref();
-            patch.is_some_and(|patch| replaces(patch, entry))
-        };
-        if !block.old_copy && !inside.old.is_some_and(replaced) {
-            return Ok((Faulted::Step(block.pages), None));
+        if !block.old_copy && !is_of_changed(parts, &inside) {
+            return Ok((Faulted::Step(block.pages), Vec::new()));
         }
         self.poison.open(stopped, &block)?;
-        let touch = Touch {
-            object: block.name,
+        let place = (block.name, offset, block.old_copy);
+        let touch = self.touch(parts.exchange, place, inside);
+        Ok((Faulted::Mended, vec![touch]))
+    }
+
+    /// A touch of a place, given by object, offset and whether it is an old copy's.
+    fn touch(&self, exchange: u32, place: (String, i64, bool), inside: Inside) -> Touch {
+        let (object, offset, old_copy) = place;
+        Touch {
+            object,
             offset,
-            old_copy: block.old_copy,
+            old_copy,
             old_text: inside.old.is_some(),
             function: inside.name,
             active_at_point: self.frames.contains(&inside.cfa),
-            exchange: parts.exchange,
-        };
-        Ok((Faulted::Mended, Some(touch)))
+            exchange,
+        }
     }
+}
+
+/// Whether it is old code of a function that the update replaces.
+fn is_of_changed(parts: &Parts<'_>, inside: &Inside) -> bool {
+    let patch = parts.spec.patch.as_ref();
+    let replaced = |entry| patch.is_some_and(|patch| replaces(patch, entry));
+    inside.old.is_some_and(replaced)
 }
 
 /// Whether calls of the function with that entry run other code since the update, or

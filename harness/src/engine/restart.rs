@@ -2,7 +2,7 @@
 //! the oracle for faster engines.
 
 use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::Instant;
 
@@ -29,7 +29,7 @@ use crate::tracee::spawn::{Descriptors, Program, SHARED_DESCRIPTOR, Tracing, sta
 use crate::tracee::stamps::Stamp;
 use crate::tracee::stopped::Until;
 use crate::tracee::tree::Tree;
-use crate::tracee::{Memory, Stopped, counter, stamps};
+use crate::tracee::{Memory, Stopped, counter, resident, stamps};
 use crate::verdict::Observation;
 use crate::workload::{Normaliser, Script};
 use crate::world::{HostError, Limits};
@@ -269,7 +269,7 @@ impl Restart {
         mode: &Mode,
         watcher: &dyn Watcher,
     ) -> Result<(Pid, Option<Tree>), HostError> {
-        let (root, traced) = self.start_stopped(mode, watcher)?;
+        let (root, traced) = self.start_stopped(mode, watcher, None)?;
         let Some((tree, stopped)) = traced else {
             return Ok((root, None));
         };
@@ -277,11 +277,13 @@ impl Restart {
         Ok((root, Some(tree)))
     }
 
-    /// Starts the server; a traced one stands at its first instruction.
+    /// Starts the server; a traced one stands at its first instruction. It inherits the
+    /// memory of the simulated world that it is to live in, if there is one.
     pub(super) fn start_stopped(
         &mut self,
         mode: &Mode,
         watcher: &dyn Watcher,
+        world: Option<BorrowedFd<'_>>,
     ) -> Result<(Pid, Option<(Tree, Stopped)>), HostError> {
         let open = |path: &str, write: bool| -> Result<File, HostError> {
             let mut options = File::options();
@@ -317,6 +319,7 @@ impl Restart {
                 Instrument::Count => self.coverage.as_fd(),
                 Instrument::Stamp => self.stamps.as_fd(),
             }),
+            world,
         };
         let root = start(&program, &descriptors, mode.tracing)?;
         if mode.tracing == Tracing::None {
@@ -340,6 +343,9 @@ impl Restart {
                 SHARED_DESCRIPTOR,
             )?;
             counter::adopt(&stopped, memory, 0, 0, watcher.starting_count(&self.spec))?;
+            if self.spec.resident > 0 {
+                resident::give(&stopped, memory, self.spec.resident)?;
+            }
             tree.processes[0].counted = true;
         }
         Ok((root, Some((tree, stopped))))

@@ -234,7 +234,9 @@ impl<'a> Server<'a> {
             Stop::Signal(number) => {
                 self.watcher.signalled(&self.parts, process, thread);
                 let faulted = match number {
-                    libc::SIGSEGV => self.watcher.faulted(&mut self.parts, process, &stopped)?,
+                    libc::SIGSEGV | libc::SIGTRAP => {
+                        self.watcher.faulted(&mut self.parts, process, &stopped)?
+                    }
                     _ => Faulted::Own,
                 };
                 match faulted {

@@ -119,6 +119,9 @@ pub struct SessionSpec {
     pub image: Vec<u8>,
     /// How long a test may make no progress.
     pub limits: Limits,
+    /// Bytes of memory that a traced server is given beyond its own; 0 but in a bench.
+    #[serde(default)]
+    pub resident: u64,
 }
 
 impl SessionSpec {

@@ -181,27 +181,40 @@ impl<'a> Updater<'a> {
 }
 
 impl Updater<'_> {
-    /// Whether old frames are still followed.
+    /// Whether an old frame has run since the update and is still active: at the end of
+    /// the exchange it has to be seen where it stands.
     #[must_use]
-    pub fn follows(&self) -> bool {
-        self.old_frames.values().any(OldFrames::any)
+    pub fn runs_old(&self) -> bool {
+        self.old_frames.values().any(OldFrames::running)
     }
 
-    /// An exchange has ended, and the only thread of the first process stands still
-    /// with this stack: old frames that have run are awaited again.
+    /// Processes in which old frames have run that are not awaited again yet.
+    #[must_use]
+    pub fn running_processes(&self) -> Vec<ProcessIndex> {
+        let with_running = self.old_frames.iter().filter(|(_, frames)| {
+            !frames.running_threads().is_empty()
+        });
+        let mut processes: Vec<_> = with_running.map(|(process, _)| *process).collect();
+        processes.sort_unstable();
+        processes
+    }
+
+    /// An exchange has ended, and the only thread of a process stands still with this
+    /// stack: old frames that have run are awaited again.
     ///
     /// # Errors
     /// When the process is gone.
     pub fn ended_with(
         &mut self,
         parts: &mut Parts<'_>,
+        process: ProcessIndex,
         number: u32,
         walk: &Walk,
     ) -> Result<(), HostError> {
-        let Some(frames) = self.old_frames.get_mut(&0) else {
+        let Some(frames) = self.old_frames.get_mut(&process) else {
             return Ok(());
         };
-        let target = &mut parts.tree.processes[0];
+        let target = &mut parts.tree.processes[process];
         for thread in frames.running_threads() {
             frames.await_again(thread, walk, &target.memory, &mut target.breakpoints)?;
         }
@@ -365,13 +378,13 @@ impl Watcher for Updater<'_> {
         let Some(watched) = self.watched.get_mut(&process) else {
             return Ok(Faulted::Own);
         };
-        let (faulted, touch) = watched.faulted(parts, process, stopped)?;
+        let (faulted, touches) = watched.faulted(parts, process, stopped)?;
         if let Update::Applied {
             state: Some(state), ..
         } = &mut self.update
             && let Some(poisoned) = &mut state.poisoned
         {
-            poisoned.touches.extend(touch);
+            poisoned.touches.extend(touches);
         }
         Ok(faulted)
     }

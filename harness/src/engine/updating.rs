@@ -8,7 +8,7 @@ use nix::sys::signal::{Signal, kill};
 
 use super::old_frames::OldFrames;
 use super::parts::Parts;
-use super::poison::Watched;
+use super::poison::{Stacks, Watched};
 use crate::patch::Patch;
 use crate::state::frames::FrameState;
 use crate::trace::Scope;
@@ -141,12 +141,16 @@ fn update_held(
         };
         let applied = apply(patch, &target, &mut parts.tools.libraries)?;
         let mut converted = applied.state;
-        if patch.state.as_ref().is_some_and(|plan| plan.poison)
+        if let Some(plan) = &patch.state
+            && (plan.poison || plan.watched_part.is_some())
             && let Some(converted) = &mut converted
         {
-            let walks: Vec<&Walk> = of_process.iter().map(|thread| &thread.walk).collect();
-            let copies = &converted.old_copies;
-            let (watched, seen) = Watched::begin(parts, *index, first.stopped, copies, &walks)?;
+            let stacks = Stacks {
+                first: first.stopped,
+                others: &others,
+                walks: of_process.iter().map(|thread| &thread.walk).collect(),
+            };
+            let (watched, seen) = Watched::begin(parts, *index, plan, converted, &stacks)?;
             updated.watched.insert(*index, watched);
             converted.seen.poisoned = Some(seen);
         }

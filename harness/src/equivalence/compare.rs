@@ -6,13 +6,15 @@ use std::collections::BTreeSet;
 use sha2::{Digest, Sha256};
 
 use crate::verdict::Observation;
-use crate::verdict::observation::Update;
+use crate::verdict::alike::{self, Endings};
+use crate::verdict::observation::{SeenProcess, Update};
 
-/// What one run of a test showed, as far as equivalent points must share it: everything
-/// but times, the update's own circumstances, and what old frames did up to the point.
+/// What one run of a test showed, as far as equivalent points must share it: what
+/// [`alike`] compares, and whether the update could be applied.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shown {
     print: [u8; 32],
+    processes: Vec<SeenProcess>,
     old_frames: BTreeSet<u32>,
 }
 
@@ -26,8 +28,15 @@ impl Shown {
         }
         Some(Self {
             print: print(seen),
+            processes: seen.processes.clone(),
             old_frames: seen.old_frame_exchanges.clone(),
         })
+    }
+
+    /// Tells races in how processes end from differences, once it is known how they end
+    /// without an update.
+    pub fn settle(&mut self, endings: &Endings) {
+        self.processes = endings.settled(&self.processes);
     }
 
     /// Whether two equivalent points may show this and that. Verdicts ask for the
@@ -39,62 +48,42 @@ impl Shown {
             let frames = shown.old_frames.iter().copied();
             frames.filter(|number| Some(*number) > from).collect()
         };
-        self.print == other.print && later(self) == later(other)
+        self.print == other.print
+            && self.processes == other.processes
+            && later(self) == later(other)
     }
 }
 
 fn print(seen: &Observation) -> [u8; 32] {
-    let update = match &seen.update {
-        Update::NotApplied { reason } => reason.as_str(),
-        _ => "applied",
-    };
     let parts = (
-        (update, &seen.exchanges, seen.session_exchanges),
-        (&seen.processes, &seen.files, &seen.stall),
+        not_applied(seen),
+        (&seen.exchanges, seen.session_exchanges),
+        (&seen.files, &seen.stall),
         &seen.new_entries,
     );
     let text = serde_json::to_vec(&parts).unwrap_or_default();
     Sha256::digest(&text).into()
 }
 
+fn not_applied(seen: &Observation) -> Option<&str> {
+    match &seen.update {
+        Update::NotApplied { reason } => Some(reason),
+        _ => None,
+    }
+}
+
 /// In what two observations of equivalent points differ, in a few words.
 #[must_use]
-pub fn difference(one: &Observation, other: &Observation, from: Option<u32>) -> String {
-    let later = |seen: &Observation| -> BTreeSet<u32> {
-        let frames = seen.old_frame_exchanges.iter().copied();
-        frames.filter(|number| Some(*number) > from).collect()
-    };
-    if let Some(text) = crate::verdict::difference::difference(one, other) {
-        return text;
-    }
-    if one.stall != other.stall {
-        return "in their stalls".to_owned();
-    }
-    if one.processes != other.processes {
-        return "in how processes end".to_owned();
-    }
-    if one.new_entries != other.new_entries {
-        let names = one.new_entries.keys().chain(other.new_entries.keys());
-        let counts = |seen: &Observation, name: &String| seen.new_entries.get(name).copied();
-        let name = names
-            .into_iter()
-            .find(|name| counts(one, name) != counts(other, name));
-        return name.map_or_else(String::new, |name| {
-            let count = |seen| counts(seen, name).unwrap_or(0);
-            format!(
-                "in entries of the new {name}: {} against {}",
-                count(one),
-                count(other)
-            )
-        });
-    }
-    let (one_frames, other_frames) = (later(one), later(other));
-    if one_frames != other_frames {
-        return format!(
-            "in the exchanges in which old frames ran: {one_frames:?} against {other_frames:?}"
-        );
-    }
-    "in how the update went".to_owned()
+pub fn difference(
+    one: &Observation,
+    other: &Observation,
+    endings: &Endings,
+    from: Option<u32>,
+) -> String {
+    alike::apart(one, other, endings, from).unwrap_or_else(|| {
+        let went = |seen| not_applied(seen).unwrap_or("applied").to_owned();
+        format!("the update: {} against {}", went(one), went(other))
+    })
 }
 
 /// One tested member of a class.
@@ -160,6 +149,14 @@ impl Tested {
         self.members.split_first()
     }
 
+    /// Tells races in how processes end from differences.
+    pub fn settle(&mut self, endings: &Endings) {
+        let members = self.members.iter_mut();
+        members
+            .flat_map(|member| &mut member.shown)
+            .for_each(|shown| shown.settle(endings));
+    }
+
     /// Members that must be run again before they count as ones that disagree, the
     /// leader first: those that differ from it, and it, if they have run only once.
     #[must_use]
@@ -195,6 +192,17 @@ impl Tested {
             .position(|member| compare(leader, member) == Agreement::Differ)?;
         let before = at.checked_sub(1).map_or(leader, |before| &others[before]);
         Some((before, &others[at]))
+    }
+
+    /// Whether a disagreement is more than what one run showed: the leader ran again, and
+    /// so did a member that differs from it.
+    #[must_use]
+    pub fn is_confirmed(&self) -> bool {
+        self.split().is_some_and(|(leader, others)| {
+            let differs = |member: &&Member| compare(leader, member) == Agreement::Differ;
+            let again = |member: &Member| member.shown.len() > 1;
+            again(leader) && others.iter().filter(differs).any(again)
+        })
     }
 
     /// Whether runs of one test differ.

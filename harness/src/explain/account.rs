@@ -9,7 +9,7 @@ use super::columns::Columns;
 use super::exchanges::{self, ExchangeLine, columns, files};
 use super::layouts::old_layouts;
 use super::stack::{NamedFrame, named};
-use super::suspects::suspects;
+use super::suspects::{Cause, Suspect, suspects};
 use crate::analysis::{Outcome, StudiedSession};
 use crate::policy::{ANY, Decision, ReasonKind};
 use crate::study::plan::SessionKey;
@@ -59,6 +59,8 @@ pub struct Account {
     pub runs: Vec<RunAccount>,
     /// What the records suggest as cause.
     pub suspects: Vec<String>,
+    /// The causes that these speak for, each once, the most telling first.
+    pub causes: Vec<&'static str>,
     /// How to run the test again.
     pub again: String,
 }
@@ -140,6 +142,21 @@ pub fn account(
     place: usize,
     observations: &[Observation],
 ) -> Option<Account> {
+    let points = &studied.record.trace.points;
+    let mut account = brief(studied, place, observations)?;
+    account.entered_before = entries(studied, &points[..place]);
+    account.entered_after = entries(studied, &points[place..]);
+    Some(account)
+}
+
+/// The same without what is entered before and after the point, which takes a look at
+/// the whole trace: for many points.
+#[must_use]
+pub fn brief(
+    studied: &StudiedSession<'_>,
+    place: usize,
+    observations: &[Observation],
+) -> Option<Account> {
     let record = studied.record;
     let trace = &record.trace;
     let point = trace.points.get(place)?;
@@ -182,15 +199,22 @@ pub fn account(
         stack_complete: stack.is_some_and(|stack| stack.complete),
         stack: frames,
         other_stacks,
-        entered_before: entries(studied, &trace.points[..place]),
-        entered_after: entries(studied, &trace.points[place..]),
+        entered_before: BTreeMap::new(),
+        entered_after: BTreeMap::new(),
         policies: policies(studied, place),
         runs,
         suspects: Vec::new(),
+        causes: Vec::new(),
         again: again(&record.session, &point.id),
         function,
     };
-    account.suspects = suspects(&account, studied);
+    for Suspect { cause, text } in suspects(&account, studied) {
+        let name = cause.map(Cause::name);
+        account
+            .causes
+            .extend(name.filter(|name| !account.causes.contains(name)));
+        account.suspects.push(text);
+    }
     Some(account)
 }
 

@@ -11,6 +11,7 @@ pub mod layouts;
 pub mod logs;
 pub mod select;
 pub mod stack;
+pub mod suspected;
 pub mod suspects;
 pub mod text;
 pub mod traced;

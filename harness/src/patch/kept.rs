@@ -8,7 +8,6 @@ use super::assemble::has_pad;
 use super::compare::{Comparison, Fate};
 use super::unit::ItemKind;
 use super::version::Version;
-use crate::binary::dwarf::Prototype;
 
 /// Marks them, and has those rebuilt whose code is the same.
 pub(super) fn keep(old: &Version, new: &Version, comparison: &mut Comparison) {
@@ -21,7 +20,8 @@ pub(super) fn keep(old: &Version, new: &Version, comparison: &mut Comparison) {
             continue;
         };
         let differs = comparison.types.prototype_differs(before, after);
-        if !has_pad(old, old_id) || !(differs || is_renamed(before, after)) {
+        // The same type under another name may mean something else.
+        if !has_pad(old, old_id) || !(differs || !before.same_names(after)) {
             continue;
         }
         if matched.fate == Fate::Keep {
@@ -30,13 +30,4 @@ pub(super) fn keep(old: &Version, new: &Version, comparison: &mut Comparison) {
         kept.insert(*id);
     }
     comparison.kept = kept;
-}
-
-/// Whether a parameter has another name: the same type may mean something else.
-fn is_renamed(old: &Prototype, new: &Prototype) -> bool {
-    let names = |prototype: &Prototype| -> Vec<String> {
-        let parameters = prototype.parameters.iter();
-        parameters.map(|parameter| parameter.name.clone()).collect()
-    };
-    names(old) != names(new)
 }

@@ -6,6 +6,7 @@ pub mod latex;
 pub mod logs;
 pub mod pairs_table;
 pub mod plot;
+pub mod suspected;
 pub mod tables;
 
 use std::fs;
@@ -95,7 +96,11 @@ pub fn write(run: &Run, analysis: &Analysis, options: ReportOptions) -> Result<(
     }
     let folder = fresh_folder(dir, "tables")?;
     let formats: [(&str, &dyn Exporter); 3] = [("md", &Markdown), ("tex", &Latex), ("csv", &Csv)];
-    for table in tables::for_people(run, analysis) {
+    let suspected = suspected::suspected(run, &analysis.rows)?;
+    for table in tables::for_people(run, analysis)
+        .into_iter()
+        .chain([suspected])
+    {
         for (ending, exporter) in formats {
             let path = folder.join(format!("{}.{ending}", table.name));
             export(&table, exporter, &path)?;

@@ -181,6 +181,10 @@ pub struct Plan {
     /// copies, which nobody means any more, can be put out of reach.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub poison: bool,
+    /// Which part of what lies in frames and among variables is watched after the
+    /// update, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watched_part: Option<u32>,
 }
 
 impl Plan {

@@ -43,15 +43,24 @@ pub enum Source {
     Copy(u64),
 }
 
+/// Bytes that instances lay in, one behind the other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InPlace {
+    /// Where they begin.
+    pub address: u64,
+    /// Their length in bytes.
+    pub length: u64,
+    /// What they are instances of, for people.
+    pub name: String,
+    /// What holds them.
+    pub home: Home,
+}
+
 /// An old copy that is no longer meant: its instances lie elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OldCopy {
     /// Where it lies.
-    pub address: u64,
-    /// Its length in bytes.
-    pub length: u64,
-    /// What it is, for people.
-    pub name: String,
+    pub left: InPlace,
     /// Where the instances lie now.
     pub moved_to: u64,
 }
@@ -71,6 +80,8 @@ pub struct Relocation {
     pub moved: u64,
     /// What they left behind.
     pub old_copies: Vec<OldCopy>,
+    /// Instances that got the new version's layout where they lay.
+    pub in_place: Vec<InPlace>,
     /// Number of pointers that were redirected.
     pub redirected: u64,
     /// What could not be converted, and why.
@@ -125,14 +136,20 @@ pub fn relocate(
             continue;
         }
         let moved = place.target != block.address;
+        let bytes = InPlace {
+            address: block.address,
+            length: block.length,
+            name: plan.types[block.of].name.clone(),
+            home: block.home,
+        };
         if moved {
             result.moved += block.count;
             result.old_copies.push(OldCopy {
-                address: block.address,
-                length: block.length,
-                name: plan.types[block.of].name.clone(),
+                left: bytes,
                 moved_to: place.target,
             });
+        } else if conversion.manner != Manner::Common {
+            result.in_place.push(bytes);
         }
         let old = if moved {
             None

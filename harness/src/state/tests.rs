@@ -177,6 +177,7 @@ fn plan(roots: &[(u64, usize)]) -> Plan {
         data: VARIABLES..VARIABLES + 0x100,
         frames: Vec::new(),
         poison: false,
+        watched_part: None,
     }
 }
 

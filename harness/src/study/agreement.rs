@@ -4,44 +4,70 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::plan::{PlannedTest, SessionKey};
-use super::store::{StoreError, TestRecord};
+use super::store::{Run, RunFacts, SessionRecord, StoreError, TestRecord};
 use crate::equivalence::compare::{Member, Shown, Tested};
+use crate::verdict::alike::Endings;
 
-/// Tested members of each class, by session and class; places are those of the plan.
+/// What tests showed of classes that have several tested members.
+#[derive(Debug, Default)]
+pub struct Compared<'a> {
+    /// Those members, by session and class; places are those of the plan.
+    pub classes: ByClass<'a>,
+    /// How processes of each session end without an update.
+    pub endings: BTreeMap<&'a SessionKey, Endings>,
+}
+
+/// Tested members of each class, by session and class.
 pub type ByClass<'a> = BTreeMap<(&'a SessionKey, &'a str), Tested>;
 
-/// Gathers what the tests showed of classes that have several tested members.
+/// Gathers what the tests of these sessions showed.
 ///
 /// # Errors
 /// A record cannot be read.
 pub fn gather<'a>(
+    sessions: impl Iterator<Item = &'a SessionRecord>,
     plan: &[&'a PlannedTest],
     tests: impl Iterator<Item = Result<TestRecord, StoreError>>,
-) -> Result<ByClass<'a>, StoreError> {
+) -> Result<Compared<'a>, StoreError> {
+    let mut endings: BTreeMap<&SessionKey, Endings> = BTreeMap::new();
+    for session in sessions {
+        let known = endings.entry(&session.session).or_default();
+        known.note(&session.old);
+        known.note(&session.new);
+    }
     let mut sizes: HashMap<(&SessionKey, &str), usize> = HashMap::new();
     for test in plan.iter().filter(|test| test.tested) {
         *sizes.entry((&test.session, &test.class)).or_default() += 1;
     }
-    let mut planned: HashMap<&str, (usize, &'a PlannedTest)> = HashMap::new();
-    for (place, test) in plan.iter().enumerate() {
-        if sizes.get(&(&test.session, &*test.class)) > Some(&1) {
-            planned.insert(&test.id, (place, test));
-        }
-    }
-    let mut found: ByClass<'a> = BTreeMap::new();
+    let several = |test: &PlannedTest| sizes.get(&(&test.session, &*test.class)) > Some(&1);
+    let planned: HashMap<&str, (usize, &'a PlannedTest)> = plan
+        .iter()
+        .enumerate()
+        .map(|(place, test)| (&*test.id, (place, *test)))
+        .collect();
+    let mut classes: ByClass<'a> = BTreeMap::new();
     for record in tests {
         let record = record?;
         let Some((place, test)) = planned.get(record.test.as_str()).copied() else {
             continue;
         };
-        let class = found.entry((&test.session, &test.class)).or_default();
-        class.add(Member {
-            place,
-            exchange: test.point.exchange,
-            shown: record.observations.iter().filter_map(Shown::of).collect(),
-        });
+        let known = endings.entry(&test.session).or_default();
+        record.observations.iter().for_each(|seen| known.note(seen));
+        if several(test) {
+            let class = classes.entry((&test.session, &test.class)).or_default();
+            class.add(Member {
+                place,
+                exchange: test.point.exchange,
+                shown: record.observations.iter().filter_map(Shown::of).collect(),
+            });
+        }
     }
-    Ok(found)
+    for ((session, _), class) in &mut classes {
+        if let Some(known) = endings.get(session) {
+            class.settle(known);
+        }
+    }
+    Ok(Compared { classes, endings })
 }
 
 /// Tests that must run again before they count, but for those that were tried, in the
@@ -63,8 +89,39 @@ pub fn to_repeat<'a>(
 }
 
 /// How many classes disagree.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Disagreements {
+    /// All of them.
+    pub all: u64,
+    /// Those that may be a race still, as the tests that differ have not run again.
+    pub unconfirmed: u64,
+}
+
+/// Counts classes that disagree.
 #[must_use]
-pub fn disagreements(classes: &ByClass<'_>) -> u64 {
-    let disagree = classes.values().filter(|one| one.disagreement().is_some());
-    disagree.fold(0, |count, _| count + 1)
+pub fn disagreements(classes: &ByClass<'_>) -> Disagreements {
+    let mut found = Disagreements::default();
+    for class in classes.values().filter(|one| one.disagreement().is_some()) {
+        found.all += 1;
+        found.unconfirmed += u64::from(!class.is_confirmed());
+    }
+    found
+}
+
+impl Disagreements {
+    /// Counts them in all that a run holds so far.
+    ///
+    /// # Errors
+    /// A record cannot be read.
+    pub fn of(run: &Run) -> Result<Self, StoreError> {
+        let plan: Vec<&PlannedTest> = run.plan.iter().collect();
+        let compared = gather(run.sessions.iter(), &plan, run.tests()?)?;
+        Ok(disagreements(&compared.classes))
+    }
+
+    /// Writes the numbers into `run.json`.
+    pub fn record(self, facts: &mut RunFacts) {
+        facts.class_disagreements = Some(self.all);
+        facts.unconfirmed_disagreements = self.unconfirmed;
+    }
 }

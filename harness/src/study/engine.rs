@@ -1,16 +1,14 @@
 //! Chooses the engine of a session: the one that was asked for or the fastest, if the
 //! session allows it and it shows the same as restart.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use super::StudyError;
 use super::session::PreparedSession;
 use super::store::EngineChoice;
 use crate::engine::{EngineKind, EngineWish, PointRequest, RemoteEngine, Tested};
-use crate::trace::RoleInstance;
 use crate::verdict::Observation;
+use crate::verdict::alike::{self, Endings};
 use crate::verdict::difference::difference;
-use crate::verdict::observation::{Ending, SeenProcess, Update};
+use crate::verdict::observation::Update;
 
 /// Points at which a faster engine is compared with restart before it is trusted.
 const SAMPLED: usize = 12;
@@ -188,14 +186,11 @@ fn median(tested: &[Tested]) -> u64 {
     times.get(times.len() / 2).copied().unwrap_or(0)
 }
 
-/// Compares observations of one test by two engines in what is not a matter of time.
-///
-/// How a process ends, and during which exchange that is reported, is a race in
-/// servers that end several processes between two requests: an ending counts as the
-/// same if restart has shown it, too, in a process that the update did not reach.
+/// Compares observations of one test by two engines in what is not a matter of time:
+/// as [`alike`] says, and in how the update went.
 #[derive(Debug, Default)]
 pub struct Comparison {
-    endings: BTreeSet<(RoleInstance, u32, Option<i32>)>,
+    endings: Endings,
 }
 
 /// How two engines compare at one point.
@@ -210,9 +205,7 @@ pub struct Compared {
 impl Comparison {
     /// Takes note of what restart, or a baseline, showed.
     pub fn note(&mut self, seen: &Observation) {
-        let own = seen.processes.iter().filter(|process| !process.updated);
-        let ended = own.map(ending);
-        self.endings.extend(ended);
+        self.endings.note(seen);
     }
 
     /// Compares what restart and another engine showed of one test. Where they differ
@@ -256,67 +249,13 @@ impl Comparison {
     /// Where two observations differ.
     #[must_use]
     pub fn apart(&self, restart: &Observation, other: &Observation) -> Option<String> {
-        let shown = |what: &str, one: &dyn std::fmt::Debug, other: &dyn std::fmt::Debug| {
-            Some(format!("{what}: {one:?} against {other:?}"))
-        };
         let updates = (timeless(&restart.update), timeless(&other.update));
         if updates.0 != updates.1 {
-            return shown("the update", &updates.0, &updates.1);
+            let (one, other) = updates;
+            return Some(format!("the update: {one:?} against {other:?}"));
         }
-        if restart.stall != other.stall {
-            return shown("the stall", &restart.stall, &other.stall);
-        }
-        if let Some(difference) = difference(restart, other) {
-            return Some(difference);
-        }
-        if restart.processes.len() != other.processes.len() {
-            let counts = (restart.processes.len(), other.processes.len());
-            return shown("the number of processes", &counts.0, &counts.1);
-        }
-        for (one, other) in restart.processes.iter().zip(&other.processes) {
-            let mut expected = one.clone();
-            let exits = |process: &SeenProcess| matches!(process.ending, Ending::Exited(_));
-            if self.endings.contains(&ending(other)) && exits(one) == exits(other) {
-                expected.ended_in = other.ended_in;
-                if exits(other) {
-                    expected.ending = other.ending.clone();
-                }
-            }
-            if expected != *other {
-                return shown("a process", one, other);
-            }
-        }
-        if let Some(entries) = entries_apart(&restart.new_entries, &other.new_entries) {
-            return Some(format!("entries of new code: {entries}"));
-        }
-        if restart.old_frame_exchanges != other.old_frame_exchanges {
-            let frames = (&restart.old_frame_exchanges, &other.old_frame_exchanges);
-            return shown("exchanges with old frames", frames.0, frames.1);
-        }
-        None
+        alike::apart(restart, other, &self.endings, None)
     }
-}
-
-/// Functions that were entered another number of times, with both numbers.
-fn entries_apart(one: &BTreeMap<String, u64>, other: &BTreeMap<String, u64>) -> Option<String> {
-    let names: BTreeSet<&String> = one.keys().chain(other.keys()).collect();
-    let count = |entries: &BTreeMap<String, u64>, name| entries.get(name).copied().unwrap_or(0);
-    let differing: Vec<String> = names
-        .into_iter()
-        .map(|name| (name, count(one, name), count(other, name)))
-        .filter(|(_, one, other)| one != other)
-        .map(|(name, one, other)| format!("{name} {one} against {other}"))
-        .collect();
-    (!differing.is_empty()).then(|| differing.join(", "))
-}
-
-/// Who ended when, and with which status if it was not killed.
-fn ending(process: &SeenProcess) -> (RoleInstance, u32, Option<i32>) {
-    let status = match process.ending {
-        Ending::Exited(status) => Some(status),
-        Ending::Killed(_) | Ending::Outlived => None,
-    };
-    (process.role.clone(), process.ended_in, status)
 }
 
 /// An update without what differs between equal runs: how long it took, and how
@@ -342,6 +281,8 @@ fn timeless(update: &Update) -> Update {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::trace::RoleInstance;
+    use crate::verdict::observation::{Ending, SeenProcess};
 
     fn seen(tries: u32, reply: &str) -> Observation {
         let exchange = serde_json::json!({"replies": {"c": reply}, "logs": {}});
@@ -366,31 +307,31 @@ mod tests {
     }
 
     #[test]
-    fn an_ending_is_the_same_only_where_restart_shows_it_without_an_update() {
-        let ended = |exchange: u32, ending: Ending, updated: bool| {
+    fn an_ending_is_the_same_only_where_runs_without_an_update_show_it() {
+        let ended = |status: i32, updated: bool| {
             let mut seen = seen(1, "OK");
-            seen.processes = vec![SeenProcess {
+            let process = |role: &str, ending| SeenProcess {
                 role: RoleInstance {
-                    role: "session".to_owned(),
+                    role: role.to_owned(),
                     number: 1,
                 },
                 updated,
-                ended_in: exchange,
+                ended_in: 1,
                 ending,
                 fault: None,
-            }];
+            };
+            seen.processes = vec![
+                process("listener", Ending::Exited(0)),
+                process("session", Ending::Exited(status)),
+            ];
             seen
         };
-        let zero = ended(3, Ending::Exited(0), true);
-        let two = ended(4, Ending::Exited(2), true);
         let mut comparison = Comparison::default();
-        assert!(comparison.apart(&zero, &two).is_some());
-        comparison.note(&two);
-        assert!(comparison.apart(&zero, &two).is_some());
-        comparison.note(&ended(4, Ending::Exited(2), false));
-        assert_eq!(comparison.apart(&zero, &two), None);
-        let killed = ended(4, Ending::Killed("SIGSEGV".to_owned()), true);
-        comparison.note(&ended(4, Ending::Killed("SIGTERM".to_owned()), false));
-        assert!(comparison.apart(&zero, &killed).is_some());
+        comparison.note(&ended(0, false));
+        comparison.note(&ended(2, true));
+        let apart = comparison.apart(&ended(0, true), &ended(2, true));
+        assert!(apart.unwrap().contains("a process"));
+        comparison.note(&ended(2, false));
+        assert_eq!(comparison.apart(&ended(0, true), &ended(2, true)), None);
     }
 }

@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::agreement::Disagreements;
 use super::plan::{PlannedTest, SessionKey};
 use super::store::lines::LineFile;
 use super::store::{PairRecord, Run, RunFacts, RunStore, SessionRecord, TestRecord};
-use super::{StudyError, agreement, facts, hashes};
+use super::{StudyError, facts, hashes};
 use crate::trace::{PointId, Trace, fingerprint};
 use crate::verdict::difference::difference;
 
@@ -110,11 +111,9 @@ pub fn merge(out: &Path, parts: &[PathBuf]) -> Result<Merged, StudyError> {
         }
     }
     merged.tests = seen.len() as u64;
-    let sessions = joined.sessions.iter();
-    let plan: Vec<&PlannedTest> = sessions.flat_map(|session| &session.plan).collect();
-    let disagreements = agreement::disagreements(&agreement::gather(&plan, store.tests()?)?);
+    let disagreements = Disagreements::of(&Run::load(&merged.dir)?)?;
     store.update_facts(|facts| {
-        facts.class_disagreements = Some(disagreements);
+        disagreements.record(facts);
         facts.not_run.retain(|test| !seen.contains_key(&test.test));
     })?;
     store.sync()?;

@@ -25,6 +25,7 @@ pub mod setting;
 pub mod shard;
 pub mod single;
 pub mod store;
+pub mod substitutes;
 pub mod touched;
 pub mod versions;
 

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::StudyError;
+use super::agreement::Disagreements;
 use super::controls::Extent;
 use super::shard::Shard;
 use super::store::RunOptions;
@@ -86,7 +87,7 @@ pub struct Outcome {
     /// Controls that were violated.
     pub violations: u64,
     /// Classes in which tests of equivalent points disagree.
-    pub disagreements: u64,
+    pub disagreements: Disagreements,
     /// Whether it was interrupted.
     pub interrupted: bool,
     /// Planned tests of the run, or of its shard.

@@ -5,13 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::StudyError;
+use super::agreement::{gather, to_repeat};
 use super::choice::ChosenPair;
 use super::facts::kairos;
 use super::hashes;
-use super::plan::{Choice, SessionKey};
+use super::plan::{Choice, PlannedTest, SessionKey};
 use super::prepare::PreparedPair;
 use super::session::{PreparedSession, restore};
 use super::store::{MachineFacts, PairRecord, Run, RunFacts, RunOptions, RunStore};
+use super::substitutes::substitutes;
 use crate::subject::BuildOptions;
 
 /// What a run holds already; nothing for a new one.
@@ -21,6 +23,9 @@ pub struct Recorded {
     pub sessions: BTreeMap<SessionKey, PreparedSession>,
     /// Identifiers of its finished tests.
     pub finished: BTreeSet<String>,
+    /// Sessions of whose finished tests some want further ones: a leader was not found,
+    /// or tests of one class differ and have not run again.
+    pub unsettled: BTreeSet<SessionKey>,
     /// Sessions whose controls have been run.
     pub controlled: BTreeSet<SessionKey>,
     pairs: BTreeMap<String, PairRecord>,
@@ -132,8 +137,10 @@ impl Recorded {
                 &format!("its plan has the test {test}, which this Kairos does not plan"),
             ));
         }
+        let unsettled = unsettled(store, &sessions, options)?;
         Ok(Self {
             sessions,
+            unsettled,
             finished: store.finished()?,
             controlled: run
                 .facts
@@ -170,4 +177,23 @@ impl Recorded {
             )],
         })
     }
+}
+
+/// Sessions that want tests beyond those planned, as the rounds of a study run them.
+fn unsettled(
+    store: &RunStore,
+    sessions: &BTreeMap<SessionKey, PreparedSession>,
+    options: &RunOptions,
+) -> Result<BTreeSet<SessionKey>, StudyError> {
+    let plan: Vec<&PlannedTest> = sessions.values().flat_map(|s| &s.plan).collect();
+    let substitutes = substitutes(&plan, store.tests()?)?;
+    let mut found: BTreeSet<SessionKey> =
+        substitutes.into_iter().map(|test| test.session).collect();
+    if options.repeat > 0 {
+        let records = sessions.values().map(|session| &session.record);
+        let compared = gather(records, &plan, store.tests()?)?;
+        let again = to_repeat(&plan, &compared.classes, &BTreeSet::new());
+        found.extend(again.into_iter().map(|test| test.session.clone()));
+    }
+    Ok(found)
 }

@@ -2,24 +2,21 @@
 //! classes whose leaders were not found again, then tests that differ within a class,
 //! once more.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use super::StudyError;
-use super::agreement::{gather, to_repeat};
+use super::agreement::{disagreements, gather, to_repeat};
 use super::facts::engine_of;
-use super::plan::{PlannedTest, SessionKey};
+use super::plan::PlannedTest;
 use super::prepare::PreparedPair;
 use super::progress::Progress;
 use super::queue::{Faults, Queue, Todo};
 use super::session::PreparedSession;
 use super::store::{NotRun, RunFacts, RunStore, TestRecord};
-use crate::verdict::observation::Update;
-
-/// Members of a class that are tried in place of its leader.
-const MOST_SUBSTITUTES: usize = 3;
+use super::substitutes::substitutes;
 
 /// What all rounds share.
 pub struct Rounds<'a> {
@@ -41,7 +38,7 @@ pub struct Rounds<'a> {
     pub problems: Vec<StudyError>,
 }
 
-impl Rounds<'_> {
+impl<'a> Rounds<'a> {
     /// Runs all rounds, the first with `todo`.
     ///
     /// # Errors
@@ -50,6 +47,11 @@ impl Rounds<'_> {
         let store = self.queue(store, todo, None)?;
         let store = self.substitute(store)?;
         self.repeat_doubtful(store)
+    }
+
+    fn plan(&self) -> Vec<&'a PlannedTest> {
+        let sessions = self.sessions.iter();
+        sessions.flat_map(|session| &session.plan).collect()
     }
 
     fn goes_on(&self) -> bool {
@@ -109,46 +111,24 @@ impl Rounds<'_> {
 
     /// Tests further members of classes whose tested points were not found again.
     fn substitute(&mut self, mut store: RunStore) -> Result<RunStore, StudyError> {
-        let mut tried: HashSet<String> = HashSet::new();
-        for _ in 0..MOST_SUBSTITUTES {
-            if !self.goes_on() {
-                break;
-            }
-            let mut missed: HashMap<(SessionKey, String), bool> = HashMap::new();
-            let planned: HashMap<&str, &PlannedTest> = self
-                .sessions
-                .iter()
-                .flat_map(|session| &session.plan)
-                .map(|test| (test.id.as_str(), test))
-                .collect();
-            for record in store.tests()? {
-                let record = record?;
-                let Some(test) = planned.get(record.test.as_str()) else {
-                    continue;
-                };
-                let missing = |update: &Update| matches!(update, Update::NotReached { .. });
-                let all = record.observations.iter().all(|seen| missing(&seen.update));
-                let class = (test.session.clone(), test.class.clone());
-                *missed.entry(class).or_insert(true) &= all;
-                tried.insert(record.test);
-            }
-            missed.retain(|_, missed| *missed);
-            let mut substitutes: Vec<PlannedTest> = Vec::new();
-            for test in self.sessions.iter().flat_map(|session| &session.plan) {
-                let class = (test.session.clone(), test.class.clone());
-                if !test.tested && !tried.contains(&test.id) && missed.remove(&class).is_some() {
-                    let mut test = test.clone();
-                    test.tested = true;
-                    substitutes.push(test);
-                }
-            }
+        let plan = self.plan();
+        while self.goes_on() {
+            let substitutes = substitutes(&plan, store.tests()?)?;
             if substitutes.is_empty() {
                 break;
             }
             store.append_plan(&substitutes)?;
             let tests: Vec<&PlannedTest> = substitutes.iter().collect();
             let todo = self.by_session(store.facts(), &tests);
+            if todo.is_empty() {
+                break;
+            }
+            let before = store.finished()?.len();
             store = self.queue(store, &todo, None)?;
+            // What cannot be run now is not tried for ever.
+            if store.finished()?.len() == before {
+                break;
+            }
         }
         Ok(store)
     }
@@ -157,11 +137,14 @@ impl Rounds<'_> {
     /// whether they always do.
     fn repeat_doubtful(&mut self, mut store: RunStore) -> Result<RunStore, StudyError> {
         let sessions = self.sessions;
-        let plan: Vec<&PlannedTest> = sessions.iter().flat_map(|s| &s.plan).collect();
+        let plan = self.plan();
         let mut tried = BTreeSet::new();
         while self.repeat > 0 && self.goes_on() {
-            let classes = gather(&plan, store.tests()?)?;
-            let again = to_repeat(&plan, &classes, &tried);
+            let records = sessions.iter().map(|session| &session.record);
+            let compared = gather(records, &plan, store.tests()?)?;
+            let counted = disagreements(&compared.classes);
+            store.update_facts(|facts| counted.record(facts))?;
+            let again = to_repeat(&plan, &compared.classes, &tried);
             if again.is_empty() {
                 break;
             }

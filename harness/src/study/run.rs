@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::agreement::{self, gather};
+use super::agreement::Disagreements;
 use super::choice::{self, ChosenPair};
 use super::options::{Options, Outcome};
 use super::plan::{PlannedTest, SessionKey};
@@ -19,7 +19,7 @@ use super::resume::{self, Recorded};
 use super::rounds::Rounds;
 use super::session::PreparedSession;
 use super::sessions::{Preparation, Ready, Task, wants_controls};
-use super::store::{NotRun, PairRecord, RunOptions, RunStore};
+use super::store::{NotRun, PairRecord, Run, RunOptions, RunStore};
 use super::{StudyError, estimate, facts, shard};
 use crate::engine::EngineKind;
 use crate::subject::{BuildOptions, Catalogue};
@@ -197,6 +197,7 @@ impl<'a> Study<'a> {
     fn needs_builds(&self, session: &SessionKey, controls: bool) -> bool {
         let recorded = self.recorded.sessions.get(session);
         recorded.is_none_or(|recorded| recorded.plan.iter().any(|test| self.is_left(test)))
+            || self.recorded.unsettled.contains(session)
             || (controls && self.lacks_controls(session))
     }
 
@@ -346,11 +347,11 @@ impl<'a> Study<'a> {
             store = rounds.run(store, &todo)?;
             self.problems.extend(rounds.problems);
         }
-        let plan: Vec<&PlannedTest> = sessions.iter().flat_map(|s| &s.plan).collect();
-        let disagreements = agreement::disagreements(&gather(&plan, store.tests()?)?);
+        // Also of sessions that an interrupt kept from being taken up again.
+        let disagreements = Disagreements::of(&Run::load(&dir)?)?;
         let finished = store.finished()?;
         store.update_facts(|facts| {
-            facts.class_disagreements = Some(disagreements);
+            disagreements.record(facts);
             let not_run = std::mem::take(&mut facts.not_run);
             let is_left = |one: &NotRun| !finished.contains(&one.test);
             facts.not_run = not_run.into_iter().filter(is_left).collect();

@@ -73,6 +73,7 @@ pub fn unpatched(
             manifest::Ready::Output(pattern) => Ready::Output(pattern.clone()),
         },
         stop: run.stop.as_str().to_owned(),
+        resident: 0,
         entries: entries(subject, run, values)?,
         roles: setting
             .roles

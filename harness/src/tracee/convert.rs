@@ -17,7 +17,9 @@ use crate::state::Plan;
 use crate::state::frames::variables;
 use crate::state::heap::Heap;
 use crate::state::memory::Reader;
-use crate::state::relocate::{ChangedVariable, OldCopy, Pair, Relocation, Source, relocate};
+use crate::state::relocate::{
+    ChangedVariable, InPlace, OldCopy, Pair, Relocation, Source, relocate,
+};
 use crate::state::walk::{View, walk};
 use crate::tracee::apply::Target;
 use crate::verdict::observation::SeenState;
@@ -80,6 +82,8 @@ pub struct Converted {
     pub seen: SeenState,
     /// What moved instances left behind.
     pub old_copies: Vec<OldCopy>,
+    /// Instances that were converted where they lay.
+    pub in_place: Vec<InPlace>,
 }
 
 /// Finds and converts the instances of changed records. `registers` are those that
@@ -143,6 +147,7 @@ pub fn convert(
     Ok(Converted {
         seen,
         old_copies: relocation.old_copies,
+        in_place: relocation.in_place,
     })
 }
 

@@ -49,6 +49,11 @@ impl Libraries {
     pub fn forget_processes(&mut self) {
         self.mapped.clear();
     }
+
+    /// Forgets what was mapped in a process that has ended.
+    pub fn forget(&mut self, pid: Pid) {
+        self.mapped.remove(&pid);
+    }
 }
 
 fn find_in(

@@ -2,13 +2,17 @@
 //! while it runs and where its own pages are read-only.
 
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, IoSlice, IoSliceMut};
 use std::os::unix::fs::FileExt;
 
+use nix::sys::uio::{RemoteIoVec, process_vm_readv, process_vm_writev};
 use nix::unistd::Pid;
 
 use super::TraceeError;
 use crate::binary::Address;
+
+/// Most pieces that the system takes in one call (`IOV_MAX`).
+const MOST_PIECES: usize = 1024;
 
 /// An open view of one process's memory. A process that executes another
 /// program needs a new one.
@@ -93,6 +97,48 @@ impl Memory {
             .map_err(|source| self.failed("writing", address, bytes.len(), source))
     }
 
+    /// Fills pieces from where they lie: one call for many, where the system allows it.
+    ///
+    /// # Errors
+    /// When any of it is not mapped.
+    pub fn read_pieces(&self, pieces: &mut [(Address, &mut [u8])]) -> Result<(), TraceeError> {
+        for pieces in pieces.chunks_mut(MOST_PIECES) {
+            let wanted: usize = pieces.iter().map(|(_, piece)| piece.len()).sum();
+            let there: Vec<_> = pieces.iter().map(|(at, p)| remote(*at, p.len())).collect();
+            let mut here: Vec<_> = pieces
+                .iter_mut()
+                .map(|(_, piece)| IoSliceMut::new(piece))
+                .collect();
+            if process_vm_readv(self.pid, &mut here, &there) == Ok(wanted) {
+                continue;
+            }
+            for (address, piece) in pieces {
+                self.read(*address, piece)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes pieces to where they lie; much faster than one by one where the process
+    /// may write all of it itself.
+    ///
+    /// # Errors
+    /// When any of it is not mapped.
+    pub fn write_pieces(&self, pieces: &[(Address, &[u8])]) -> Result<(), TraceeError> {
+        for pieces in pieces.chunks(MOST_PIECES) {
+            let wanted: usize = pieces.iter().map(|(_, piece)| piece.len()).sum();
+            let there: Vec<_> = pieces.iter().map(|(at, p)| remote(*at, p.len())).collect();
+            let here: Vec<_> = pieces.iter().map(|(_, p)| IoSlice::new(p)).collect();
+            if process_vm_writev(self.pid, &here, &there) == Ok(wanted) {
+                continue;
+            }
+            for (address, piece) in pieces {
+                self.write(*address, piece)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Writes short pieces of code, ascending by address: one read and one write for
     /// all that lie near each other.
     ///
@@ -143,5 +189,12 @@ impl Memory {
                 source,
             },
         }
+    }
+}
+
+fn remote(at: Address, len: usize) -> RemoteIoVec {
+    RemoteIoVec {
+        base: usize::try_from(at.0).unwrap_or(usize::MAX),
+        len,
     }
 }

@@ -22,6 +22,8 @@ pub mod listener;
 pub mod maps;
 pub mod memory;
 pub mod poison;
+pub mod resident;
+pub mod shared_world;
 pub mod simulator;
 pub mod spawn;
 pub mod stamps;
@@ -29,6 +31,7 @@ pub mod stopped;
 pub mod ticks;
 pub mod tree;
 pub mod unwind;
+pub mod watchpoint;
 pub mod words;
 pub mod written;
 

@@ -53,7 +53,7 @@ impl Poison {
     ) -> Result<Self, TraceeError> {
         let mut closed = Vec::new();
         for copy in copies {
-            for (start, old_copy) in [(copy.address, true), (copy.moved_to, false)] {
+            for (start, old_copy) in [(copy.left.address, true), (copy.moved_to, false)] {
                 let Some(pages) = own_pages(memory, start)? else {
                     continue;
                 };
@@ -61,7 +61,7 @@ impl Poison {
                 closed.push(Closed {
                     pages,
                     start,
-                    name: copy.name.clone(),
+                    name: copy.left.name.clone(),
                     old_copy,
                 });
             }

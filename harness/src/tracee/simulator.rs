@@ -1,11 +1,12 @@
-//! Puts the simulator into a server's process, and reads and writes its state there.
+//! Puts the simulator into a server's process.
 
 use kairos_simulator::layout;
+use kairos_simulator::own::Own;
 use kairos_simulator::script::{Part, Placed, Script, Span, Step};
-use kairos_simulator::world::{Control, World};
 use object::{Object, ObjectSegment, ObjectSymbol};
 
 use super::inject::{self, Gadget};
+use super::spawn::WORLD_DESCRIPTOR;
 use super::{Memory, Stopped, TraceeError};
 use crate::binary::Address;
 use crate::workload::flat::Flat;
@@ -63,6 +64,16 @@ impl Simulator {
         gadget: Gadget,
         scripts: &[&Flat],
     ) -> Result<[Placed; 2], TraceeError> {
+        inject::map(
+            stopped,
+            gadget,
+            Address(layout::SHARED),
+            layout::SHARED_LENGTH,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_SHARED,
+            WORLD_DESCRIPTOR,
+        )?;
+        inject::close(stopped, gadget, WORLD_DESCRIPTOR)?;
         let protection = libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC;
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
         for (start, length) in [
@@ -82,6 +93,8 @@ impl Simulator {
         for (address, bytes) in &self.segments {
             memory.write(*address, bytes)?;
         }
+        let stack = Address(layout::OWN + std::mem::offset_of!(Own, stack) as u64);
+        memory.write(stack, &layout::STACK_TOP.to_le_bytes())?;
         let mut at = layout::SCRIPTS;
         let mut placed = [Placed::default(); 2];
         for (place, flat) in placed.iter_mut().zip(scripts) {
@@ -148,72 +161,6 @@ pub fn fits(scripts: &[&Flat]) -> bool {
     (bytes as u64) < layout::SCRIPTS_LENGTH
 }
 
-/// A part of the world that can be copied: plain data of fixed layout, in which the
-/// simulator only ever stores valid values.
-///
-/// # Safety
-/// The type must be `repr(C)` and hold no pointer that is followed here.
-pub unsafe trait InWorld: Sized {}
-// SAFETY: all of them are `repr(C)` tables.
-unsafe impl InWorld for Control {}
-// SAFETY: as above.
-unsafe impl InWorld for kairos_simulator::client::Client {}
-// SAFETY: as above.
-unsafe impl InWorld for kairos_simulator::files::Files {}
-// SAFETY: as above.
-unsafe impl InWorld for kairos_simulator::cache::Path {}
-// SAFETY: as above.
-unsafe impl InWorld for kairos_simulator::cache::Cached {}
-// SAFETY: as above.
-unsafe impl InWorld for kairos_simulator::network::Socket {}
-// SAFETY: as above.
-unsafe impl InWorld for kairos_simulator::children::Children {}
-// SAFETY: as above.
-unsafe impl InWorld for [kairos_simulator::cache::Path; kairos_simulator::transcript::MOST_LOGS] {}
-
-/// Copies a value out of the process.
-///
-/// # Errors
-/// When the process is gone.
-pub fn read<T: InWorld>(memory: &Memory, address: Address) -> Result<Box<T>, TraceeError> {
-    let mut value = Box::<T>::new_uninit();
-    // SAFETY: the box's own memory, written as bytes.
-    let bytes = unsafe {
-        let start = value.as_mut_ptr().cast::<u8>();
-        start.write_bytes(0, size_of::<T>());
-        std::slice::from_raw_parts_mut(start, size_of::<T>())
-    };
-    memory.read(address, bytes)?;
-    // SAFETY: filled, with what the simulator stored as this type.
-    Ok(unsafe { value.assume_init() })
-}
-
-/// Copies a value into the process.
-///
-/// # Errors
-/// When the process is gone.
-pub fn write<T: InWorld>(memory: &Memory, address: Address, value: &T) -> Result<(), TraceeError> {
-    // SAFETY: the value's own memory, read as bytes.
-    let bytes = unsafe {
-        std::slice::from_raw_parts(std::ptr::from_ref(value).cast::<u8>(), size_of::<T>())
-    };
-    memory.write(address, bytes)
-}
-
-/// The state that harness and simulator share.
-///
-/// # Errors
-/// When the process is gone.
-pub fn control(memory: &Memory) -> Result<Box<Control>, TraceeError> {
-    read(memory, CONTROL)
-}
-
-/// Where the shared state lies.
-pub const CONTROL: Address = Address(layout::WORLD + std::mem::offset_of!(World, control) as u64);
-
-/// Where what is known of child processes lies.
-pub const CHILDREN: Address = Address(layout::WORLD + std::mem::offset_of!(World, children) as u64);
-
 /// Whether an address lies in the simulator's code.
 #[must_use]
 pub fn is_inside(address: u64) -> bool {
@@ -226,12 +173,11 @@ pub fn is_inside(address: u64) -> bool {
 /// When the process is gone.
 pub fn caller(
     memory: &Memory,
-    control: &Control,
     rewritten: &super::intercept::Rewritten,
     now: &libc::user_regs_struct,
 ) -> Result<libc::user_regs_struct, TraceeError> {
     let mut words = [0; 14 * 8];
-    memory.read(Address(control.frame), &mut words)?;
+    memory.read(frame_of(memory)?, &mut words)?;
     let word = |at: usize| {
         let mut bytes = [0; 8];
         bytes.copy_from_slice(&words[8 * at..8 * at + 8]);
@@ -247,6 +193,15 @@ pub fn caller(
     registers.rip = rewritten.behind(memory.word(Address(stack))?);
     registers.rsp = stack + 8 + 0x80;
     Ok(registers)
+}
+
+/// Where a process saved the registers of the call that it is answering.
+///
+/// # Errors
+/// When the process is gone.
+pub fn frame_of(memory: &Memory) -> Result<Address, TraceeError> {
+    let place = layout::OWN + std::mem::offset_of!(Own, frame) as u64;
+    memory.word(Address(place)).map(Address)
 }
 
 /// Where the saved floating-point state lies below the saved registers.

@@ -39,10 +39,16 @@ pub struct Descriptors<'a> {
     pub error: BorrowedFd<'a>,
     /// Memory shared with Kairos, inherited as [`SHARED_DESCRIPTOR`] until it is mapped.
     pub shared: Option<BorrowedFd<'a>>,
+    /// The simulated world that it will live in, inherited as [`WORLD_DESCRIPTOR`] until
+    /// it is mapped.
+    pub world: Option<BorrowedFd<'a>>,
 }
 
 /// Number under which the subject inherits the shared memory.
 pub const SHARED_DESCRIPTOR: i32 = 100;
+
+/// Number under which it inherits a simulated world.
+pub const WORLD_DESCRIPTOR: i32 = 101;
 
 /// Largest file a subject may write: output without end must not fill the memory.
 const MOST_FILE_BYTES: u64 = 64 << 20;
@@ -171,9 +177,14 @@ fn become_subject(
     dup2_stdout(descriptors.output)?;
     dup2_stderr(descriptors.error)?;
     leave_others_behind()?;
-    if let Some(shared) = descriptors.shared {
-        // SAFETY: duplicates a descriptor of ours to a number nothing else uses here.
-        nix::errno::Errno::result(unsafe { libc::dup2(shared.as_raw_fd(), SHARED_DESCRIPTOR) })?;
+    for (shared, number) in [
+        (descriptors.shared, SHARED_DESCRIPTOR),
+        (descriptors.world, WORLD_DESCRIPTOR),
+    ] {
+        if let Some(shared) = shared {
+            // SAFETY: duplicates a descriptor of ours to a number nothing else uses here.
+            nix::errno::Errno::result(unsafe { libc::dup2(shared.as_raw_fd(), number) })?;
+        }
     }
     execve(&arguments[0], arguments, environment)?;
     Ok(())

@@ -10,7 +10,7 @@ use super::breakpoint::Breakpoints;
 use super::inject::wait_for;
 use super::poison::step_and_wait;
 use super::stopped::Until;
-use super::{Memory, Stopped, TraceeError, counter};
+use super::{Memory, Stopped, TraceeError, counter, watchpoint};
 use crate::binary::Address;
 use crate::verdict::observation::Ending;
 
@@ -453,6 +453,36 @@ impl Tree {
         Some(Event::Ended(index))
     }
 
+    /// Ends a stopped process for good.
+    ///
+    /// # Errors
+    /// When its end cannot be waited for.
+    pub fn end(&mut self, process: ProcessIndex) -> Result<(), TraceeError> {
+        let pid = self.processes[process].pid;
+        let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
+        loop {
+            let status = wait_for(pid)?;
+            if !libc::WIFSTOPPED(status) {
+                self.ended(pid, status);
+                return Ok(());
+            }
+        }
+    }
+
+    /// Ends all processes from `first` on and forgets them, as if they had never been.
+    ///
+    /// # Errors
+    /// When the end of one cannot be waited for.
+    pub fn end_from(&mut self, first: ProcessIndex) -> Result<(), TraceeError> {
+        for process in first..self.processes.len() {
+            if self.processes[process].ending.is_none() {
+                self.end(process)?;
+            }
+        }
+        self.processes.truncate(first);
+        Ok(())
+    }
+
     /// Executes the instruction under a breakpoint that was not meant for this
     /// thread or frame, and leaves the breakpoint set. The process's other threads are
     /// held meanwhile: one that passed there would not be seen.
@@ -478,21 +508,39 @@ impl Tree {
         stopped: Stopped,
         address: Address,
     ) -> Result<(), TraceeError> {
+        if let Some(stopped) = self.step_once(process, stopped, address)? {
+            stopped.resume(self.until, 0)?;
+        }
+        Ok(())
+    }
+
+    /// Executes the instruction under a breakpoint, in a process whose other threads
+    /// stand still, and leaves the breakpoint set; returns the thread, or none if it
+    /// stopped for something else, which [`Tree::poll`] tells.
+    ///
+    /// # Errors
+    /// When the process is gone.
+    pub fn step_once(
+        &mut self,
+        process: ProcessIndex,
+        stopped: Stopped,
+        address: Address,
+    ) -> Result<Option<Stopped>, TraceeError> {
         let thread = stopped.thread();
         let process = &mut self.processes[process];
         process.breakpoints.clear(&process.memory, address)?;
         let status = step_and_wait(stopped)?;
         if !libc::WIFSTOPPED(status) {
             self.backlog.push_back((thread, status));
-            return Ok(());
+            return Ok(None);
         }
         process.breakpoints.set(&process.memory, address)?;
-        if status >> 8 == libc::SIGTRAP {
-            Stopped::reported(thread).resume(self.until, 0)?;
-        } else {
-            self.backlog.push_back((thread, status));
+        let stepped = Stopped::reported(thread);
+        if status >> 8 == libc::SIGTRAP && !watchpoint::has_touched(&stepped)? {
+            return Ok(Some(stepped));
         }
-        Ok(())
+        self.backlog.push_back((thread, status));
+        Ok(None)
     }
 
     /// Executes one instruction and returns the thread, or none if it stopped for

@@ -149,8 +149,8 @@ impl Unwinder {
         self.mapped.clear();
     }
 
-    /// Forgets what was mapped in one of them.
-    pub fn forget_process(&mut self, pid: Pid) {
+    /// Forgets what was mapped in a process that has ended.
+    pub fn forget(&mut self, pid: Pid) {
         self.mapped.remove(&pid);
     }
 

@@ -1,6 +1,10 @@
 //! Which pages of a process were written: the kernel tells (userfaultfd in its
 //! asynchronous write-protecting mode, and `PAGEMAP_SCAN`), so that going back costs
 //! what was written and not what is mapped.
+//!
+//! Neighbouring tests write nearly the same pages. A page that was written stays without
+//! protection for some tests and is copied each time, whether it was written again or
+//! not: a copy costs less than the fault that would tell.
 
 use std::fs::File;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -73,8 +77,9 @@ mod request {
 }
 
 impl Scan {
-    /// Lists the pages written in a range, and protects them again.
-    fn of(start: u64, end: u64, found: &mut [Found]) -> Self {
+    /// Lists the pages written in a range since they were last protected; and protects
+    /// them again, if that is wanted.
+    fn of(start: u64, end: u64, found: &mut [Found], protect: bool) -> Self {
         const PROTECT: u64 = 1;
         const ALLOWED_AND_WRITTEN: u64 = 3;
         const WRITTEN: u64 = 2;
@@ -83,7 +88,7 @@ impl Scan {
         const PRESENT_OR_SWAPPED: u64 = 1 << 3 | 1 << 4;
         Self {
             size: size_of::<Self>() as u64,
-            flags: PROTECT,
+            flags: u64::from(protect) * PROTECT,
             start,
             end,
             walk_end: 0,
@@ -101,12 +106,18 @@ impl Scan {
 /// Most ranges that one look returns; a longer list takes several.
 const MOST_FOUND: usize = 1024;
 
+/// Tests after which pages are protected again: what earlier tests wrote and later ones
+/// do not is copied in vain until then.
+const TESTS_BETWEEN: u32 = 32;
+
 /// A range of memory and what it held at the baseline.
 struct Region {
     start: u64,
     end: u64,
     /// Whether untouched parts hold bytes of a file; elsewhere they hold zeros.
     file: bool,
+    /// Whether the process may write it.
+    writable: bool,
     copy: Vec<u8>,
 }
 
@@ -117,6 +128,12 @@ pub struct Written {
     pagemap: File,
     regions: Vec<Region>,
     found: Vec<Found>,
+    /// Tests since pages were protected.
+    tests: u32,
+    /// Pages that the first of these wrote.
+    pages: Option<u64>,
+    /// Whether so many are without protection by now that most are copied in vain.
+    many: bool,
 }
 
 /// Opens the kernel's watch inside a process. It must be done before the process
@@ -186,7 +203,7 @@ pub fn try_on_ourselves() -> Result<(), String> {
     let pagemap = File::open("/proc/self/pagemap").map_err(|e| format!("pagemap: {e}"))?;
     let mut found = [Found::default(); 2];
     let mut look = || {
-        let mut scan = Scan::of(start, start + PAGE, &mut found);
+        let mut scan = Scan::of(start, start + PAGE, &mut found, true);
         // SAFETY: the structure that the request takes, with room for the answer.
         unsafe { request::scan(pagemap.as_raw_fd(), &raw mut scan) }
             .map_err(because("PAGEMAP_SCAN"))
@@ -249,14 +266,18 @@ impl Written {
             pagemap,
             regions: private_ranges(pid, kept)
                 .into_iter()
-                .map(|(start, end, file)| Region {
+                .map(|(start, end, file, writable)| Region {
                     start,
                     end,
                     file,
+                    writable,
                     copy: vec![0; usize::try_from(end - start).unwrap_or(0)],
                 })
                 .collect(),
             found: vec![Found::default(); MOST_FOUND],
+            tests: TESTS_BETWEEN,
+            pages: None,
+            many: false,
             watch,
         };
         for region in &mut written.regions {
@@ -277,30 +298,54 @@ impl Written {
         Ok(written)
     }
 
-    /// What was written becomes part of the baseline; returns the number of pages.
+    /// What was written becomes part of the baseline.
     ///
     /// # Errors
     /// When the process is gone or the kernel refuses.
-    pub fn absorb(&mut self, pid: Pid, memory: &Memory) -> Result<u64, TraceeError> {
-        self.each(pid, &mut |region, from, to| {
-            let start = region.start;
-            let place = usize::try_from(from - start).unwrap_or(0)
-                ..usize::try_from(to - start).unwrap_or(0);
-            memory.read(Address(from), &mut region.copy[place])
-        })
+    pub fn absorb(&mut self, pid: Pid, memory: &Memory) -> Result<(), TraceeError> {
+        let protect = self.many || self.tests >= TESTS_BETWEEN;
+        if protect {
+            (self.tests, self.pages, self.many) = (0, None, false);
+        }
+        let written = self.look(pid, protect)?;
+        let mut pieces: Vec<(Address, &mut [u8])> = Vec::new();
+        for region in &mut self.regions {
+            let mut rest = &mut region.copy[..];
+            let mut begins = region.start;
+            for found in within(&written, region.start, region.end) {
+                let (_, after) = rest.split_at_mut(length(begins, found.start));
+                let (piece, after) = after.split_at_mut(length(found.start, found.end));
+                pieces.push((Address(found.start), piece));
+                (rest, begins) = (after, found.end);
+            }
+        }
+        memory.read_pieces(&mut pieces)
     }
 
-    /// Puts back the baseline; returns the number of pages that were written.
+    /// Puts back the baseline.
     ///
     /// # Errors
     /// When the process is gone or the kernel refuses.
-    pub fn put_back(&mut self, pid: Pid, memory: &Memory) -> Result<u64, TraceeError> {
-        self.each(pid, &mut |region, from, to| {
-            let start = region.start;
-            let place = usize::try_from(from - start).unwrap_or(0)
-                ..usize::try_from(to - start).unwrap_or(0);
-            memory.write(Address(from), &region.copy[place])
-        })
+    pub fn put_back(&mut self, pid: Pid, memory: &Memory) -> Result<(), TraceeError> {
+        let written = self.look(pid, false)?;
+        let pages = written.iter().map(|found| (found.end - found.start) / PAGE);
+        let pages = pages.sum();
+        let first = *self.pages.get_or_insert(pages);
+        self.many = pages > first + first / 2 + 16;
+        self.tests += 1;
+        let mut pieces: Vec<(Address, &[u8])> = Vec::new();
+        for region in &self.regions {
+            for found in within(&written, region.start, region.end) {
+                let from = length(region.start, found.start);
+                let bytes = &region.copy[from..from + length(found.start, found.end)];
+                if region.writable {
+                    pieces.push((Address(found.start), bytes));
+                } else {
+                    memory.write(Address(found.start), bytes)?;
+                }
+            }
+        }
+        memory.write_pieces(&pieces)
     }
 
     /// Bytes that the baseline holds at an address; none outside of what is watched.
@@ -314,34 +359,21 @@ impl Written {
         region.copy.get(at..at.checked_add(length)?)
     }
 
-    /// Does something to every run of pages written since the last look, and watches
-    /// them again from before that on.
-    fn each(
-        &mut self,
-        pid: Pid,
-        act: &mut dyn FnMut(&mut Region, u64, u64) -> Result<(), TraceeError>,
-    ) -> Result<u64, TraceeError> {
+    /// All runs of pages without protection, which are all that were written since that
+    /// was last restored; restores it, if that is wanted.
+    fn look(&mut self, pid: Pid, protect: bool) -> Result<Vec<Found>, TraceeError> {
+        let mut written = Vec::new();
         let (Some(first), Some(last)) = (self.regions.first(), self.regions.last()) else {
-            return Ok(0);
+            return Ok(written);
         };
         let (mut start, end) = (first.start, last.end);
-        let mut pages = 0;
         while start < end {
-            let mut scan = Scan::of(start, end, &mut self.found);
+            let mut scan = Scan::of(start, end, &mut self.found, protect);
             // SAFETY: the structure that the request takes, with room for the answer.
             let count = unsafe { request::scan(self.pagemap.as_raw_fd(), &raw mut scan) }
                 .map_err(TraceeError::from_errno("PAGEMAP_SCAN", pid))?;
             let count = usize::try_from(count).unwrap_or(0);
-            for found in &self.found[..count] {
-                pages += (found.end - found.start) / PAGE;
-                for region in &mut self.regions {
-                    let from = found.start.max(region.start);
-                    let to = found.end.min(region.end);
-                    if from < to {
-                        act(region, from, to)?;
-                    }
-                }
-            }
+            written.extend_from_slice(&self.found[..count]);
             // A full answer ends where its last range does.
             start = if count == self.found.len() {
                 self.found[count - 1].end
@@ -349,15 +381,32 @@ impl Written {
                 end
             };
         }
-        Ok(pages)
+        Ok(written)
     }
 }
 
-/// Private memory that is writable, and code of files: merged where they touch, with
-/// whether there is a file below.
-fn private_ranges(pid: Pid, kept: &[std::ops::Range<u64>]) -> Vec<(u64, u64, bool)> {
+/// The parts of ascending ranges that lie between two addresses.
+fn within(all: &[Found], start: u64, end: u64) -> impl Iterator<Item = Found> + '_ {
+    let first = all.partition_point(|found| found.end <= start);
+    let inside = all[first..]
+        .iter()
+        .take_while(move |found| found.start < end);
+    inside.map(move |found| Found {
+        start: found.start.max(start),
+        end: found.end.min(end),
+        ..*found
+    })
+}
+
+fn length(from: u64, to: u64) -> usize {
+    usize::try_from(to - from).unwrap_or(0)
+}
+
+/// Private memory that is writable, and code of files: merged where they touch and are
+/// alike, with whether there is a file below, and whether it is writable.
+fn private_ranges(pid: Pid, kept: &[std::ops::Range<u64>]) -> Vec<(u64, u64, bool, bool)> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
-    let mut ranges: Vec<(u64, u64, bool)> = Vec::new();
+    let mut ranges: Vec<(u64, u64, bool, bool)> = Vec::new();
     for line in text.lines() {
         let mut fields = line.split_ascii_whitespace();
         let range = fields.next().and_then(|range| range.split_once('-'));
@@ -366,7 +415,8 @@ fn private_ranges(pid: Pid, kept: &[std::ops::Range<u64>]) -> Vec<(u64, u64, boo
         };
         let number = |text| u64::from_str_radix(text, 16).unwrap_or(0);
         let (start, end) = (number(start), number(end));
-        let private = rights.ends_with('p') && (rights.contains('w') || rights.contains('x'));
+        let writable = rights.contains('w');
+        let private = rights.ends_with('p') && (writable || rights.contains('x'));
         let name = fields.nth(3);
         let special = name.is_some_and(|name| name.starts_with("[v"));
         let file = name.is_some_and(|name| !name.starts_with('['));
@@ -375,11 +425,11 @@ fn private_ranges(pid: Pid, kept: &[std::ops::Range<u64>]) -> Vec<(u64, u64, boo
             continue;
         }
         match ranges.last_mut() {
-            Some(last) if last.1 == start => {
+            Some(last) if last.1 == start && last.3 == writable => {
                 last.1 = end;
                 last.2 |= file;
             }
-            _ => ranges.push((start, end, file)),
+            _ => ranges.push((start, end, file, writable)),
         }
     }
     ranges

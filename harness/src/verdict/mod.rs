@@ -1,6 +1,7 @@
 //! Baselines + observation → verdict. Pure: nothing here starts a process, and a
 //! stored run can be judged again.
 
+pub mod alike;
 pub mod difference;
 pub mod judge;
 pub mod observation;

@@ -95,6 +95,10 @@ pub struct Poisoned {
     /// Copies that lie beside something else, in a frame or among the variables, and
     /// stayed within reach.
     pub within_reach: u64,
+    /// How many parts there are of what can be watched in frames and among variables: a
+    /// run watches one.
+    #[serde(default)]
+    pub parts: u64,
     /// The first touch of each old copy by any code, and of each instance by old code of
     /// a function that changed.
     pub touches: Vec<Touch>,

@@ -138,6 +138,13 @@ impl Prototype {
                 .map(|p| &p.signature)
                 .eq(other.parameters.iter().map(|p| &p.signature))
     }
+
+    /// Whether both call their parameters the same, whatever their types are.
+    #[must_use]
+    pub fn same_names(&self, other: &Self) -> bool {
+        let names = self.parameters.iter().map(|p| &p.name);
+        names.eq(other.parameters.iter().map(|p| &p.name))
+    }
 }
 
 /// A place in the sources.

@@ -1,58 +1,66 @@
 //! A server that lives in a simulated world: started once, brought from point to point,
 //! and put back after each test.
 use super::Unfit;
-use super::run::{Played, Run, disarm, handler, update, why_declined};
+use super::members::{Member, Saved};
+use super::run::{Played, Reached, Run, disarm, update};
 use super::starting::{Readiness, Starting, make_world, run_to};
 use crate::binary::Address;
-use crate::engine::parts::Parts;
+use crate::engine::names::RoleCounts;
+use crate::engine::parts::{Note, Parts};
 use crate::engine::restart::Restart;
 use crate::engine::updater::Updater;
 use crate::sandbox::run_folder::{RunFolder, read_files};
+use crate::trace::RoleInstance;
 use crate::tracee::apply::place_image;
 use crate::tracee::counter::{self, GADGET, NEVER};
 use crate::tracee::intercept::{self, Rewritten};
-use crate::tracee::simulator::{self, CONTROL};
-use crate::tracee::tree::{Stop, Tree, signal_name};
-use crate::tracee::written::{self, Written};
-use crate::tracee::{Memory, Stopped, TraceeError};
-use crate::verdict::observation::{Ending, SeenProcess, Stall};
+use crate::tracee::shared_world::{SharedWorld, Snapshot};
+use crate::tracee::simulator;
+use crate::tracee::tree::Tree;
+use crate::tracee::written;
+use crate::tracee::{Stopped, TraceeError};
+use crate::verdict::observation::Stall;
 use crate::workload::flat::Flat;
 use crate::world::Limits;
-use kairos_simulator::client::Client;
 use kairos_simulator::layout;
 use kairos_simulator::transcript::MOST_LOGS;
-use kairos_simulator::world::{Awaited, Control, Phase, World};
+use kairos_simulator::world::{Awaited, Phase};
 use nix::unistd::Pid;
 
-/// A point's place in the session, in the order in which it is reached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// A point's place in the session.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Place {
     /// The exchange.
     pub exchange: u32,
-    /// The entry within it, from 1.
+    /// The process.
+    pub role: RoleInstance,
+    /// The entry of that process within the exchange, from 1.
     pub index: u32,
 }
 
-/// What must be put back beside memory.
-struct Saved {
-    registers: libc::user_regs_struct,
-    extended: Vec<u8>,
-    mask: u64,
+/// What is known of the processes at one moment.
+#[derive(Clone, Default)]
+pub(super) struct Known {
+    /// Notes on them, by position.
+    pub notes: Vec<Note>,
+    /// How many there are of each role.
+    pub roles: RoleCounts,
+    /// Which of them runs.
+    pub running: usize,
 }
 
 /// A living server.
 pub struct Live {
-    /// Its process.
+    /// Its processes.
     pub(super) tree: Tree,
-    pub(super) pid: Pid,
+    pub(super) members: Vec<Member>,
+    pub(super) known: Known,
     /// Where it stands; none at readiness.
     pub(super) place: Option<Place>,
-    /// Its children until there, in order of birth.
-    pub(super) family: Vec<SeenProcess>,
-    /// The thread, whenever it is stopped.
-    stopped: Option<Stopped>,
-    saved: Saved,
-    pub(super) written: Written,
+    pub(super) shared: SharedWorld,
+    snapshot: Snapshot,
+    /// What was known at the snapshot.
+    before: Known,
     pub(super) rewritten: Rewritten,
     pub(super) gate: Address,
     pub(super) leave: Address,
@@ -81,9 +89,8 @@ impl Live {
     pub(super) fn start(
         engine: &mut Restart,
         folder: RunFolder,
-        pid: Pid,
-        mut tree: Tree,
-        stopped: Stopped,
+        mut shared: SharedWorld,
+        (pid, mut tree, stopped): (Pid, Tree, Stopped),
     ) -> Result<Self, Unfit> {
         let role = engine.spec.roles.iter().find(|role| role.first);
         let role = role.map_or("server", |role| role.name.as_str());
@@ -107,7 +114,7 @@ impl Live {
         intercept::stop_other_calls(&stopped, memory, GADGET).map_err(refused)?;
         stopped.set_registers(&registers)?;
         let rewritten = engine.tools.interceptor.rewrite(pid, memory, code.gate)?;
-        make_world(engine, memory, scripts)?;
+        make_world(engine, shared.world_mut(), scripts)?;
         let names = |script: Option<&crate::workload::Script>| {
             script.map_or_else(Vec::new, |script| script.connections.clone())
         };
@@ -117,6 +124,7 @@ impl Live {
         let readiness = &mut Readiness::new(&engine.spec.ready)?;
         let mut starting = Starting {
             tree: &mut tree,
+            shared: &mut shared,
             pid,
             gate: code.gate,
             stopped: Some(stopped),
@@ -131,18 +139,31 @@ impl Live {
             before.restore(&stopped)?;
             tree.processes[0].image = Some(image);
         }
-        let memory = &tree.processes[0].memory;
-        let kept = layout::KEPT..layout::KEPT + layout::KEPT_LENGTH;
-        let written = Written::watch(watch, pid, memory, &[kept]).map_err(refused)?;
-        let saved = Saved::of(&stopped)?;
+        let mut first = Member::new(pid, stopped);
+        first.keep(&tree.processes[0], watch).map_err(refused)?;
+        let mut roles = crate::engine::names::RoleNames::new(&engine.spec.roles);
+        let note = Note {
+            role: roles.first(),
+            born: 0,
+            ended: None,
+            updated: false,
+            fault: None,
+        };
+        let known = Known {
+            notes: vec![note],
+            roles: roles.into_counts(),
+            running: 0,
+        };
+        let mut snapshot = Snapshot::default();
+        snapshot.take(&shared);
         Ok(Self {
             tree,
-            pid,
+            members: vec![first],
+            before: known.clone(),
+            known,
             place: None,
-            family: Vec::new(),
-            stopped: Some(stopped),
-            saved,
-            written,
+            shared,
+            snapshot,
             rewritten,
             gate: code.gate,
             leave: code.leave,
@@ -156,149 +177,183 @@ impl Live {
         })
     }
 
-    pub(super) fn memory(&self) -> &Memory {
-        &self.tree.processes[0].memory
-    }
-
     /// Names of the connections of the session, or of its probe.
     pub(super) fn connections(&self, probe: bool) -> &[String] {
         &self.connections[usize::from(probe)]
     }
 
     /// Sets when a run counts as stalled.
-    pub(super) fn allow(&mut self, limits: Limits) -> Result<(), TraceeError> {
+    pub(super) fn allow(&mut self, limits: Limits) {
         self.busy = limits.busy;
         let nanos = |time: std::time::Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        let mut control = simulator::control(self.memory())?;
         let wanted = (nanos(limits.waiting), nanos(limits.stopping));
+        let control = &mut self.shared.world_mut().control;
         if (control.most_idle, control.most_idle_stopping) != wanted {
             (control.most_idle, control.most_idle_stopping) = wanted;
-            simulator::write(self.memory(), CONTROL, &*control)?;
+            self.snapshot.take(&self.shared);
         }
-        Ok(())
     }
 
-    /// Brings the server to a point that it has not passed.
-    pub(super) fn advance(&mut self, parts: &mut Parts<'_>, to: Place) -> Result<(), Unfit> {
-        match self.place {
-            Some(at) if at == to => {
-                self.absorb(parts)?;
-                return Ok(());
-            }
-            Some(at) if at > to => return Err(Unfit::Passed),
-            _ => {}
+    /// Whether a place lies behind the one where the server stands.
+    fn has_passed(&self, to: &Place, parts: &Parts<'_>) -> Result<bool, TraceeError> {
+        let (notes, tree) = (&parts.notes, &parts.tree);
+        let world = self.shared.world();
+        if world.control.exchange != to.exchange || self.place.is_none() {
+            return Ok(self.place.is_some() && world.control.exchange > to.exchange);
         }
-        let same_exchange = self.place.filter(|at| at.exchange == to.exchange);
-        let memory = &parts.tree.processes[0].memory;
-        let mut control = simulator::control(memory)?;
+        let Some(at) = notes.iter().position(|n| n.role == to.role) else {
+            return Ok(false);
+        };
+        if !world.known()[at].lives() {
+            return Ok(true);
+        }
+        Ok(self.entered(at, tree)?.is_some_and(|count| count >= u64::from(to.index)))
+    }
+
+    /// How many functions a living process has entered in the exchange under way; none
+    /// if it has not run in it.
+    fn entered(&self, at: usize, tree: &Tree) -> Result<Option<u64>, TraceeError> {
+        let world = self.shared.world();
+        let process = &world.known()[at];
+        if process.armed_in != world.control.exchange + 1 {
+            return Ok(None);
+        }
+        let left = counter::get(&tree.processes[at].memory, 0)?;
+        Ok(Some(process.armed.wrapping_sub(left)))
+    }
+
+    /// Brings the server to a point that it has not passed. `parts` have its processes.
+    pub(super) fn advance(&mut self, parts: &mut Parts<'_>, to: &Place) -> Result<(), Unfit> {
+        if self.place.as_ref() == Some(to) {
+            self.absorb(&mut parts.tree)?;
+            return Ok(());
+        }
+        if self.has_passed(to, parts)? {
+            return Err(Unfit::Passed);
+        }
+        let at = parts.notes.iter().position(|note| note.role == to.role);
+        let exchange = self.shared.world().control.exchange;
+        let now = exchange == to.exchange && self.place.is_some();
+        let entered = match at {
+            Some(at) if now => self.entered(at, &parts.tree)?,
+            _ => None,
+        };
+        for (process, traced) in parts.tree.processes.iter().enumerate() {
+            if now && !self.members[process].gone {
+                self.rearm(process, &traced.memory, NEVER)?;
+            }
+        }
+        if let (Some(at), Some(_)) = (at, entered) {
+            let memory = &parts.tree.processes[at].memory;
+            self.rearm(at, memory, u64::from(to.index))?;
+        }
+        let control = &mut self.shared.world_mut().control;
         control.arm_exchange = to.exchange;
+        control.arm_process = at.and_then(|at| u32::try_from(at).ok()).unwrap_or(u32::MAX);
         control.arm_count = u64::from(to.index);
         control.stop_at_exchange_end = 0;
-        simulator::write(memory, CONTROL, &*control)?;
-        let count = same_exchange.map_or(NEVER, |at| u64::from(to.index - at.index));
-        counter::set(memory, 0, count)?;
-        let stopped = self.stopped.take().ok_or_else(lost)?;
-        stopped.resume(parts.tree.until, 0)?;
-        loop {
-            let (stopped, stop) = self.next_stop(parts)?;
-            let memory = &parts.tree.processes[0].memory;
-            let mut signal = 0;
-            match stop {
-                Stop::Entry(_) => {
-                    self.stopped = Some(stopped);
-                    self.place = Some(to);
-                    return Ok(self.absorb(parts)?);
-                }
-                Stop::Filtered => intercept::redirect(&stopped, memory, self.gate)?,
-                Stop::Signal(libc::SIGTRAP) => {
-                    let control = simulator::control(memory)?;
-                    return Err(match why_declined(memory, &control)? {
-                        Some(why) => Unfit::Declined(why),
-                        None => Unfit::Elsewhere("the point is not reached".to_owned()),
-                    });
-                }
-                Stop::Signal(number) if handler(memory, number)? > 1 => signal = number,
-                Stop::Signal(number) => return Err(Unfit::Declined(signal_name(number))),
-                _ => {}
+        let mut run = Run {
+            live: self,
+            target: Some(to.clone()),
+            stall: None,
+        };
+        match run.go_on(parts, None)? {
+            Reached::Entry => {}
+            Reached::Over => {
+                return Err(Unfit::Declined("the point is not reached".to_owned()));
             }
-            stopped.resume(parts.tree.until, signal)?;
         }
+        self.place = Some(to.clone());
+        Ok(self.absorb(&mut parts.tree)?)
     }
 
-    /// The server's thread, which stands.
-    pub(super) fn take_stopped(&mut self) -> Result<Stopped, Unfit> {
-        self.stopped.take().ok_or_else(lost)
-    }
-
-    /// The server's thread stands again.
-    pub(super) fn give_stopped(&mut self, stopped: Stopped) {
-        self.stopped = Some(stopped);
+    /// Lets the counter of a process reach zero at its `count`th entry of the exchange
+    /// under way, if it has run in it.
+    fn rearm(
+        &mut self,
+        at: usize,
+        memory: &crate::tracee::Memory,
+        count: u64,
+    ) -> Result<(), TraceeError> {
+        let world = self.shared.world_mut();
+        let exchange = world.control.exchange + 1;
+        let process = &mut world.processes[at];
+        if process.armed_in == exchange && process.armed != count {
+            let left = counter::get(memory, 0)?;
+            let entered = process.armed.wrapping_sub(left);
+            process.armed = count;
+            counter::set(memory, 0, count - entered)?;
+        }
+        Ok(())
     }
 
     /// What the server wrote since it was last put back belongs to this place.
-    fn absorb(&mut self, parts: &Parts<'_>) -> Result<(), TraceeError> {
-        let memory = &parts.tree.processes[0].memory;
-        self.written.absorb(self.pid, memory)?;
-        if let Some(stopped) = &self.stopped {
-            self.saved = Saved::of(stopped)?;
+    fn absorb(&mut self, tree: &mut Tree) -> Result<(), TraceeError> {
+        for (member, process) in self.members.iter_mut().zip(&tree.processes) {
+            member.absorb(process)?;
         }
+        self.snapshot.take(&self.shared);
         Ok(())
+    }
+
+    /// Takes what is known at this place, for later to come back to.
+    pub(super) fn remember(&mut self) {
+        self.before = self.known.clone();
     }
 
     /// Puts the server back to where it stood.
-    pub(super) fn go_back(&mut self) -> Result<(), TraceeError> {
-        let process = &mut self.tree.processes[0];
-        process.breakpoints = crate::tracee::breakpoint::Breakpoints::default();
-        self.written.put_back(self.pid, &process.memory)?;
-        if let Some(stopped) = &self.stopped {
-            self.saved.restore(stopped)?;
+    pub(super) fn go_back(&mut self, engine: &mut Restart) -> Result<(), TraceeError> {
+        self.known = Known::default();
+        let first = self.before.notes.len();
+        for member in self.members.drain(first.min(self.members.len())..) {
+            engine.tools.unwinder.forget(member.pid);
+            engine.tools.libraries.forget(member.pid);
         }
+        self.tree.end_from(first)?;
+        for (member, process) in self.members.iter_mut().zip(&mut self.tree.processes) {
+            member.go_back(process)?;
+        }
+        self.snapshot.put_back(&mut self.shared);
+        self.known = self.before.clone();
         Ok(())
     }
 
-    /// Lets the server go on to the end of the run. `parts` have its process.
+    /// Lets the server go on to the end of the run. `parts` have its processes.
     pub(super) fn play(
         &mut self,
         parts: &mut Parts<'_>,
         mut updater: Option<&mut Updater<'_>>,
     ) -> Result<Played, Unfit> {
-        let stopped = self.stopped.take().ok_or_else(lost)?;
-        let mut run = Run {
-            live: self,
-            ending: None,
-            stall: None,
-            family: self.family.clone(),
-        };
+        let running = self.known.running;
         let mut signal = 0;
         if let Some(updater) = &mut updater {
-            signal = update(parts, updater, &stopped)?;
+            let stopped = self.members[running].stopped.take().ok_or_else(lost)?;
+            signal = update(parts, &mut self.shared, updater, running, &stopped)?;
+            self.members[running].stopped = Some(stopped);
         } else {
-            let memory = &parts.tree.processes[0].memory;
-            disarm(memory)?;
+            disarm(&mut self.shared, &parts.tree.processes[running].memory)?;
         }
-        stopped.resume(parts.tree.until, signal)?;
-        let (control, stopped) = run.go_on(parts, updater)?;
-        let (ending, stall, family) = (run.ending, run.stall, run.family);
-        self.stopped = Some(stopped);
-        let stall = stall.or_else(|| self.stall(&control));
-        let note = parts.notes[0].clone();
+        let mut run = Run {
+            live: self,
+            target: None,
+            stall: None,
+        };
+        run.go_on_with(parts, updater, signal)?;
+        let stall = run.stall.take();
+        let stall = stall.or_else(|| self.stall());
         Ok(Played {
-            ending: ending.or_else(|| {
-                (control.exited != 0 && control.dead != 0).then_some(Ending::Exited(control.status))
-            }),
-            control,
             stall,
-            note,
-            family,
+            notes: parts.notes.clone(),
         })
     }
 
     /// The stall that ended a run.
-    fn stall(&self, control: &Control) -> Option<Stall> {
+    fn stall(&self) -> Option<Stall> {
+        let control = &self.shared.world().control;
         let waiting_for = match control.stalled {
             Awaited::Nothing => return None,
             Awaited::Stopping => format!("the server to stop after {}", self.stop),
-            awaited => self.describe(awaited, control),
+            awaited => self.describe(awaited, control.stalled_connection),
         };
         Some(Stall {
             exchange: control.exchange,
@@ -307,10 +362,11 @@ impl Live {
         })
     }
 
-    fn describe(&self, awaited: Awaited, control: &Control) -> String {
+    fn describe(&self, awaited: Awaited, connection: u32) -> String {
+        let control = &self.shared.world().control;
         let probe = control.exchange >= control.session_exchanges;
         let names = self.connections(probe);
-        let at = usize::try_from(control.stalled_connection).unwrap_or(0);
+        let at = usize::try_from(connection).unwrap_or(0);
         let name = names.get(at).map_or("?", String::as_str);
         match awaited {
             Awaited::Reply => format!("a reply on {name}"),
@@ -320,20 +376,15 @@ impl Live {
     }
 
     /// What the client waits for while the server burns processor time.
-    pub(super) fn busy_stall(
-        &self,
-        memory: &Memory,
-        control: &mut Control,
-    ) -> Result<Stall, TraceeError> {
-        let at = layout::WORLD + std::mem::offset_of!(World, client) as u64;
-        let client: Box<Client> = simulator::read(memory, Address(at))?;
-        let probe = control.phase == Phase::Probe;
+    pub(super) fn busy_stall(&self) -> Stall {
+        use kairos_simulator::script::Kind;
+        let world = self.shared.world();
+        let probe = world.control.phase == Phase::Probe;
         let script = self.flat[usize::from(probe)].script();
-        let step = client.action(&script);
-        let waiting_for = if control.phase == Phase::Stop {
+        let step = world.client.action(&script);
+        let waiting_for = if world.control.phase == Phase::Stop {
             format!("the server to stop after {}", self.stop)
         } else {
-            use kairos_simulator::script::Kind;
             let awaited = match step.map(|step| step.kind) {
                 Some(Kind::AwaitLine | Kind::AwaitLines | Kind::AwaitBytes | Kind::AwaitEnd) => {
                     Awaited::Reply
@@ -341,14 +392,13 @@ impl Live {
                 Some(Kind::Send) => Awaited::Reading,
                 _ => Awaited::Rest,
             };
-            control.stalled_connection = step.map_or(0, |step| step.connection);
-            self.describe(awaited, control)
+            self.describe(awaited, step.map_or(0, |step| step.connection))
         };
-        Ok(Stall {
-            exchange: control.exchange,
+        Stall {
+            exchange: world.control.exchange,
             waiting_for,
             busy: true,
-        })
+        }
     }
 }
 
@@ -356,18 +406,4 @@ pub(super) fn lost() -> Unfit {
     Unfit::Declined("the server is gone".to_owned())
 }
 
-impl Saved {
-    fn of(stopped: &Stopped) -> Result<Self, TraceeError> {
-        Ok(Self {
-            registers: stopped.registers()?,
-            extended: stopped.extended_state()?,
-            mask: stopped.signal_mask()?,
-        })
-    }
-
-    fn restore(&self, stopped: &Stopped) -> Result<(), TraceeError> {
-        stopped.set_extended_state(&self.extended)?;
-        stopped.set_signal_mask(self.mask)?;
-        stopped.set_registers(&self.registers)
-    }
-}
+const _: () = assert!(layout::NEVER == NEVER);

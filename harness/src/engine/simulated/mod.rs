@@ -1,24 +1,26 @@
 //! The rollback engine: one server lives in a simulated world; at each point it takes
 //! the update in place and finishes, and then its memory and registers are put back.
 
-mod children;
 mod live;
+mod members;
 mod run;
 mod seen;
 mod starting;
-mod survey;
 
 use std::time::Instant;
 
 use super::PointRequest;
 use super::names::RoleNames;
-use super::parts::{Note, Parts};
+use super::parts::Parts;
 use super::restart::{LAST_PID, Mode, Restart};
 use super::spec::Which;
+use super::stages::{Spent, Stage, StageClock};
 use super::updater::{AtPoint, Search, Updater};
+use super::watch::Watcher as _;
 use crate::sandbox::processes;
 use crate::trace::Scope;
 use crate::tracee::TraceeError;
+use crate::tracee::shared_world::SharedWorld;
 use crate::tracee::spawn::Tracing;
 use crate::verdict::Observation;
 use crate::verdict::observation::Update;
@@ -26,8 +28,6 @@ use crate::world::{HostError, Limits};
 
 pub use live::Live;
 use live::Place;
-use run::Played;
-use survey::Survey;
 
 /// Why a test could not be run by rollback. Another engine can.
 #[derive(Debug, thiserror::Error)]
@@ -35,9 +35,6 @@ pub enum Unfit {
     /// The server does something that is not simulated.
     #[error("{0}")]
     Declined(String),
-    /// The session does not reach the point there.
-    #[error("{0}")]
-    Elsewhere(String),
     /// The point lies behind the one where the server stands.
     #[error("the server has passed the point")]
     Passed,
@@ -66,8 +63,6 @@ impl From<crate::sandbox::SandboxError> for Unfit {
 #[derive(Default)]
 pub struct Simulation {
     live: Option<Live>,
-    /// Where points are met, once one was not met where its trace has it.
-    survey: Option<Survey>,
 }
 
 impl Simulation {
@@ -76,7 +71,7 @@ impl Simulation {
     /// # Errors
     /// When the session cannot be simulated, or the machine refuses something.
     pub fn prepare(&mut self, engine: &mut Restart) -> Result<(), Unfit> {
-        (self.live, self.survey) = (None, None);
+        self.live = None;
         let mut fresh = engine.simulate()?;
         engine.play_simulated(&mut fresh)?;
         self.live = Some(fresh);
@@ -99,52 +94,13 @@ impl Simulation {
         limits: Limits,
         point: &PointRequest,
         at_point: AtPoint,
-    ) -> Result<Observation, Unfit> {
-        let place = self.place(engine, point)?;
-        match self.roll(engine, limits, point, place, at_point) {
-            Err(Unfit::Elsewhere(_)) if self.survey.is_none() => {}
-            other => return other,
-        }
-        let mut fresh = engine.simulate()?;
-        self.survey = Some(engine.survey(&mut fresh)?);
-        self.live = Some(fresh);
-        let place = self.place(engine, point)?;
-        self.roll(engine, limits, point, place, at_point)
-    }
-
-    /// Where the simulated session reaches a point.
-    fn place(&self, engine: &Restart, point: &PointRequest) -> Result<Place, Unfit> {
-        let Some(exchange) = point.id.exchange else {
-            return Err(Unfit::Declined("a point before it was ready".to_owned()));
-        };
-        let first = RoleNames::new(&engine.spec.roles).first();
-        if point.id.role != first || point.id.thread != 0 {
-            return Err(Unfit::Declined("a point of a child process".to_owned()));
-        }
-        let Some(survey) = &self.survey else {
-            return Ok(Place {
-                exchange,
-                index: point.id.index,
-            });
-        };
-        let nowhere = || Unfit::Elsewhere("the simulated session has no such entry".to_owned());
-        survey.place(point).ok_or_else(nowhere)
-    }
-
-    fn roll(
-        &mut self,
-        engine: &mut Restart,
-        limits: Limits,
-        point: &PointRequest,
-        place: Place,
-        at_point: AtPoint,
-    ) -> Result<Observation, Unfit> {
+    ) -> Result<(Observation, Spent), Unfit> {
         for _ in 0..2 {
             let mut server = match self.live.take() {
                 Some(server) => server,
                 None => engine.simulate()?,
             };
-            match engine.roll(&mut server, limits, point, place, at_point) {
+            match engine.roll(&mut server, limits, point, at_point) {
                 Err(Unfit::Passed) => {}
                 Ok(seen) => {
                     self.live = Some(server);
@@ -184,11 +140,13 @@ impl Restart {
             tracing: Tracing::Seized,
             limits: Limits::BASELINE,
         };
-        let (pid, traced) = self.start_stopped(&mode, &starting::Counting)?;
+        let shared = SharedWorld::new()?;
+        let inherited = Some(shared.descriptor());
+        let (pid, traced) = self.start_stopped(&mode, &starting::Counting, inherited)?;
         let Some((tree, stopped)) = traced else {
             return Err(Unfit::Declined("the server is not traced".to_owned()));
         };
-        Live::start(self, folder, pid, tree, stopped)
+        Live::start(self, folder, shared, (pid, tree, stopped))
     }
 
     /// Plays the whole session once from readiness on, without an update.
@@ -197,97 +155,86 @@ impl Restart {
     /// When the session cannot be simulated, or the machine refuses something.
     pub fn play_simulated(&mut self, live: &mut Live) -> Result<Observation, Unfit> {
         let begun = Instant::now();
-        live.allow(Limits::BASELINE)?;
-        let played = self.finish(live, None)?;
+        live.allow(Limits::BASELINE);
+        let played = self.with_parts(live, &mut |live, parts| live.play(parts, None))?;
         let mut seen = self.seen(live, &played)?;
-        live.go_back()?;
+        live.go_back(self)?;
         seen.wall_us = microseconds(begun);
         Ok(seen)
     }
 
-    /// Stops at every entry of the session, and puts the server back to readiness.
-    fn survey(&mut self, live: &mut Live) -> Result<Survey, Unfit> {
-        live.allow(Limits::BASELINE)?;
-        let survey = self.with_parts(live, Live::survey)?;
-        live.family.clear();
-        live.go_back()?;
-        Ok(survey)
-    }
-
-    /// Runs one update test and puts the server back to the point, which the simulated
-    /// session reaches at `place`.
+    /// Runs one update test and puts the server back to the point. Of its stages, the
+    /// one behind the point has probe and stop in it.
     ///
     /// # Errors
     /// When the session cannot be simulated, or the machine refuses something; the
     /// server is then of no use any more, unless the point was only passed.
-    fn roll(
+    pub fn roll(
         &mut self,
         live: &mut Live,
         limits: Limits,
         point: &PointRequest,
-        place: Place,
         at_point: AtPoint,
-    ) -> Result<Observation, Unfit> {
+    ) -> Result<(Observation, Spent), Unfit> {
         let begun = Instant::now();
-        live.allow(limits)?;
-        self.with_parts(live, |live, parts| live.advance(parts, place))?;
-        if self.spec.scope == Scope::Tree && children::any_runs(live.memory())? {
-            return Err(Unfit::Declined("a child process runs beside".to_owned()));
+        let mut clock = StageClock::start();
+        let Some(exchange) = point.id.exchange else {
+            return Err(Unfit::Declined("a point before it was ready".to_owned()));
+        };
+        if self.spec.scope == Scope::Tree && self.spec.roles.len() > 1 {
+            return Err(Unfit::Declined("scope tree of several processes".to_owned()));
         }
+        let place = Place {
+            exchange,
+            role: point.id.role.clone(),
+            index: point.id.index,
+        };
+        live.allow(limits);
+        self.with_parts(live, &mut |live, parts| live.advance(parts, &place))?;
+        live.remember();
         seen::clear_coverage(self)?;
         let mut updater = Updater::new(point, Search::Index, at_point, 1);
         updater.turns_program = false;
-        let played = self.finish(live, Some(&mut updater))?;
+        let played = self.with_parts(live, &mut |live, parts| {
+            live.play(parts, Some(&mut updater))
+        })?;
         if let Update::NotReached { reason } = updater.update {
-            live.go_back()?;
-            return Err(Unfit::Elsewhere(reason));
+            live.go_back(self)?;
+            return Err(Unfit::Declined(reason));
         }
+        clock.session_over(updater.updated_at());
         let mut seen = self.seen(live, &played)?;
         seen.update = updater.update;
         seen.old_frame_exchanges = updater.old_frame_exchanges;
-        live.go_back()?;
+        clock.over(Stage::Look);
+        live.go_back(self)?;
+        clock.over(Stage::CleanUp);
         seen.wall_us = microseconds(begun);
-        Ok(seen)
+        Ok((seen, clock.into_spent()))
     }
 
-    /// Lets the server go on from where it stands to the end of the run.
-    fn finish(
-        &mut self,
-        live: &mut Live,
-        updater: Option<&mut Updater<'_>>,
-    ) -> Result<Played, Unfit> {
-        self.with_parts(live, |live, parts| live.play(parts, updater))
-    }
-
-    /// Does something with a server and what is known of its processes.
+    /// Does something with the server's processes and everything that is known of them.
     fn with_parts<T>(
         &mut self,
         live: &mut Live,
-        act: impl FnOnce(&mut Live, &mut Parts<'_>) -> T,
-    ) -> T {
-        let mut roles = RoleNames::new(&self.spec.roles);
-        let note = Note {
-            role: roles.first(),
-            born: 0,
-            ended: None,
-            updated: false,
-            fault: None,
-        };
-        for child in &live.family {
-            roles.known(&child.role);
-        }
+        act: &mut dyn FnMut(&mut Live, &mut Parts<'_>) -> Result<T, Unfit>,
+    ) -> Result<T, Unfit> {
+        let known = std::mem::take(&mut live.known);
+        live.known.running = known.running;
         let mut parts = Parts {
             spec: &self.spec,
             tools: &mut self.tools,
             tree: std::mem::take(&mut live.tree),
-            notes: vec![note],
+            notes: known.notes,
             names: &self.names,
-            exchange: live.place.map_or(0, |place| place.exchange),
+            exchange: live.place.as_ref().map_or(0, |place| place.exchange),
             ready: true,
-            roles,
+            roles: RoleNames::resumed(&self.spec.roles, known.roles),
         };
         let result = act(live, &mut parts);
         live.tree = std::mem::take(&mut parts.tree);
+        live.known.notes = std::mem::take(&mut parts.notes);
+        live.known.roles = parts.roles.into_counts();
         result
     }
 }

@@ -1,142 +1,307 @@
-//! One run of a server in a simulated world, from a point to its end: what it stops
-//! for, and what becomes of it.
+//! One run of a server in a simulated world, from a point to the next or to its end:
+//! what its processes stop for, and what becomes of them.
 
 use super::Unfit;
-use super::children;
-use super::live::Live;
+use super::live::{Live, Place, lost};
+use super::members::Member;
 use crate::binary::Address;
 use crate::engine::parts::{Note, Parts};
 use crate::engine::server::usually_kills;
 use crate::engine::updater::Updater;
 use crate::engine::watch::Watcher as _;
 use crate::tracee::counter::{self, NEVER};
-use crate::tracee::intercept::{self};
-use crate::tracee::simulator::{self, CONTROL};
-use crate::tracee::tree::{Event, ProcessIndex, Stop, signal_name};
+use crate::tracee::intercept;
+use crate::tracee::shared_world::SharedWorld;
+use crate::tracee::simulator;
+use crate::tracee::tree::{Event, ProcessIndex, Stop};
 use crate::tracee::{Memory, Stopped, TraceeError};
-use crate::verdict::observation::{Ending, SeenProcess, Stall};
-use kairos_simulator::layout;
-use kairos_simulator::signals::Action;
-use kairos_simulator::world::{Control, Reason, World};
-use nix::unistd::Pid;
+use crate::verdict::observation::Stall;
+use kairos_simulator::world::{Reason, World};
 
 /// How a run went.
 pub(super) struct Played {
-    /// The state at its end.
-    pub control: Box<Control>,
     /// The stall, if it ended by one.
     pub stall: Option<Stall>,
-    /// What is known of the process.
-    pub note: Note,
-    /// How it ended, if it did.
-    pub ending: Option<Ending>,
-    /// Its children, in order of birth.
-    pub family: Vec<SeenProcess>,
+    /// What is known of the processes.
+    pub notes: Vec<Note>,
 }
 
-/// One run from a point to its end.
+/// Where a run came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reached {
+    /// The entry that was counted down to.
+    Entry,
+    /// Its end.
+    Over,
+}
+
+/// One run from where the server stands.
 pub(super) struct Run<'l> {
-    pub live: &'l Live,
-    pub ending: Option<Ending>,
+    pub live: &'l mut Live,
+    /// The point that it goes to; none if it plays to the end.
+    pub target: Option<Place>,
     pub stall: Option<Stall>,
-    pub family: Vec<SeenProcess>,
 }
 
 impl Run<'_> {
-    /// Goes on until the run is over.
+    /// Goes on until the run is over, or the point is reached.
     pub(super) fn go_on(
         &mut self,
         parts: &mut Parts<'_>,
+        updater: Option<&mut Updater<'_>>,
+    ) -> Result<Reached, Unfit> {
+        self.go_on_with(parts, updater, 0)
+    }
+
+    /// The same; the process that runs is first given a signal (0: none).
+    pub(super) fn go_on_with(
+        &mut self,
+        parts: &mut Parts<'_>,
         mut updater: Option<&mut Updater<'_>>,
-    ) -> Result<(Box<Control>, Stopped), Unfit> {
-        let ticks = crate::tracee::ticks::Ticks::start();
-        let mut used = Used::new(self.live.pid);
+        mut signal: i32,
+    ) -> Result<Reached, Unfit> {
+        let _ticks = crate::tracee::ticks::Ticks::start();
+        let mut used = Used { at: None };
+        let mut now = self.take_running()?;
         loop {
-            let event = parts.tree.wait(self.live.pid)?;
-            let (stopped, stop) = match event {
-                Some(Event::Stopped { stopped, stop, .. }) => (stopped, stop),
-                Some(Event::Forked {
-                    stopped,
-                    child_stopped,
-                    ..
-                }) => {
-                    let updater = updater.as_deref_mut();
-                    let child = children::run(parts, self.live, updater, &stopped, child_stopped)?;
-                    self.family.push(child);
-                    stopped.resume(parts.tree.until, 0)?;
-                    continue;
+            let running = self.live.known.running;
+            now.resume(parts.tree.until, signal)?;
+            signal = 0;
+            let event = loop {
+                let pid = self.live.members[running].pid;
+                if let Some(event) = parts.tree.wait(pid)? {
+                    break event;
                 }
-                Some(Event::Ended(_)) => {
-                    return Err(Unfit::Declined("the server ended".to_owned()));
-                }
-                None => {
-                    let memory = &parts.tree.processes[0].memory;
-                    if used.look(memory)? > self.live.busy {
-                        let stopped = parts.tree.interrupt(self.live.pid)?;
-                        let memory = &parts.tree.processes[0].memory;
-                        let mut control = simulator::control(memory)?;
-                        self.stall = Some(self.live.busy_stall(memory, &mut control)?);
-                        drop(ticks);
-                        return Ok((control, stopped));
+                if used.look(self.live, parts) > self.live.busy {
+                    let stopped = parts.tree.interrupt(pid)?;
+                    self.live.members[running].stopped = Some(stopped);
+                    if self.target.is_some() {
+                        return Err(Unfit::Declined("a server that is busy".to_owned()));
                     }
-                    continue;
+                    self.stall = Some(self.live.busy_stall());
+                    return Ok(Reached::Over);
                 }
             };
-            let mut signal = 0;
+            let (stopped, stop) = match event {
+                Event::Stopped { stopped, stop, .. } => (stopped, stop),
+                Event::Forked {
+                    stopped,
+                    child,
+                    child_stopped,
+                    ..
+                } => {
+                    let updater = updater.as_deref_mut();
+                    self.forked(parts, updater, &stopped, child, child_stopped)?;
+                    now = stopped;
+                    continue;
+                }
+                Event::Ended(_) => return Err(lost()),
+            };
             match stop {
                 Stop::Filtered => {
-                    let memory = &parts.tree.processes[0].memory;
+                    let memory = &parts.tree.processes[running].memory;
                     intercept::redirect(&stopped, memory, self.live.gate)?;
                 }
                 Stop::Breakpoint(address) => {
-                    if breakpoint(parts, updater.as_deref_mut(), 0, &stopped, address)? {
-                        parts.tree.step_over(0, stopped, address)?;
+                    let stays = self.breakpoint(parts, updater.as_deref_mut(), &stopped, address)?;
+                    if let Some(updater) = &updater {
+                        follow(&mut self.live.shared, updater);
+                    }
+                    if stays {
+                        let back = parts.tree.step_once(running, stopped, address)?;
+                        now = back.ok_or_else(lost)?;
                         continue;
                     }
                 }
                 Stop::Signal(libc::SIGTRAP) if inside_simulator(&stopped)? => {
-                    let memory = &parts.tree.processes[0].memory;
-                    let control = simulator::control(memory)?;
-                    if let Some(why) = why_declined(memory, &control)? {
-                        return Err(Unfit::Declined(why));
-                    }
-                    match control.reason {
-                        Reason::Over => return Ok((control, stopped)),
-                        Reason::Dies => {
-                            let registers = self.caller(parts, &stopped, &control)?;
-                            let number = i32::try_from(control.detail).unwrap_or(0);
-                            self.dies(parts, &stopped, number, &registers)?;
+                    let updater = updater.as_deref_mut();
+                    match self.told(parts, updater, &stopped)? {
+                        Told::GoesOn => {}
+                        Told::Over => {
+                            self.live.members[running].stopped = Some(stopped);
+                            return Ok(Reached::Over);
                         }
-                        // Nothing runs on in a server that has ended.
-                        Reason::ExchangeEnded if control.dead == 0 => {
-                            let registers = self.caller(parts, &stopped, &control)?;
-                            if let Some(updater) = &mut updater {
-                                let walk = parts.walk_from(0, &registers);
-                                updater.ended_with(parts, control.exchange, &walk)?;
-                            }
+                        Told::HandsOver(next) => {
+                            self.hand_over(parts, stopped, next)?;
+                            now = self.take_running()?;
+                            continue;
                         }
-                        _ => {}
                     }
                 }
                 Stop::Signal(number) => signal = self.signal(parts, &stopped, number)?,
+                Stop::Entry(_) if self.target.is_some() => {
+                    self.live.members[running].stopped = Some(stopped);
+                    return Ok(Reached::Entry);
+                }
                 Stop::Entry(_)
                 | Stop::ThreadStarted
                 | Stop::Executed
                 | Stop::SystemCall
                 | Stop::Stepped => {}
             }
-            stopped.resume(parts.tree.until, signal)?;
+            now = stopped;
         }
     }
 
+    fn take_running(&mut self) -> Result<Stopped, Unfit> {
+        let member = &mut self.live.members[self.live.known.running];
+        member.ran = true;
+        member.stopped.take().ok_or_else(lost)
+    }
+
+    /// The process that ran stands still, and another one is to run.
+    fn hand_over(
+        &mut self,
+        parts: &mut Parts<'_>,
+        stopped: Stopped,
+        next: usize,
+    ) -> Result<(), Unfit> {
+        let running = self.live.known.running;
+        self.live.members[running].stopped = Some(stopped);
+        if next >= self.live.members.len() {
+            return Err(lost());
+        }
+        let ended = !self.live.shared.world().processes[running].lives();
+        if ended && self.target.is_some() {
+            // Nothing goes back to before its end any more.
+            parts.tree.end(running)?;
+            let pid = self.live.members[running].pid;
+            parts.tools.unwinder.forget(pid);
+            parts.tools.libraries.forget(pid);
+            self.live.members[running] = Member::gone(pid);
+        }
+        self.live.known.running = next;
+        Ok(())
+    }
+
+    /// The simulator stopped to tell something.
+    fn told(
+        &mut self,
+        parts: &mut Parts<'_>,
+        updater: Option<&mut Updater<'_>>,
+        stopped: &Stopped,
+    ) -> Result<Told, Unfit> {
+        let running = self.live.known.running;
+        let control = &self.live.shared.world().control;
+        let (reason, detail) = (control.reason, control.detail);
+        let (exchange, dead) = (control.exchange, control.dead);
+        let memory = &parts.tree.processes[running].memory;
+        if let Some(why) = why_declined(memory, self.live.shared.world())? {
+            return Err(Unfit::Declined(why));
+        }
+        match reason {
+            Reason::Over => return Ok(Told::Over),
+            Reason::HandsOver => {
+                return Ok(Told::HandsOver(usize::try_from(detail).unwrap_or(usize::MAX)));
+            }
+            Reason::Dies => {
+                let registers = self.caller(parts, running, stopped)?;
+                let number = i32::try_from(detail).unwrap_or(0);
+                self.dies(parts, stopped, number, &registers)?;
+            }
+            Reason::ExchangeEnded if dead == 0 || parts.tree.processes.len() > 1 => {
+                if let Some(updater) = updater {
+                    for process in updater.running_processes() {
+                        self.old_frames_wait(parts, updater, process, exchange, stopped)?;
+                    }
+                    follow(&mut self.live.shared, updater);
+                }
+            }
+            _ => {}
+        }
+        Ok(Told::GoesOn)
+    }
+
+    /// An exchange ended in which old frames of a process ran: they are awaited again.
+    fn old_frames_wait(
+        &self,
+        parts: &mut Parts<'_>,
+        updater: &mut Updater<'_>,
+        process: ProcessIndex,
+        exchange: u32,
+        running: &Stopped,
+    ) -> Result<(), Unfit> {
+        // Nothing runs on in a process that has ended.
+        if !self.live.shared.world().known()[process].lives() {
+            return Ok(());
+        }
+        let stopped = self.live.members[process].stopped.as_ref();
+        let registers = self.caller(parts, process, stopped.unwrap_or(running))?;
+        let walk = parts.walk_from(process, &registers);
+        updater.ended_with(parts, process, exchange, &walk)?;
+        Ok(())
+    }
+
+    /// Registers of a process behind the call that it is making.
     fn caller(
         &self,
         parts: &Parts<'_>,
+        process: ProcessIndex,
         stopped: &Stopped,
-        control: &Control,
     ) -> Result<libc::user_regs_struct, TraceeError> {
-        let memory = &parts.tree.processes[0].memory;
-        simulator::caller(memory, control, &self.live.rewritten, &stopped.registers()?)
+        let memory = &parts.tree.processes[process].memory;
+        simulator::caller(memory, &self.live.rewritten, &stopped.registers()?)
+    }
+
+    /// The process that runs has forked.
+    fn forked(
+        &mut self,
+        parts: &mut Parts<'_>,
+        updater: Option<&mut Updater<'_>>,
+        stopped: &Stopped,
+        child: ProcessIndex,
+        child_stopped: Stopped,
+    ) -> Result<(), Unfit> {
+        let parent = self.live.known.running;
+        let known = self.live.shared.world().known().len();
+        if child + 1 != known || child != self.live.members.len() {
+            return Err(Unfit::Declined("a process that is not simulated".to_owned()));
+        }
+        let registers = self.caller(parts, parent, stopped)?;
+        let role = parts.name_child_at(parent, &registers);
+        let control = &self.live.shared.world().control;
+        let exchange = control.exchange;
+        parts.notes.push(Note {
+            role: role.clone(),
+            born: exchange,
+            ended: None,
+            updated: parts.notes[parent].updated,
+            fault: None,
+        });
+        if let Some(target) = &self.target {
+            let wanted = target.exchange == exchange && target.role == role;
+            let count = if wanted { target.index.into() } else { NEVER };
+            counter::set(&parts.tree.processes[child].memory, 0, count)?;
+            let world = self.live.shared.world_mut();
+            world.processes[child].armed = count;
+            world.processes[child].armed_in = exchange + 1;
+            if target.role == role {
+                world.control.arm_process = u32::try_from(child).unwrap_or(u32::MAX);
+            }
+            // What lies in its parent's memory lies in its own.
+            parts.tree.processes[child].image = parts.tree.processes[parent].image.clone();
+        } else if let Some(updater) = updater {
+            updater.forked(parts, (parent, 0), child, &child_stopped)?;
+        }
+        let pid = parts.tree.processes[child].pid;
+        self.live.members.push(Member::new(pid, child_stopped));
+        Ok(())
+    }
+
+    /// Whether the breakpoint stays, so that the thread has to step over it.
+    fn breakpoint(
+        &self,
+        parts: &mut Parts<'_>,
+        updater: Option<&mut Updater<'_>>,
+        stopped: &Stopped,
+        address: Address,
+    ) -> Result<bool, Unfit> {
+        let running = self.live.known.running;
+        parts.exchange = self.live.shared.world().control.exchange;
+        if let Some(updater) = updater {
+            updater.breakpoint(parts, running, stopped, address)?;
+        }
+        Ok(parts.tree.processes[running].breakpoints.contains(address))
     }
 
     /// A signal is about to be delivered; returns what to deliver.
@@ -146,23 +311,34 @@ impl Run<'_> {
         stopped: &Stopped,
         number: i32,
     ) -> Result<i32, Unfit> {
-        let memory = &parts.tree.processes[0].memory;
-        if leave_with_fault(memory, self.live.leave, stopped, number)? {
+        const EFAULT: u64 = (-14_i64).cast_unsigned();
+        let running = self.live.known.running;
+        let mut registers = stopped.registers()?;
+        let fault = matches!(number, libc::SIGSEGV | libc::SIGBUS);
+        if fault && simulator::is_inside(registers.rip) {
+            // The server gave a call an address of nothing.
+            let memory = &parts.tree.processes[running].memory;
+            registers.rsp = simulator::frame_of(memory)?.0 - simulator::BELOW_FRAME;
+            registers.rip = self.live.leave.0;
+            registers.rax = EFAULT;
+            stopped.set_registers(&registers)?;
             return Ok(0);
         }
-        let registers = stopped.registers()?;
         if usually_kills(number) {
-            parts.notes[0].fault = Some(parts.fault_at(0, &registers));
+            parts.notes[running].fault = Some(parts.fault_at(running, &registers));
         }
-        let handlers = handler(&parts.tree.processes[0].memory, number)?;
-        if handlers > 1 {
+        let signals = &self.live.shared.world().processes[running].signals;
+        if signals.handler(number.unsigned_abs()) > 1 {
             return Ok(number);
+        }
+        if self.target.is_some() {
+            return Err(Unfit::Declined(crate::tracee::tree::signal_name(number)));
         }
         self.dies(parts, stopped, number, &registers)?;
         Ok(0)
     }
 
-    /// A signal ends the server: the run goes on without it.
+    /// A signal ends the process that runs: the run goes on without it.
     fn dies(
         &mut self,
         parts: &mut Parts<'_>,
@@ -170,10 +346,11 @@ impl Run<'_> {
         number: i32,
         registers: &libc::user_regs_struct,
     ) -> Result<(), TraceeError> {
+        let running = self.live.known.running;
         if usually_kills(number) {
-            parts.notes[0].fault = Some(parts.fault_at(0, registers));
+            parts.notes[running].fault = Some(parts.fault_at(running, registers));
         }
-        self.ending = Some(Ending::Killed(signal_name(number)));
+        self.live.shared.world_mut().processes[running].killed_by = number.unsigned_abs();
         let mut now = stopped.registers()?;
         now.rip = self.live.died.0;
         now.orig_rax = u64::MAX;
@@ -181,88 +358,56 @@ impl Run<'_> {
     }
 }
 
-/// Applies the update at the point where the server stands; returns the signal to go
-/// on with.
+/// What the simulator told.
+enum Told {
+    /// Nothing that stops the process.
+    GoesOn,
+    /// The run is over.
+    Over,
+    /// This process is to run.
+    HandsOver(usize),
+}
+
+/// Has the simulator stop at the end of exchanges for as long as an old frame runs.
+fn follow(shared: &mut SharedWorld, updater: &Updater<'_>) {
+    shared.world_mut().control.stop_at_exchange_end = u32::from(updater.runs_old());
+}
+
+/// Applies the update at the point where a process stands; returns the signal to go on
+/// with.
 pub(super) fn update(
     parts: &mut Parts<'_>,
+    shared: &mut SharedWorld,
     updater: &mut Updater<'_>,
-    stopped: &Stopped,
-) -> Result<i32, Unfit> {
-    let Some(function) = parts.entry_of(0, stopped)? else {
-        return Err(Unfit::Declined("the point is no entry".to_owned()));
-    };
-    let signal = updater.entered(parts, 0, 0, stopped, function)?;
-    let memory = &parts.tree.processes[0].memory;
-    if updater.follows() {
-        let at = CONTROL.plus(std::mem::offset_of!(Control, stop_at_exchange_end) as u64);
-        memory.write(at, &1_u32.to_le_bytes())?;
-    }
-    disarm(memory)?;
-    Ok(signal)
-}
-
-/// A process gave a call an address of nothing: the call fails. Whether that is what
-/// this signal is.
-pub(super) fn leave_with_fault(
-    memory: &Memory,
-    leave: Address,
-    stopped: &Stopped,
-    number: i32,
-) -> Result<bool, TraceeError> {
-    const EFAULT: u64 = (-14_i64).cast_unsigned();
-    let mut registers = stopped.registers()?;
-    let fault = matches!(number, libc::SIGSEGV | libc::SIGBUS);
-    if !fault || !simulator::is_inside(registers.rip) {
-        return Ok(false);
-    }
-    let control = simulator::control(memory)?;
-    registers.rsp = control.frame - simulator::BELOW_FRAME;
-    registers.rip = leave.0;
-    registers.rax = EFAULT;
-    stopped.set_registers(&registers)?;
-    Ok(true)
-}
-
-/// Whether the breakpoint stays, so that the thread has to step over it.
-pub(super) fn breakpoint(
-    parts: &mut Parts<'_>,
-    updater: Option<&mut Updater<'_>>,
     process: ProcessIndex,
     stopped: &Stopped,
-    address: Address,
-) -> Result<bool, Unfit> {
-    let memory = &parts.tree.processes[0].memory;
-    parts.exchange = simulator::control(memory)?.exchange;
-    if let Some(updater) = updater {
-        updater.breakpoint(parts, process, stopped, address)?;
-    }
-    let breakpoints = &parts.tree.processes[process].breakpoints;
-    Ok(breakpoints.contains(address))
-}
-
-pub(super) fn handler(memory: &Memory, signal: i32) -> Result<u64, TraceeError> {
-    let actions = std::mem::offset_of!(World, signals)
-        + std::mem::offset_of!(kairos_simulator::signals::Signals, actions);
-    let place = size_of::<Action>() as u64 * u64::from(signal.unsigned_abs());
-    memory.word(Address(layout::WORLD + actions as u64 + place))
+) -> Result<i32, Unfit> {
+    let Some(function) = parts.entry_of(process, stopped)? else {
+        return Err(Unfit::Declined("the point is no entry".to_owned()));
+    };
+    let signal = updater.entered(parts, process, 0, stopped, function)?;
+    follow(shared, updater);
+    disarm(shared, &parts.tree.processes[process].memory)?;
+    Ok(signal)
 }
 
 pub(super) fn inside_simulator(stopped: &Stopped) -> Result<bool, TraceeError> {
     Ok(simulator::is_inside(stopped.registers()?.rip))
 }
 
-/// From now on no entry is counted down to a stop.
-pub(super) fn disarm(memory: &Memory) -> Result<(), TraceeError> {
-    let at = CONTROL.plus(std::mem::offset_of!(Control, arm_exchange) as u64);
-    memory.write(at, &u32::MAX.to_le_bytes())?;
+/// From now on no entry is counted down to a stop; the process at the point is the only
+/// one that counts.
+pub(super) fn disarm(shared: &mut SharedWorld, memory: &Memory) -> Result<(), TraceeError> {
+    shared.world_mut().control.arm_exchange = u32::MAX;
     counter::set(memory, 0, NEVER)
 }
 
 /// Why the simulator cannot go on, if it cannot.
 pub(super) fn why_declined(
     memory: &Memory,
-    control: &Control,
+    world: &World,
 ) -> Result<Option<String>, TraceeError> {
+    let control = &world.control;
     Ok(match control.reason {
         Reason::UnknownCall => Some(crate::tracee::call_names::describe(
             control.detail,
@@ -279,30 +424,28 @@ pub(super) fn why_declined(
 }
 
 /// Processor time used since the client last saw something.
-pub(super) struct Used {
-    pid: Pid,
+struct Used {
     at: Option<(u64, std::time::Duration)>,
 }
 
 impl Used {
-    pub(super) const fn new(pid: Pid) -> Self {
-        Self { pid, at: None }
-    }
-
-    pub(super) fn look(&mut self, memory: &Memory) -> Result<std::time::Duration, TraceeError> {
-        let length = std::mem::offset_of!(World, transcript);
-        let progress = memory.word(Address(layout::WORLD + length as u64))?;
-        let text = std::fs::read_to_string(format!("/proc/{}/schedstat", self.pid));
-        let nanos = text
-            .ok()
-            .and_then(|text| text.split_ascii_whitespace().next()?.parse().ok())
-            .unwrap_or(0);
+    fn look(&mut self, live: &Live, parts: &Parts<'_>) -> std::time::Duration {
+        let progress = live.shared.world().transcript.length;
+        let nanos: u64 = parts
+            .tree
+            .living()
+            .filter_map(|(_, process)| {
+                let path = format!("/proc/{}/schedstat", process.pid);
+                let text = std::fs::read_to_string(path).ok()?;
+                text.split_ascii_whitespace().next()?.parse::<u64>().ok()
+            })
+            .sum();
         let used = std::time::Duration::from_nanos(nanos);
         match self.at {
-            Some((before, since)) if before == progress => Ok(used.saturating_sub(since)),
+            Some((before, since)) if before == progress => used.saturating_sub(since),
             _ => {
                 self.at = Some((progress, used));
-                Ok(std::time::Duration::ZERO)
+                std::time::Duration::ZERO
             }
         }
     }

@@ -5,115 +5,93 @@ use std::os::unix::fs::FileExt as _;
 
 use kairos_simulator::cache::{CACHED_AT, Cached};
 use kairos_simulator::files::{Files, Inode};
-use kairos_simulator::layout;
-use kairos_simulator::network::{Network, Role, Socket};
-use kairos_simulator::transcript::{HEAD, MOST_LOGS, Transcript};
-use kairos_simulator::world::World;
+use kairos_simulator::processes::Process;
+use kairos_simulator::transcript::{HEAD, MOST_EXCHANGES, MOST_LOGS, Transcript};
 
 use super::Unfit;
 use super::live::Live;
 use super::run::Played;
 use crate::binary::Address;
+use crate::engine::parts::Note;
 use crate::engine::restart::Restart;
 use crate::engine::server::log_path;
 use crate::engine::serving::summarise;
 use crate::sandbox::root::RUN_FOLDER;
 use crate::tracee::apply::{counted_functions, coverage};
-use crate::tracee::simulator;
-use crate::tracee::{Memory, TraceeError};
+use crate::tracee::shared_world::SharedWorld;
+use crate::tracee::tree::signal_name;
 use crate::verdict::Observation;
 use crate::verdict::observation::{Ending, SeenExchange, SeenProcess, Update};
 
 /// Bytes that are kept of what the server printed.
 const MOST_OUTPUT: usize = 8 << 10;
 
-const TRANSCRIPT: usize = std::mem::offset_of!(World, transcript);
-
-fn at(offset: usize) -> Address {
-    Address(layout::WORLD + offset as u64)
-}
-
 /// What a run's transcript and logs hold, by exchange.
 struct Exchanges {
     ended: usize,
-    replies: Vec<(usize, usize, Vec<u8>)>,
+    /// What arrived, by exchange and connection.
+    replies: BTreeMap<(usize, usize), Vec<u8>>,
     logs: Vec<[u32; MOST_LOGS]>,
 }
 
 impl Exchanges {
-    fn read(memory: &Memory) -> Result<Self, TraceeError> {
-        let length = memory.word(at(TRANSCRIPT))?;
-        let word = memory.word(at(TRANSCRIPT + std::mem::offset_of!(Transcript, ended)))?;
-        let ended = usize::try_from(word & 0xffff_ffff).unwrap_or(0);
-        let mut table = vec![0; (ended + 1) * MOST_LOGS * 4];
-        memory.read(
-            at(TRANSCRIPT + std::mem::offset_of!(Transcript, logs)),
-            &mut table,
-        )?;
-        let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
-        memory.read(
-            at(TRANSCRIPT + std::mem::offset_of!(Transcript, bytes)),
-            &mut bytes,
-        )?;
+    fn read(transcript: &Transcript) -> Self {
+        let ended = usize::try_from(transcript.ended).unwrap_or(0);
+        let ended = ended.min(MOST_EXCHANGES);
+        let length = usize::try_from(transcript.length).unwrap_or(0);
         let number = |bytes: &[u8]| bytes.try_into().map_or(0, u32::from_le_bytes);
-        let mut replies = Vec::new();
-        let mut rest = &bytes[..];
+        let mut replies = BTreeMap::<_, Vec<u8>>::new();
+        let mut rest = &transcript.bytes[..length.min(transcript.bytes.len())];
         while let Some((head, after)) = rest.split_at_checked(HEAD) {
             let length = usize::try_from(number(&head[8..])).unwrap_or(0);
             let (text, after) = after.split_at(length.min(after.len()));
             let place = |at: usize| usize::try_from(number(&head[at..at + 4])).unwrap_or(0);
-            replies.push((place(0), place(4), text.to_vec()));
+            let reply = replies.entry((place(0), place(4))).or_default();
+            reply.extend_from_slice(text);
             rest = after;
         }
-        let logs = table
-            .chunks_exact(MOST_LOGS * 4)
-            .map(|row| std::array::from_fn(|log| number(&row[4 * log..4 * log + 4])))
-            .collect();
-        Ok(Self {
+        Self {
             ended,
             replies,
-            logs,
-        })
+            logs: transcript.logs[..=ended].to_vec(),
+        }
     }
 }
 
 /// The files of the world.
 struct WorldFiles<'m> {
-    memory: &'m Memory,
-    files: Box<Files>,
+    shared: &'m SharedWorld,
+    files: &'m Files,
 }
 
 impl<'m> WorldFiles<'m> {
-    fn read(memory: &'m Memory) -> Result<Self, TraceeError> {
-        let files = simulator::read(memory, at(std::mem::offset_of!(World, files)))?;
-        Ok(Self { memory, files })
+    fn of(shared: &'m SharedWorld) -> Self {
+        Self {
+            shared,
+            files: &shared.world().files,
+        }
     }
 
-    fn content(&self, inode: &Inode) -> Result<Vec<u8>, TraceeError> {
+    fn content(&self, inode: &Inode) -> &'m [u8] {
         let (data, length) = if inode.own == 0 {
-            let before = self.before(inode)?;
+            let before = self.before(inode);
             before.map_or((0, 0), |before| (before.data, before.length))
         } else {
             (inode.data, inode.length)
         };
-        let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
-        if !bytes.is_empty() {
-            self.memory.read(Address(data), &mut bytes)?;
-        }
-        Ok(bytes)
+        let length = usize::try_from(length).unwrap_or(0);
+        self.shared.bytes(Address(data), length).unwrap_or_default()
     }
 
-    fn before(&self, inode: &Inode) -> Result<Option<Box<Cached>>, TraceeError> {
-        let Some(index) = inode.cached.checked_sub(1) else {
-            return Ok(None);
-        };
+    fn before(&self, inode: &Inode) -> Option<&'m Cached> {
+        let index = inode.cached.checked_sub(1)?;
         let place = CACHED_AT + u64::from(index) * size_of::<Cached>() as u64;
-        simulator::read(self.memory, Address(place)).map(Some)
+        self.shared.cached(Address(place))
     }
 
     /// What is written by now under the paths that differ from before: none where a
     /// file was taken away.
-    fn changed(&self) -> Result<BTreeMap<String, Option<&Inode>>, TraceeError> {
+    fn changed(&self) -> BTreeMap<String, Option<&'m Inode>> {
         let mut changed = BTreeMap::new();
         for inode in self
             .files
@@ -121,7 +99,7 @@ impl<'m> WorldFiles<'m> {
             .iter()
             .filter(|i| i.used != 0 && i.own != 0)
         {
-            if let Some(before) = self.before(inode)? {
+            if let Some(before) = self.before(inode) {
                 let path = String::from_utf8_lossy(before.path.text()).into_owned();
                 changed.insert(path, Some(inode));
             }
@@ -130,34 +108,27 @@ impl<'m> WorldFiles<'m> {
             let path = String::from_utf8_lossy(name.path.text()).into_owned();
             let inode = name.inode.checked_sub(1);
             let inode = inode.and_then(|at| self.files.inodes.get(usize::try_from(at).ok()?));
+            // A folder has no content to be seen.
+            if inode.is_some_and(|inode| inode.mode & 0o170_000 == 0o040_000) {
+                continue;
+            }
             changed.insert(path, inode);
         }
-        Ok(changed)
+        changed
     }
-}
-
-/// Whether a socket of the world listens on a port.
-pub(super) fn listens(memory: &Memory, port: u16) -> Result<bool, TraceeError> {
-    let place = std::mem::offset_of!(World, network) + std::mem::offset_of!(Network, sockets);
-    let mut found = false;
-    for index in 0..kairos_simulator::network::MOST_SOCKETS {
-        let socket: Box<Socket> = simulator::read(memory, at(place + index * size_of::<Socket>()))?;
-        found |= socket.role == Role::Listening && socket.port == port;
-    }
-    Ok(found)
 }
 
 /// The end of what the server printed.
-pub(super) fn output(memory: &Memory) -> Result<BTreeMap<String, String>, TraceeError> {
-    output_of(&WorldFiles::read(memory)?)
+pub(super) fn output(shared: &SharedWorld) -> BTreeMap<String, String> {
+    output_of(&WorldFiles::of(shared))
 }
 
-fn output_of(files: &WorldFiles<'_>) -> Result<BTreeMap<String, String>, TraceeError> {
-    let changed = files.changed()?;
+fn output_of(files: &WorldFiles<'_>) -> BTreeMap<String, String> {
+    let changed = files.changed();
     let mut output = BTreeMap::new();
     for name in ["stdout", "stderr"] {
         if let Some(Some(inode)) = changed.get(&log_path(name)) {
-            let bytes = files.content(inode)?;
+            let bytes = files.content(inode);
             let end = &bytes[bytes.len().saturating_sub(MOST_OUTPUT)..];
             let text = String::from_utf8_lossy(end).into_owned();
             if !text.is_empty() {
@@ -165,7 +136,7 @@ fn output_of(files: &WorldFiles<'_>) -> Result<BTreeMap<String, String>, TraceeE
             }
         }
     }
-    Ok(output)
+    output
 }
 
 /// Forgets the entries of new functions that were counted before.
@@ -193,8 +164,8 @@ fn refused(error: std::io::Error) -> Unfit {
 impl Restart {
     /// What a run showed, read out of its world.
     pub(super) fn seen(&mut self, live: &Live, played: &Played) -> Result<Observation, Unfit> {
-        let memory = live.memory();
-        let files = WorldFiles::read(memory)?;
+        let world = live.shared.world();
+        let files = WorldFiles::of(&live.shared);
         let mut new_entries = BTreeMap::new();
         if let Some(patch) = &self.spec.patch {
             let mut counts = vec![0; 4 * counted_functions(patch).len()];
@@ -202,34 +173,22 @@ impl Restart {
             file.read_exact_at(&mut counts, 0).map_err(refused)?;
             new_entries = coverage(patch, &counts);
         }
-        let note = &played.note;
-        let ended = played.ending.is_some();
-        let mut processes = vec![SeenProcess {
-            role: note.role.clone(),
-            updated: note.updated,
-            ended_in: if ended {
-                played.control.ended_in
-            } else {
-                played.control.exchange
-            },
-            ending: played.ending.clone().unwrap_or(Ending::Outlived),
-            fault: note
-                .fault
-                .clone()
-                .filter(|_| matches!(played.ending, Some(Ending::Killed(_)))),
-        }];
-        processes.extend(played.family.iter().cloned());
         Ok(Observation {
             update: Update::None,
             exchanges: self.seen_exchanges(live, played, &files)?,
-            session_exchanges: played.control.session_exchanges,
-            processes,
-            files: self.seen_files(live, &files)?,
+            session_exchanges: world.control.session_exchanges,
+            processes: played
+                .notes
+                .iter()
+                .zip(world.known())
+                .map(|(note, process)| seen_process(note, process, world.control.exchange))
+                .collect(),
+            files: self.seen_files(live, &files),
             stall: played.stall.clone(),
             new_entries,
             old_frame_exchanges: BTreeSet::new(),
             wall_us: 0,
-            output: output_of(&files)?,
+            output: output_of(&files),
         })
     }
 
@@ -239,10 +198,11 @@ impl Restart {
         played: &Played,
         files: &WorldFiles<'_>,
     ) -> Result<Vec<SeenExchange>, Unfit> {
-        let told = Exchanges::read(files.memory)?;
-        let session = usize::try_from(played.control.session_exchanges).unwrap_or(0);
+        let world = live.shared.world();
+        let told = Exchanges::read(&world.transcript);
+        let session = usize::try_from(world.control.session_exchanges).unwrap_or(0);
         let mut exchanges = vec![SeenExchange::default(); told.ended + 1];
-        for (exchange, connection, bytes) in told.replies {
+        for ((exchange, connection), bytes) in told.replies {
             let names = live.connections(exchange >= session);
             let name = names.get(connection).cloned().unwrap_or_default();
             let text = self.tools.normalised(&self.normaliser, bytes);
@@ -255,7 +215,7 @@ impl Restart {
             .stall
             .as_ref()
             .is_none_or(|stall| stall.waiting_for.starts_with("the server to stop"));
-        let changed = files.changed()?;
+        let changed = files.changed();
         for (log, name) in self.spec.logs.clone().iter().enumerate() {
             let Some(Some(inode)) = changed.get(&log_path(name)) else {
                 continue;
@@ -263,7 +223,7 @@ impl Restart {
             if inode.rewritten != 0 {
                 return Err(Unfit::Declined(format!("{name} is not only appended to")));
             }
-            let content = files.content(inode)?;
+            let content = files.content(inode);
             let mut before = told.logs[0][log];
             for (place, seen) in exchanges.iter_mut().enumerate() {
                 let now = match told.logs.get(place + 1) {
@@ -286,9 +246,9 @@ impl Restart {
         &mut self,
         live: &Live,
         files: &WorldFiles<'_>,
-    ) -> Result<BTreeMap<String, String>, Unfit> {
+    ) -> BTreeMap<String, String> {
         let mut contents = live.files.clone();
-        for (path, inode) in files.changed()? {
+        for (path, inode) in files.changed() {
             let Some(relative) = path
                 .strip_prefix(RUN_FOLDER)
                 .and_then(|path| path.strip_prefix('/'))
@@ -299,13 +259,39 @@ impl Restart {
                 continue;
             }
             match inode {
-                Some(inode) => contents.insert(relative.to_owned(), files.content(inode)?),
+                Some(inode) => contents.insert(relative.to_owned(), files.content(inode).to_vec()),
                 None => contents.remove(relative),
             };
         }
-        Ok(contents
+        contents
             .into_iter()
             .map(|(path, content)| (path, summarise(&self.normaliser, &content)))
-            .collect())
+            .collect()
+    }
+}
+
+/// What became of one process of a run that ended in an exchange.
+fn seen_process(note: &Note, process: &Process, exchange: u32) -> SeenProcess {
+    let signal = i32::try_from(process.status & 0x7f).unwrap_or(0);
+    let ending = if process.lives() {
+        Ending::Outlived
+    } else if signal == 0 {
+        Ending::Exited(i32::try_from(process.status >> 8 & 0xff).unwrap_or(0))
+    } else {
+        Ending::Killed(signal_name(signal))
+    };
+    SeenProcess {
+        role: note.role.clone(),
+        updated: note.updated,
+        ended_in: if process.lives() {
+            exchange
+        } else {
+            process.ended_in
+        },
+        fault: note
+            .fault
+            .clone()
+            .filter(|_| matches!(ending, Ending::Killed(_))),
+        ending,
     }
 }

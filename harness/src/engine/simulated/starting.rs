@@ -1,6 +1,8 @@
 //! From a program that was just executed to a server that is ready, in a world made
 //! for it.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use super::Unfit;
 use super::live::lost;
 use super::run::{inside_simulator, why_declined};
@@ -12,14 +14,11 @@ use crate::engine::watch::Watcher;
 use crate::sandbox::root::RUN_FOLDER;
 use crate::tracee::counter::{Instrument, NEVER};
 use crate::tracee::intercept::{self};
-use crate::tracee::simulator::{self, CONTROL};
+use crate::tracee::shared_world::SharedWorld;
 use crate::tracee::tree::{Event, Stop, Tree, signal_name};
-use crate::tracee::{Memory, Stopped, TraceeError};
+use crate::tracee::Stopped;
 use crate::workload::flat::signal_number;
 use kairos_simulator::cache::Path as WorldPath;
-use kairos_simulator::files::Files;
-use kairos_simulator::layout;
-use kairos_simulator::transcript::MOST_LOGS;
 use kairos_simulator::world::{Reason, World};
 use nix::unistd::Pid;
 
@@ -72,14 +71,13 @@ pub(super) fn run_to(
 
 pub(super) fn make_world(
     engine: &Restart,
-    memory: &Memory,
+    world: &mut World,
     scripts: [kairos_simulator::script::Placed; 2],
 ) -> Result<(), Unfit> {
-    let mut control = simulator::control(memory)?;
+    let control = &mut world.control;
     let exchanges = |script: &crate::workload::Script| {
         u32::try_from(script.exchanges.len()).unwrap_or(u32::MAX)
     };
-    control.stack = layout::STACK_TOP;
     control.session_exchanges = exchanges(&engine.script);
     control.has_probe = u32::from(engine.probe.is_some());
     control.arm_exchange = u32::MAX;
@@ -87,19 +85,15 @@ pub(super) fn make_world(
     control.stop_signal = signal_number(&engine.spec.stop);
     control.random = 0x6b61_6972_6f73;
     control.scripts = scripts;
-    simulator::write(memory, CONTROL, &*control)?;
-    let at = |offset: usize| Address(layout::WORLD + offset as u64);
-    let files_at = at(std::mem::offset_of!(World, files));
-    let mut files: Box<Files> = simulator::read(memory, files_at)?;
-    files.umask = umask();
-    files.folder = path(RUN_FOLDER)?;
-    simulator::write(memory, files_at, &*files)?;
-    let logs_at = at(std::mem::offset_of!(World, logs));
-    let mut logs: Box<[WorldPath; MOST_LOGS]> = simulator::read(memory, logs_at)?;
-    for (place, log) in logs.iter_mut().zip(&engine.spec.logs) {
+    // Files of the run folder were written just now, and may tell so.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    control.epoch = now.map_or(0, |now| now.as_secs() + 1);
+    let first = &mut world.processes[0];
+    first.umask = umask();
+    first.folder = path(RUN_FOLDER)?;
+    for (place, log) in world.logs.iter_mut().zip(&engine.spec.logs) {
         *place = path(&log_path(log))?;
     }
-    simulator::write(memory, logs_at, &*logs)?;
     Ok(())
 }
 
@@ -140,14 +134,14 @@ impl Readiness {
         })
     }
 
-    fn is_shown(&self, memory: &Memory) -> Result<bool, TraceeError> {
+    fn is_shown(&self, shared: &SharedWorld) -> bool {
         match (self.port, &self.output) {
-            (Some(port), _) => super::seen::listens(memory, port),
+            (Some(port), _) => shared.world().network.listener(port).is_some(),
             (_, Some(pattern)) => {
-                let output = super::seen::output(memory)?;
-                Ok(output.values().any(|text| pattern.is_match(text)))
+                let output = super::seen::output(shared);
+                output.values().any(|text| pattern.is_match(text))
             }
-            _ => Ok(true),
+            _ => true,
         }
     }
 }
@@ -155,6 +149,7 @@ impl Readiness {
 /// A server on its way to readiness.
 pub(super) struct Starting<'t> {
     pub tree: &'t mut Tree,
+    pub shared: &'t mut SharedWorld,
     pub pid: Pid,
     pub gate: Address,
     pub stopped: Option<Stopped>,
@@ -180,18 +175,16 @@ impl Starting<'_> {
             match stop {
                 Stop::Filtered => intercept::redirect(&stopped, memory, self.gate)?,
                 Stop::Signal(libc::SIGTRAP) if inside_simulator(&stopped)? => {
-                    let mut control = simulator::control(memory)?;
-                    if let Some(why) = why_declined(memory, &control)? {
+                    if let Some(why) = why_declined(memory, self.shared.world())? {
                         return Err(Unfit::Declined(why));
                     }
-                    match control.reason {
+                    match self.shared.world().control.reason {
                         Reason::Sealed => {
                             self.stopped = Some(stopped);
                             return Ok(());
                         }
-                        Reason::Still if ready.is_shown(memory)? => {
-                            control.sealed = 1;
-                            simulator::write(memory, CONTROL, &*control)?;
+                        Reason::Still if ready.is_shown(self.shared) => {
+                            self.shared.world_mut().control.sealed = 1;
                         }
                         Reason::Still if looks < MOST_LOOKS => looks += 1,
                         _ => {

@@ -2,6 +2,7 @@
 
 pub mod allowed;
 pub mod canvas;
+pub mod cost;
 pub mod delays;
 pub mod legend;
 pub mod mechanisms;

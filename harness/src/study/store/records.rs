@@ -60,9 +60,13 @@ pub struct RunFacts {
     /// Names of the runs that were merged into this one.
     #[serde(default)]
     pub merged_from: Vec<String>,
-    /// Equivalence classes whose members' observations differ; none where no
-    /// classes were computed.
+    /// Equivalence classes whose members' observations differ; none as long as nothing
+    /// was compared.
     pub class_disagreements: Option<u64>,
+    /// Those of them that may be races, as the tests that differ have not run again: the
+    /// run was interrupted, or repeats nothing.
+    #[serde(default)]
+    pub unconfirmed_disagreements: u64,
 }
 
 /// What was chosen to be studied: everything of the command line that shapes the
