@@ -207,7 +207,9 @@ impl Live {
         if !world.known()[at].lives() {
             return Ok(true);
         }
-        Ok(self.entered(at, tree)?.is_some_and(|count| count >= u64::from(to.index)))
+        Ok(self
+            .entered(at, tree)?
+            .is_some_and(|count| count >= u64::from(to.index)))
     }
 
     /// How many functions a living process has entered in the exchange under way; none
@@ -256,11 +258,12 @@ impl Live {
             live: self,
             target: Some(to.clone()),
             stall: None,
+            survey: None,
         };
         match run.go_on(parts, None)? {
             Reached::Entry => {}
             Reached::Over => {
-                return Err(Unfit::Declined("the point is not reached".to_owned()));
+                return Err(Unfit::Elsewhere("the point is not reached".to_owned()));
             }
         }
         self.place = Some(to.clone());
@@ -337,6 +340,7 @@ impl Live {
             live: self,
             target: None,
             stall: None,
+            survey: None,
         };
         run.go_on_with(parts, updater, signal)?;
         let stall = run.stall.take();
