@@ -37,6 +37,17 @@ struct Prepared {
     requests: Vec<PointRequest>,
 }
 
+/// How tests by rollback compare with tests by restart.
+#[derive(Debug, Default)]
+struct Compared {
+    points: usize,
+    /// At how many both had to be asked again.
+    repeated: usize,
+    /// New code did what is not simulated there.
+    by_restart: usize,
+    differences: Vec<String>,
+}
+
 impl Prepared {
     /// With a patch of another new version than the pair's, which is then the old one.
     fn new(pair: &PreparedPair<'_>, workload: &str, patch: Option<&Patch>) -> Self {
@@ -77,6 +88,40 @@ impl Prepared {
         let mut worker = self.worker();
         assert_eq!(worker.use_engine(EngineKind::Rollback).unwrap(), None);
         worker
+    }
+
+    /// Runs tests of some points both ways, as a study does: where both show different
+    /// things, they are asked again.
+    fn compare(&self, requests: &[&PointRequest]) -> Compared {
+        let (mut real, mut simulated) = (self.worker(), self.simulated());
+        let mut comparison = Comparison::default();
+        comparison.note(&self.session.record.old);
+        let mut compared = Compared::default();
+        for request in requests {
+            let rolled = simulated.test(request, true).unwrap();
+            if rolled.engine != EngineKind::Rollback {
+                compared.by_restart += 1;
+                continue;
+            }
+            let restarted = real.test(request, true).unwrap().observation;
+            compared.points += 1;
+            let ask = &mut |kind| {
+                let worker = match kind {
+                    EngineKind::Rollback => &mut simulated,
+                    _ => &mut real,
+                };
+                Ok(worker.test(request, true)?.observation)
+            };
+            let seen = [&restarted, &rolled.observation];
+            let told = comparison.differ(EngineKind::Rollback, seen, ask).unwrap();
+            compared.repeated += usize::from(told.repeated);
+            if let Some(difference) = told.difference {
+                compared
+                    .differences
+                    .push(format!("{}: {difference}", request.id));
+            }
+        }
+        compared
     }
 
     /// Runs every test both ways; how many points were compared.
@@ -251,37 +296,127 @@ fn failures_repeat_and_rows_are_those_of_restart() {
     assert_eq!(rolled, restarted);
 }
 
-/// For people: where the simulated session of `KAIROS_SESSION` (`PAIR WORKLOAD`) first
-/// enters other functions than the real one.
+/// A project with one pair of a real server, whose only workload is the beginning of one
+/// of its sessions; none if its sources cannot be had.
+fn shortened(
+    name: &str,
+    archives: &[&str],
+    workload: &str,
+    exchanges: usize,
+) -> Option<tempfile::TempDir> {
+    let sources = std::env::var_os("KAIROS_ARCHIVES").map(PathBuf::from);
+    if !sources.is_some_and(|folder| archives.iter().all(|file| folder.join(file).is_file())) {
+        println!("skipped: {name}: KAIROS_ARCHIVES names no folder with {archives:?}");
+        return None;
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let project = tempfile::tempdir().unwrap();
+    let subject = name.split('-').next().unwrap();
+    for folder in [
+        format!("subjects/{subject}"),
+        format!("update-pairs/{name}"),
+    ] {
+        support::copy_folder(&root.join(&folder), &project.path().join(&folder));
+    }
+    let folder = project.path().join("subjects").join(subject);
+    let session = folder.join(format!("workloads/{workload}.session"));
+    let text = std::fs::read_to_string(&session).unwrap();
+    let parts: Vec<&str> = text.split("\nexchange ").collect();
+    std::fs::write(&session, parts[..=exchanges].join("\nexchange ")).unwrap();
+    Some(project)
+}
+
+/// Of the beginning of a session of a real server nearly all points are tested by
+/// rollback, and those that are sampled show what restart shows.
+fn real_server_agrees(project: &tempfile::TempDir, name: &str, workload: &str) {
+    const SAMPLED: usize = 40;
+    let catalogue = Catalogue::open(project.path()).unwrap();
+    let build = build();
+    let pair = single::pair(&catalogue, name, &build).unwrap();
+    let prepared = Prepared::new(&pair, workload, None);
+    let all = &prepared.requests;
+    let chosen: Vec<_> = all.iter().step_by(all.len() / SAMPLED).collect();
+    let compared = prepared.compare(&chosen);
+    println!("{name} {workload}: of {} points {compared:?}", chosen.len());
+    assert!(compared.points * 10 >= chosen.len() * 9, "{compared:?}");
+    assert!(compared.differences.is_empty(), "{compared:?}");
+}
+
+#[test]
+fn ngircd_and_its_resolvers_are_seen_alike() {
+    let archives = ["ngircd_27.orig.tar.xz", "ngircd_28.orig.tar.xz"];
+    if let Some(project) = shortened("ngircd-27-28", &archives, "operator", 8) {
+        real_server_agrees(&project, "ngircd-27-28", "operator");
+    }
+}
+
+#[test]
+fn lighttpd_and_its_clock_are_seen_alike() {
+    let name = "lighttpd-1.4.79-1.4.85-bare";
+    let archives = ["lighttpd_1.4.79.orig.tar.xz", "lighttpd_1.4.85.orig.tar.xz"];
+    if let Some(project) = shortened(name, &archives, "files", 8) {
+        real_server_agrees(&project, name, "files");
+    }
+}
+
+/// For people: which points of `KAIROS_SESSION` (`PAIR WORKLOAD`) rollback cannot run,
+/// and why; then every `KAIROS_STEP`th of the others is compared with restart. Differences are asked after again, as a study does.
 #[test]
 #[ignore = "needs KAIROS_SESSION"]
 fn where_a_session_differs() {
     let Ok(chosen) = std::env::var("KAIROS_SESSION") else {
         return;
     };
+    let step = std::env::var("KAIROS_STEP").map_or(1, |step| step.parse().unwrap());
     let (name, workload) = chosen.split_once(' ').expect("PAIR WORKLOAD");
     let (catalogue, build) = (catalogue(), build());
     let pair = single::pair(&catalogue, name, &build).unwrap();
     let prepared = Prepared::new(&pair, workload, None);
-    let mut engine = prepared.simulated();
     let trace = &prepared.session.record.trace;
     let function = |at: usize| {
         let entry = trace.points[at].function;
         let known = pair.functions.iter().find(|f| f.entry == entry);
-        known.map_or("?", |f| f.name.as_str()).to_owned()
+        known.map_or("?", |f| f.name.as_str())
     };
+    let mut engine = prepared.simulated();
+    let mut run = Vec::new();
+    let mut others: std::collections::BTreeMap<String, Vec<String>> = Default::default();
+    let begun = std::time::Instant::now();
     for (at, request) in prepared.requests.iter().enumerate() {
         let tested = engine.test(request, false).unwrap();
-        if tested.engine != EngineKind::Rollback {
-            println!("{at} of {} points are alike", prepared.requests.len());
-            for near in at.saturating_sub(25)..(at + 12).min(prepared.requests.len()) {
-                println!("{} {}", prepared.requests[near].id, function(near));
+        match tested.instead {
+            None => run.push(request),
+            Some(why) => {
+                let place = format!("{} {}", request.id, function(at));
+                others.entry(why).or_default().push(place);
             }
-            return;
         }
     }
-    println!("all {} points are alike", prepared.requests.len());
-    prepared.agrees();
+    let all = prepared.requests.len();
+    println!(
+        "{} of {all} points run by rollback ({:?})",
+        run.len(),
+        begun.elapsed()
+    );
+    for (why, points) in &others {
+        println!("{} fall back: {why}", points.len());
+        for point in points.iter().step_by(points.len().div_ceil(20)) {
+            println!("    {point}");
+        }
+    }
+    let chosen: Vec<_> = run.into_iter().step_by(step).collect();
+    let compared = prepared.compare(&chosen);
+    println!(
+        "{} points compared, {} repeated, {} by restart alone, {} differ",
+        compared.points,
+        compared.repeated,
+        compared.by_restart,
+        compared.differences.len()
+    );
+    for difference in &compared.differences {
+        println!("    {difference}");
+    }
+    assert!(compared.differences.is_empty());
 }
 
 /// Milliseconds of processor time that a worker and all its children took that are no

@@ -122,9 +122,7 @@ fn other(world: &mut World, number: i64, a: [u64; 6]) -> Answer {
     match number {
         13 => signals::action(world, a),
         // rt_sigprocmask; what it opens is delivered.
-        14 => {
-            pass(14, a)
-        }
+        14 => pass(14, a),
         228 | 96 | 201 | 229 | 98 | 99 | 100 | 36..=38 => time(world, number, a),
         // uname, get*id, getgroups, sched_getaffinity, rt_sigpending, getcpu
         63 | 102 | 104 | 107 | 108 | 115 | 118 | 120 | 127 | 204 | 309 => pass(number, a),
@@ -136,8 +134,22 @@ fn other(world: &mut World, number: i64, a: [u64; 6]) -> Answer {
         // rseq, robust list, thread area, set_tid_address
         158 | 218 | 273 | 334 => pass(number, a),
         // identity, sessions, limits: really, before it is ready
-        97 | 105 | 106 | 109 | 112..=114 | 116 | 117 | 119 | 122 | 123 | 125 | 126 | 131
-        | 157 | 160 | 302
+        97
+        | 105
+        | 106
+        | 109
+        | 112..=114
+        | 116
+        | 117
+        | 119
+        | 122
+        | 123
+        | 125
+        | 126
+        | 131
+        | 157
+        | 160
+        | 302
             if !sealed =>
         {
             let answer = pass(number, a);
@@ -161,7 +173,13 @@ fn other(world: &mut World, number: i64, a: [u64; 6]) -> Answer {
         318 => random(world, a),
         61 => ends::wait_for_child(world, a),
         // waitid
-        247 if !world.known().iter().any(|p| p.parent as usize == own::number()) => Ok(ECHILD),
+        247 if !world
+            .known()
+            .iter()
+            .any(|p| p.parent as usize == own::number()) =>
+        {
+            Ok(ECHILD)
+        }
         // futex: wake
         202 if matches!(a[1] & 0x7f, 1 | 10) => Ok(0),
         62 | 200 | 234 => signals::kill(world, number, a),

@@ -95,7 +95,11 @@ impl Channel {
     #[must_use]
     pub fn to_write(&self) -> u32 {
         let closed = if self.readers == 0 { ERROR } else { 0 };
-        let room = if (self.length as usize) < CAPACITY { OUTPUT } else { 0 };
+        let room = if (self.length as usize) < CAPACITY {
+            OUTPUT
+        } else {
+            0
+        };
         room | closed
     }
 

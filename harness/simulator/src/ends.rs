@@ -1,7 +1,7 @@
 //! The ends of processes: what becomes of what they had, who is told, who asks.
 
-use crate::numbers::ECHILD;
 use crate::network::EINVAL;
+use crate::numbers::ECHILD;
 use crate::own;
 use crate::play::{self, Turn};
 use crate::processes::{Awaited, NO_PROCESS, State, hand_over};

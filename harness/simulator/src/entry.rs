@@ -5,9 +5,9 @@ use core::arch::global_asm;
 use core::panic::PanicInfo;
 
 use crate::calls;
+use crate::ends;
 use crate::layout::{OWN, WORLD};
 use crate::own::{self, Own};
-use crate::ends;
 use crate::waiting::decline;
 use crate::world::{Declined, World};
 

@@ -310,12 +310,7 @@ impl Files {
     ///
     /// # Errors
     /// When memory is used up.
-    pub fn truncate(
-        &mut self,
-        at: usize,
-        length: u64,
-        now: u64,
-    ) -> Result<(), Declined> {
+    pub fn truncate(&mut self, at: usize, length: u64, now: u64) -> Result<(), Declined> {
         let before = self.content(at).len() as u64;
         if length == before {
             return Ok(());

@@ -97,7 +97,10 @@ fn each_before(at: usize, act: &mut dyn FnMut(u64, &[u8], u8) -> bool) {
         let Some(name) = content.get(from + HEAD..from + length) else {
             return;
         };
-        let end = name.iter().position(|byte| *byte == 0).unwrap_or(name.len());
+        let end = name
+            .iter()
+            .position(|byte| *byte == 0)
+            .unwrap_or(name.len());
         let mut number = [0; 8];
         number.copy_from_slice(&record[..8]);
         if !act(u64::from_le_bytes(number), &name[..end], record[18]) {
@@ -108,12 +111,7 @@ fn each_before(at: usize, act: &mut dyn FnMut(u64, &[u8], u8) -> bool) {
 }
 
 /// Names in a folder as it is now, until `act` says that it is enough.
-fn each(
-    world: &World,
-    path: &Path,
-    found: Found,
-    act: &mut dyn FnMut(u64, &[u8], u8) -> bool,
-) {
+fn each(world: &World, path: &Path, found: Found, act: &mut dyn FnMut(u64, &[u8], u8) -> bool) {
     let given = |name: &[u8]| {
         let mut names = world.files.names.iter();
         names.any(|known| {
@@ -161,7 +159,11 @@ pub(crate) fn count(world: &World, path: &Path, mut stat: Stat, new: bool) -> St
         if name.path.folder() != folder_text(path) {
             continue;
         }
-        let before = if new { None } else { cache::look_up(&name.path).ok() };
+        let before = if new {
+            None
+        } else {
+            cache::look_up(&name.path).ok()
+        };
         let before = before.map(cache::cached).filter(|before| before.error == 0);
         let inode = name.inode.checked_sub(1).map(|inode| inode as usize);
         let is_folder = inode.is_some_and(|at| world.files.is_folder(Found::Inode(at)));

@@ -8,7 +8,7 @@ use crate::file_calls::path_at;
 use crate::files::Found;
 use crate::forks;
 use crate::network::EINVAL;
-use crate::numbers::{AT_FDCWD, EPERM, ENOTDIR};
+use crate::numbers::{AT_FDCWD, ENOTDIR, EPERM};
 use crate::processes::MOST_LIMITS;
 use crate::raw;
 use crate::world::{Answer, Declined, World};
@@ -51,7 +51,11 @@ pub(crate) fn identity(world: &mut World, number: i64, a: [u64; 6]) -> Answer {
         // getpgrp, getpgid, getsid
         111 => Ok(i64::from(world.me().group)),
         _ => {
-            let pid = if a[0] == 0 { world.me().pid } else { a[0] as u32 };
+            let pid = if a[0] == 0 {
+                world.me().pid
+            } else {
+                a[0] as u32
+            };
             let found = world.known().iter().find(|p| p.pid == pid && p.lives());
             let of = |group: u32, session: u32| if number == 121 { group } else { session };
             Ok(found.map_or(ESRCH, |p| i64::from(of(p.group, p.session))))

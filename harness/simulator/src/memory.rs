@@ -98,7 +98,11 @@ pub fn map(world: &mut World, a: [u64; 6]) -> Answer {
     if a[3] & ANONYMOUS == 0 {
         return Err(Declined("mmap(2) of a device after it was ready"));
     }
-    world.me_mut().memory.take(a[1]).map(|address| address as i64)
+    world
+        .me_mut()
+        .memory
+        .take(a[1])
+        .map(|address| address as i64)
 }
 
 /// `munmap`.

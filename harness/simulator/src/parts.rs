@@ -33,5 +33,8 @@ pub fn each(world: &World, tell: &mut dyn FnMut(usize, usize)) {
     tell(store, world.files.stored as usize);
 }
 
-const _: () = assert!(MOST_CHANNELS < 256, "ends of a pair are told apart by bytes");
+const _: () = assert!(
+    MOST_CHANNELS < 256,
+    "ends of a pair are told apart by bytes"
+);
 const _: () = assert!(offset_of!(Transcript, length) == 0);

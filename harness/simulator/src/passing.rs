@@ -43,7 +43,10 @@ pub(crate) fn send(world: &mut World, descriptor: u64, message: u64) -> Result<(
         let Some((index, _)) = world.find(u64::from(number)) else {
             return Err(Declined("sendmsg(2) of a descriptor that is not open"));
         };
-        let free = world.channels[to].passed.iter().position(|p| p.description == 0);
+        let free = world.channels[to]
+            .passed
+            .iter()
+            .position(|p| p.description == 0);
         let free = free.ok_or(Declined("too many descriptors on their way"))?;
         debug_assert!(free < MOST_PASSED);
         world.channels[to].passed[free] = Passed {

@@ -205,8 +205,7 @@ impl World {
     pub fn at_rest(&self, sleeps: bool) -> bool {
         let me = own::number();
         let mut all = self.known().iter().enumerate();
-        !sleeps
-            && all.all(|(at, process)| at == me || !process.lives() || process.wait.sleeps == 0)
+        !sleeps && all.all(|(at, process)| at == me || !process.lives() || process.wait.sleeps == 0)
     }
 
     /// The other process whose turn it is: of those that can go on the one that has not

@@ -289,4 +289,3 @@ pub fn kill(world: &mut World, number: i64, a: [u64; 6]) -> Answer {
     deliver(world, None)?;
     Ok(0)
 }
-

@@ -145,7 +145,13 @@ pub(crate) fn wait(world: &mut World, number: i64, a: [u64; 6]) -> Answer {
             };
             let description = world.find(a[0]).map_or(0, |found| found.0);
             let set = if number == 281 { mask(a[4]) } else { None };
-            waiting::epoll(world, (description, at), a[1], a[2], how(milliseconds(a[3]), set))
+            waiting::epoll(
+                world,
+                (description, at),
+                a[1],
+                a[2],
+                how(milliseconds(a[3]), set),
+            )
         }
         233 => {
             let Some((Kind::Epoll, at)) = world.object(a[0]) else {
@@ -154,7 +160,10 @@ pub(crate) fn wait(world: &mut World, number: i64, a: [u64; 6]) -> Answer {
             let Some((description, found)) = world.find(a[2]) else {
                 return Ok(EBADF);
             };
-            if matches!(found.kind, Kind::File | Kind::Folder | Kind::NewFolder | Kind::Null) {
+            if matches!(
+                found.kind,
+                Kind::File | Kind::Folder | Kind::NewFolder | Kind::Null
+            ) {
                 return Ok(-1);
             }
             let epoll = &mut world.descriptors.epolls[at];
@@ -178,10 +187,12 @@ pub(crate) fn wait(world: &mut World, number: i64, a: [u64; 6]) -> Answer {
                 sleeps: true,
                 restarts: false,
             };
-            Ok(match waiting::wait(world, &mut |_| false, how, Awaited::NOTHING)? {
-                Woken::Interrupted => EINTR,
-                _ => 0,
-            })
+            Ok(
+                match waiting::wait(world, &mut |_| false, how, Awaited::NOTHING)? {
+                    Woken::Interrupted => EINTR,
+                    _ => 0,
+                },
+            )
         }
         // pause, rt_sigsuspend
         _ => {

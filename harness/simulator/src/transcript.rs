@@ -81,7 +81,10 @@ impl Transcript {
         let ended = (self.ended as usize + 2).min(MOST_EXCHANGES + 2);
         tell(0, logs + ended * size_of::<[u32; MOST_LOGS]>());
         if self.length > 0 {
-            tell(core::mem::offset_of!(Self, bytes) + self.last as usize, HEAD);
+            tell(
+                core::mem::offset_of!(Self, bytes) + self.last as usize,
+                HEAD,
+            );
         }
     }
 

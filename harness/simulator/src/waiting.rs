@@ -10,7 +10,7 @@ use crate::play::{self, Turn};
 use crate::processes::{Awaited as Wanted, State, hand_over};
 use crate::raw;
 use crate::signals::{self, Delivered};
-use crate::world::{Awaited, Declined, Phase, Reason, World};
+use crate::world::{Awaited, Declined, EVERY_PROCESS, Phase, Reason, World};
 
 /// `POLLIN`.
 pub const INPUT: u32 = 1;
@@ -206,7 +206,7 @@ pub fn arm(world: &mut World) {
     let control = &world.control;
     let wanted = control.phase == Phase::Session
         && control.exchange == control.arm_exchange
-        && control.arm_process as usize == me;
+        && (control.arm_process as usize == me || control.arm_process == EVERY_PROCESS);
     let count = if wanted { control.arm_count } else { NEVER };
     let exchange = control.exchange + 1;
     let process = &mut world.processes[me];
@@ -320,12 +320,9 @@ pub fn ready_for(world: &World, description: usize) -> u32 {
                 });
             u32::from(any) * INPUT
         }
-        Kind::File
-        | Kind::Folder
-        | Kind::NewFolder
-        | Kind::Null
-        | Kind::Zero
-        | Kind::Random => INPUT | OUTPUT,
+        Kind::File | Kind::Folder | Kind::NewFolder | Kind::Null | Kind::Zero | Kind::Random => {
+            INPUT | OUTPUT
+        }
     }
 }
 

@@ -18,6 +18,9 @@ pub struct Declined(pub &'static str);
 /// What a call answers: a value, or the negative of an error number.
 pub type Answer = Result<i64, Declined>;
 
+/// Every process, where one is named.
+pub const EVERY_PROCESS: u32 = u32::MAX - 1;
+
 /// Why the simulator stopped for the harness.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]

@@ -358,6 +358,7 @@ impl<'a> Bench<'a> {
         let untimed = |observation| Tested {
             observation,
             engine: EngineKind::Restart,
+            instead: None,
             spent: Vec::new(),
         };
         let tested = match way {

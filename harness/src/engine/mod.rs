@@ -62,6 +62,8 @@ pub struct Tested {
     pub observation: Observation,
     /// The engine that ran it: restart, where the one in use could not.
     pub engine: EngineKind,
+    /// Why the one in use could not; none if it ran it.
+    pub instead: Option<String>,
     /// Where its time went.
     pub spent: stages::Spent,
 }

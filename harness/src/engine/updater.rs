@@ -191,9 +191,10 @@ impl Updater<'_> {
     /// Processes in which old frames have run that are not awaited again yet.
     #[must_use]
     pub fn running_processes(&self) -> Vec<ProcessIndex> {
-        let with_running = self.old_frames.iter().filter(|(_, frames)| {
-            !frames.running_threads().is_empty()
-        });
+        let with_running = self
+            .old_frames
+            .iter()
+            .filter(|(_, frames)| !frames.running_threads().is_empty());
         let mut processes: Vec<_> = with_running.map(|(process, _)| *process).collect();
         processes.sort_unstable();
         processes

@@ -155,6 +155,7 @@ impl Worker {
 
     /// Runs one update test by the engine in use, or by restart where that cannot.
     fn tested(&mut self, point: &PointRequest, at_point: AtPoint) -> Result<Tested, HostError> {
+        let mut instead = None;
         if self.kind == EngineKind::Rollback {
             let (engine, limits) = (&mut self.engine, self.limits);
             match self.simulation.test(engine, limits, point, at_point) {
@@ -162,19 +163,17 @@ impl Worker {
                     return Ok(Tested {
                         observation,
                         engine: EngineKind::Rollback,
+                        instead,
                         spent,
                     });
                 }
                 Err(simulated::Unfit::Host(error)) => return Err(error),
                 // New code may do what is not simulated.
-                Err(unfit) => {
-                    if std::env::var_os("KAIROS_DEBUG").is_some() {
-                        eprintln!("kairos: {} is run by restart: {unfit}", point.id);
-                    }
-                }
+                Err(unfit) => instead = Some(unfit.to_string()),
             }
         }
-        self.test(point, at_point, &mut |_| {})
+        let tested = self.test(point, at_point, &mut |_| {})?;
+        Ok(Tested { instead, ..tested })
     }
 
     /// Runs one update test on a server of its own: first by the point's index, then
@@ -194,6 +193,7 @@ impl Worker {
         Ok(Tested {
             observation,
             engine: by.0,
+            instead: None,
             spent: by.1,
         })
     }

@@ -35,7 +35,8 @@ impl SharedWorld {
             .map_err(TraceeError::from_errno("memfd_create", own))?;
         ftruncate(&memory, layout::SHARED_LENGTH.cast_signed())
             .map_err(TraceeError::from_errno("ftruncate", own))?;
-        let protection = nix::sys::mman::ProtFlags::PROT_READ | nix::sys::mman::ProtFlags::PROT_WRITE;
+        let protection =
+            nix::sys::mman::ProtFlags::PROT_READ | nix::sys::mman::ProtFlags::PROT_WRITE;
         let length = std::num::NonZeroUsize::new(LENGTH).unwrap_or(std::num::NonZeroUsize::MIN);
         // SAFETY: a new mapping of memory that is ours, undone when this is dropped.
         let base = unsafe {
@@ -125,9 +126,8 @@ impl Snapshot {
                 return;
             }
             // SAFETY: parts lie within the mapping.
-            let part = unsafe {
-                std::slice::from_raw_parts(shared.base.as_ptr().add(start), length)
-            };
+            let part =
+                unsafe { std::slice::from_raw_parts(shared.base.as_ptr().add(start), length) };
             parts.push((start, length));
             bytes.extend_from_slice(part);
         });

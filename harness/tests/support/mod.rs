@@ -26,6 +26,20 @@ pub const TOKEN: &str = "KAIROS_END_TO_END";
 /// no further members of any class.
 pub const LEADERS: &str = "--check-members 0";
 
+/// Copies a folder with everything in it.
+pub fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        if entry.file_type().unwrap().is_dir() {
+            copy_folder(&from, &to);
+        } else {
+            fs::copy(&from, &to).unwrap();
+        }
+    }
+}
+
 /// A project with one subject, whose two versions are one C file without and with
 /// the macro `NEW`, and update pairs `tiny-v1-v2[-variant]`.
 pub struct Project {

@@ -208,7 +208,9 @@ impl Live {
         if !world.known()[at].lives() {
             return Ok(true);
         }
-        Ok(self.entered(at, tree)?.is_some_and(|count| count >= u64::from(to.index)))
+        Ok(self
+            .entered(at, tree)?
+            .is_some_and(|count| count >= u64::from(to.index)))
     }
 
     /// How many functions a living process has entered in the exchange under way; none
@@ -235,7 +237,7 @@ impl Live {
         match self.go_to(parts, to)? {
             Reached::Entry => {}
             Reached::Over => {
-                return Err(Unfit::Declined("the point is not reached".to_owned()));
+                return Err(Unfit::Elsewhere("the point is not reached".to_owned()));
             }
         }
         self.place = Some(to.clone());
@@ -262,6 +264,7 @@ impl Live {
             live: self,
             target: Some(to.clone()),
             stall: None,
+            survey: None,
         };
         run.go_on(parts, None)
     }
@@ -336,6 +339,7 @@ impl Live {
             live: self,
             target: None,
             stall: None,
+            survey: None,
         };
         run.go_on_with(parts, updater, signal)?;
         let stall = run.stall.take();

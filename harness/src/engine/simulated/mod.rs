@@ -6,6 +6,7 @@ mod members;
 mod run;
 mod seen;
 mod starting;
+mod survey;
 
 use std::time::Instant;
 
@@ -28,6 +29,7 @@ use crate::world::{HostError, Limits};
 
 pub use live::Live;
 use live::Place;
+use survey::Survey;
 
 /// Why a test could not be run by rollback. Another engine can.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +37,9 @@ pub enum Unfit {
     /// The server does something that is not simulated.
     #[error("{0}")]
     Declined(String),
+    /// The session does not reach the point there.
+    #[error("{0}")]
+    Elsewhere(String),
     /// The point lies behind the one where the server stands.
     #[error("the server has passed the point")]
     Passed,
@@ -63,6 +68,8 @@ impl From<crate::sandbox::SandboxError> for Unfit {
 #[derive(Default)]
 pub struct Simulation {
     live: Option<Live>,
+    /// Where points are met, once one was not met where its trace has it.
+    survey: Option<Survey>,
 }
 
 impl Simulation {
@@ -71,7 +78,7 @@ impl Simulation {
     /// # Errors
     /// When the session cannot be simulated, or the machine refuses something.
     pub fn prepare(&mut self, engine: &mut Restart) -> Result<(), Unfit> {
-        self.live = None;
+        (self.live, self.survey) = (None, None);
         let mut fresh = engine.simulate()?;
         engine.play_simulated(&mut fresh)?;
         self.live = Some(fresh);
@@ -95,12 +102,48 @@ impl Simulation {
         point: &PointRequest,
         at_point: AtPoint,
     ) -> Result<(Observation, Spent), Unfit> {
+        let place = self.place(point)?;
+        match self.roll(engine, limits, point, &place, at_point) {
+            Err(Unfit::Elsewhere(_)) if self.survey.is_none() => {}
+            other => return other,
+        }
+        let mut fresh = engine.simulate()?;
+        self.survey = Some(engine.survey(&mut fresh)?);
+        self.live = Some(fresh);
+        let place = self.place(point)?;
+        self.roll(engine, limits, point, &place, at_point)
+    }
+
+    /// Where the simulated session reaches a point.
+    fn place(&self, point: &PointRequest) -> Result<Place, Unfit> {
+        let Some(exchange) = point.id.exchange else {
+            return Err(Unfit::Declined("a point before it was ready".to_owned()));
+        };
+        let Some(survey) = &self.survey else {
+            return Ok(Place {
+                exchange,
+                role: point.id.role.clone(),
+                index: point.id.index,
+            });
+        };
+        let nowhere = || Unfit::Elsewhere("the simulated session has no such entry".to_owned());
+        survey.place(point).ok_or_else(nowhere)
+    }
+
+    fn roll(
+        &mut self,
+        engine: &mut Restart,
+        limits: Limits,
+        point: &PointRequest,
+        place: &Place,
+        at_point: AtPoint,
+    ) -> Result<(Observation, Spent), Unfit> {
         for _ in 0..2 {
             let mut server = match self.live.take() {
                 Some(server) => server,
                 None => engine.simulate()?,
             };
-            match engine.roll(&mut server, limits, point, at_point) {
+            match engine.roll(&mut server, limits, (point, place), at_point) {
                 Err(Unfit::Passed) => {}
                 Ok(seen) => {
                     self.live = Some(server);
@@ -163,34 +206,37 @@ impl Restart {
         Ok(seen)
     }
 
-    /// Runs one update test and puts the server back to the point. Of its stages, the
+    /// Stops at every entry of the session, and puts the server back to readiness.
+    fn survey(&mut self, live: &mut Live) -> Result<Survey, Unfit> {
+        live.allow(Limits::BASELINE);
+        let survey = self.with_parts(live, &mut |live, parts| live.survey(parts))?;
+        live.go_back(self)?;
+        Ok(survey)
+    }
+
+    /// Runs one update test and puts the server back to the point, which the simulated
+    /// session reaches at the given place. Of its stages, the
     /// one behind the point has probe and stop in it.
     ///
     /// # Errors
     /// When the session cannot be simulated, or the machine refuses something; the
     /// server is then of no use any more, unless the point was only passed.
-    pub fn roll(
+    fn roll(
         &mut self,
         live: &mut Live,
         limits: Limits,
-        point: &PointRequest,
+        (point, place): (&PointRequest, &Place),
         at_point: AtPoint,
     ) -> Result<(Observation, Spent), Unfit> {
         let begun = Instant::now();
         let mut clock = StageClock::start();
-        let Some(exchange) = point.id.exchange else {
-            return Err(Unfit::Declined("a point before it was ready".to_owned()));
-        };
         if self.spec.scope == Scope::Tree && self.spec.roles.len() > 1 {
-            return Err(Unfit::Declined("scope tree of several processes".to_owned()));
+            return Err(Unfit::Declined(
+                "scope tree of several processes".to_owned(),
+            ));
         }
-        let place = Place {
-            exchange,
-            role: point.id.role.clone(),
-            index: point.id.index,
-        };
         live.allow(limits);
-        self.with_parts(live, &mut |live, parts| live.advance(parts, &place))?;
+        self.with_parts(live, &mut |live, parts| live.advance(parts, place))?;
         live.remember();
         seen::clear_coverage(self)?;
         let mut updater = Updater::new(point, Search::Index, at_point, 1);
@@ -200,7 +246,7 @@ impl Restart {
         })?;
         if let Update::NotReached { reason } = updater.update {
             live.go_back(self)?;
-            return Err(Unfit::Declined(reason));
+            return Err(Unfit::Elsewhere(reason));
         }
         clock.session_over(updater.updated_at());
         let mut seen = self.seen(live, &played)?;

@@ -4,6 +4,7 @@
 use super::Unfit;
 use super::live::{Live, Place, lost};
 use super::members::Member;
+use super::survey::Survey;
 use crate::binary::Address;
 use crate::engine::parts::{Note, Parts};
 use crate::engine::server::usually_kills;
@@ -41,6 +42,8 @@ pub(super) struct Run<'l> {
     /// The point that it goes to; none if it plays to the end.
     pub target: Option<Place>,
     pub stall: Option<Stall>,
+    /// What is found out about the session, if that is what it is played for.
+    pub survey: Option<Survey>,
 }
 
 impl Run<'_> {
@@ -103,7 +106,8 @@ impl Run<'_> {
                     intercept::redirect(&stopped, memory, self.live.gate)?;
                 }
                 Stop::Breakpoint(address) => {
-                    let stays = self.breakpoint(parts, updater.as_deref_mut(), &stopped, address)?;
+                    let stays =
+                        self.breakpoint(parts, updater.as_deref_mut(), &stopped, address)?;
                     if let Some(updater) = &updater {
                         follow(&mut self.live.shared, updater);
                     }
@@ -129,6 +133,12 @@ impl Run<'_> {
                     }
                 }
                 Stop::Signal(number) => signal = self.signal(parts, &stopped, number)?,
+                Stop::Entry(function) if self.survey.is_some() => {
+                    let exchange = self.live.shared.world().control.exchange;
+                    if let Some(survey) = &mut self.survey {
+                        survey.entered(parts, (running, exchange), &stopped, function)?;
+                    }
+                }
                 Stop::Entry(_) if self.target.is_some() => {
                     self.live.members[running].stopped = Some(stopped);
                     return Ok(Reached::Entry);
@@ -192,12 +202,22 @@ impl Run<'_> {
         match reason {
             Reason::Over => return Ok(Told::Over),
             Reason::HandsOver => {
-                return Ok(Told::HandsOver(usize::try_from(detail).unwrap_or(usize::MAX)));
+                return Ok(Told::HandsOver(
+                    usize::try_from(detail).unwrap_or(usize::MAX),
+                ));
             }
             Reason::Dies => {
                 let registers = self.caller(parts, running, stopped)?;
                 let number = i32::try_from(detail).unwrap_or(0);
                 self.dies(parts, stopped, number, &registers)?;
+            }
+            Reason::ExchangeEnded if self.survey.is_some() => {
+                self.survey.iter_mut().for_each(Survey::next_exchange);
+                let control = &mut self.live.shared.world_mut().control;
+                control.arm_exchange = exchange + 1;
+                if control.arm_exchange == control.session_exchanges {
+                    return Ok(Told::Over);
+                }
             }
             Reason::ExchangeEnded if dead == 0 || parts.tree.processes.len() > 1 => {
                 if let Some(updater) = updater {
@@ -255,7 +275,9 @@ impl Run<'_> {
         let parent = self.live.known.running;
         let known = self.live.shared.world().known().len();
         if child + 1 != known || child != self.live.members.len() {
-            return Err(Unfit::Declined("a process that is not simulated".to_owned()));
+            return Err(Unfit::Declined(
+                "a process that is not simulated".to_owned(),
+            ));
         }
         let registers = self.caller(parts, parent, stopped)?;
         let role = parts.name_child_at(parent, &registers);
@@ -280,6 +302,9 @@ impl Run<'_> {
             }
             // What lies in its parent's memory lies in its own.
             parts.tree.processes[child].image = parts.tree.processes[parent].image.clone();
+        } else if self.survey.is_some() {
+            counter::set(&parts.tree.processes[child].memory, 0, 1)?;
+            self.live.shared.world_mut().processes[child].armed_in = exchange + 1;
         } else if let Some(updater) = updater {
             updater.forked(parts, (parent, 0), child, &child_stopped)?;
         }
@@ -403,10 +428,7 @@ pub(super) fn disarm(shared: &mut SharedWorld, memory: &Memory) -> Result<(), Tr
 }
 
 /// Why the simulator cannot go on, if it cannot.
-pub(super) fn why_declined(
-    memory: &Memory,
-    world: &World,
-) -> Result<Option<String>, TraceeError> {
+pub(super) fn why_declined(memory: &Memory, world: &World) -> Result<Option<String>, TraceeError> {
     let control = &world.control;
     Ok(match control.reason {
         Reason::UnknownCall => Some(crate::tracee::call_names::describe(

@@ -242,11 +242,7 @@ impl Restart {
         Ok(exchanges)
     }
 
-    fn seen_files(
-        &mut self,
-        live: &Live,
-        files: &WorldFiles<'_>,
-    ) -> BTreeMap<String, String> {
+    fn seen_files(&mut self, live: &Live, files: &WorldFiles<'_>) -> BTreeMap<String, String> {
         let mut contents = live.files.clone();
         for (path, inode) in files.changed() {
             let Some(relative) = path

@@ -1,0 +1,90 @@
+//! Where the points of a trace are met in a simulated session. A trace takes longer than
+//! an undisturbed session, so that a server that looks at the clock enters functions
+//! in it which it does not enter otherwise, and what follows has other indices.
+
+use std::collections::HashMap;
+
+use kairos_simulator::world::EVERY_PROCESS;
+
+use super::Unfit;
+use super::live::{Live, Place};
+use super::run::{Reached, Run};
+use crate::binary::Address;
+use crate::engine::PointRequest;
+use crate::engine::parts::Parts;
+use crate::trace::{RoleInstance, fingerprint};
+use crate::tracee::tree::ProcessIndex;
+use crate::tracee::{Stopped, counter};
+
+/// An entry: its process, its exchange, its stack, and how often that process had entered
+/// a function with this stack in this exchange before.
+type Entry = (RoleInstance, u32, u64, u32);
+
+/// Every entry of the server's own functions in one simulated session.
+#[derive(Default)]
+pub struct Survey {
+    indices: HashMap<Entry, u32>,
+    /// Entries of each process in the exchange under way.
+    entered: HashMap<ProcessIndex, u32>,
+    /// The same, of each stack.
+    met: HashMap<(ProcessIndex, u64), u32>,
+}
+
+impl Survey {
+    /// Where the session reaches a point; none if it does not.
+    pub(super) fn place(&self, point: &PointRequest) -> Option<Place> {
+        let exchange = point.id.exchange?;
+        let role = point.id.role.clone();
+        let entry = (role.clone(), exchange, point.stack, point.occurrence);
+        let index = self.indices.get(&entry).copied()?;
+        Some(Place {
+            exchange,
+            role,
+            index,
+        })
+    }
+
+    /// The process that runs has entered a function.
+    pub(super) fn entered(
+        &mut self,
+        parts: &mut Parts<'_>,
+        (process, exchange): (ProcessIndex, u32),
+        stopped: &Stopped,
+        function: Address,
+    ) -> Result<(), Unfit> {
+        let stack = fingerprint(&parts.walk(process, stopped, Some(function))?.stack());
+        let index = self.entered.entry(process).or_insert(0);
+        *index += 1;
+        let before = self.met.entry((process, stack)).or_insert(0);
+        let role = parts.notes[process].role.clone();
+        self.indices
+            .insert((role, exchange, stack, *before), *index);
+        *before += 1;
+        Ok(counter::set(&parts.tree.processes[process].memory, 0, 1)?)
+    }
+
+    /// The next exchange begins.
+    pub(super) fn next_exchange(&mut self) {
+        self.entered.clear();
+        self.met.clear();
+    }
+}
+
+impl Live {
+    /// Plays the session from readiness on and stops at every entry.
+    pub(super) fn survey(&mut self, parts: &mut Parts<'_>) -> Result<Survey, Unfit> {
+        let control = &mut self.shared.world_mut().control;
+        (control.arm_exchange, control.arm_count) = (0, 1);
+        control.arm_process = EVERY_PROCESS;
+        control.stop_at_exchange_end = 1;
+        let mut run = Run {
+            live: self,
+            target: None,
+            stall: None,
+            survey: Some(Survey::default()),
+        };
+        let reached = run.go_on(parts, None)?;
+        let survey = run.survey.take().filter(|_| reached == Reached::Over);
+        survey.ok_or_else(super::live::lost)
+    }
+}
