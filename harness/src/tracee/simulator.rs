@@ -167,7 +167,11 @@ unsafe impl InWorld for kairos_simulator::cache::Cached {}
 // SAFETY: as above.
 unsafe impl InWorld for kairos_simulator::network::Socket {}
 // SAFETY: as above.
-unsafe impl InWorld for [kairos_simulator::cache::Path; kairos_simulator::transcript::MOST_LOGS] {}
+unsafe impl InWorld for kairos_simulator::files::Inode {}
+// SAFETY: as above.
+unsafe impl InWorld for kairos_simulator::files::Name {}
+// SAFETY: as above.
+unsafe impl<T: InWorld, const N: usize> InWorld for [T; N] {}
 
 /// Copies a value out of the process.
 ///
@@ -204,6 +208,23 @@ pub fn write<T: InWorld>(memory: &Memory, address: Address, value: &T) -> Result
 /// When the process is gone.
 pub fn control(memory: &Memory) -> Result<Box<Control>, TraceeError> {
     read(memory, CONTROL)
+}
+
+/// Has the entry counter set to `count` when the exchange begins, and no stop made at the
+/// end of exchanges.
+///
+/// # Errors
+/// When the process is gone.
+pub fn arm(memory: &Memory, exchange: u32, count: u64) -> Result<(), TraceeError> {
+    const AT: usize = std::mem::offset_of!(Control, arm_exchange);
+    const {
+        assert!(std::mem::offset_of!(Control, stop_at_exchange_end) == AT + 4);
+        assert!(std::mem::offset_of!(Control, arm_count) == AT + 8);
+    };
+    let mut words = [0; 16];
+    words[..4].copy_from_slice(&exchange.to_le_bytes());
+    words[8..].copy_from_slice(&count.to_le_bytes());
+    memory.write(CONTROL.plus(AT as u64), &words)
 }
 
 /// Where the shared state lies.

@@ -59,7 +59,8 @@ pub struct Live {
     connections: [Vec<String>; 2],
     /// Files of the end state as they were before the session.
     pub(super) files: std::collections::BTreeMap<String, Vec<u8>>,
-    pub(super) busy: std::time::Duration,
+    /// When a run counts as stalled, if the simulator knows it.
+    pub(super) allowed: Option<Limits>,
     stop: String,
     _folder: RunFolder,
 }
@@ -147,7 +148,7 @@ impl Live {
             flat,
             connections,
             files,
-            busy: Limits::BASELINE.busy,
+            allowed: None,
             stop: engine.spec.stop.clone(),
             _folder: folder,
         })
@@ -162,17 +163,22 @@ impl Live {
         &self.connections[usize::from(probe)]
     }
 
+    /// Processor time without progress after which a run counts as stalled.
+    pub(super) fn busy(&self) -> std::time::Duration {
+        self.allowed.unwrap_or(Limits::BASELINE).busy
+    }
+
     /// Sets when a run counts as stalled.
     pub(super) fn allow(&mut self, limits: Limits) -> Result<(), TraceeError> {
-        self.busy = limits.busy;
+        if self.allowed == Some(limits) {
+            return Ok(());
+        }
+        self.allowed = Some(limits);
         let nanos = |time: std::time::Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         let mut control = simulator::control(self.memory())?;
-        let wanted = (nanos(limits.waiting), nanos(limits.stopping));
-        if (control.most_idle, control.most_idle_stopping) != wanted {
-            (control.most_idle, control.most_idle_stopping) = wanted;
-            simulator::write(self.memory(), CONTROL, &*control)?;
-        }
-        Ok(())
+        control.most_idle = nanos(limits.waiting);
+        control.most_idle_stopping = nanos(limits.stopping);
+        simulator::write(self.memory(), CONTROL, &*control)
     }
 
     /// Brings the server to a point that it has not passed.
@@ -187,11 +193,7 @@ impl Live {
         }
         let same_exchange = self.place.filter(|at| at.exchange == to.exchange);
         let memory = self.memory();
-        let mut control = simulator::control(memory)?;
-        control.arm_exchange = to.exchange;
-        control.arm_count = u64::from(to.index);
-        control.stop_at_exchange_end = 0;
-        simulator::write(memory, CONTROL, &*control)?;
+        simulator::arm(memory, to.exchange, u64::from(to.index))?;
         let count = same_exchange.map_or(NEVER, |at| u64::from(to.index - at.index));
         counter::set(memory, 0, count)?;
         let stopped = self.stopped.take().ok_or_else(lost)?;
@@ -251,6 +253,10 @@ impl Live {
         self.written.put_back(self.pid, &process.memory)?;
         if let Some(stopped) = &self.stopped {
             self.saved.restore(stopped)?;
+        }
+        if self.place.is_none() {
+            // Nothing was taken into the baseline since they were set.
+            self.allowed = None;
         }
         Ok(())
     }

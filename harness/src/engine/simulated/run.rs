@@ -70,7 +70,7 @@ impl Run<'_> {
                 Some(_) => return Err(Unfit::Declined("the server ended or forked".to_owned())),
                 None => {
                     let memory = &parts.tree.processes[0].memory;
-                    if used.look(memory)? > self.live.busy {
+                    if used.look(memory)? > self.live.busy() {
                         let stopped = parts.tree.interrupt(self.live.pid)?;
                         let memory = &parts.tree.processes[0].memory;
                         let mut control = simulator::control(memory)?;

@@ -1,14 +1,15 @@
 //! Reads out of a simulated world what a run showed.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::unix::fs::FileExt as _;
 
 use kairos_simulator::cache::{CACHED_AT, Cached};
-use kairos_simulator::files::{Files, Inode};
+use kairos_simulator::files::{Files, Inode, MOST_INODES, MOST_NAMES, Name};
 use kairos_simulator::layout;
 use kairos_simulator::network::{Network, Role, Socket};
 use kairos_simulator::transcript::{HEAD, MOST_LOGS, Transcript};
 use kairos_simulator::world::World;
+use nix::errno::Errno;
+use nix::sys::uio::{pread, pwrite};
 
 use super::Unfit;
 use super::live::Live;
@@ -16,7 +17,6 @@ use super::run::Played;
 use crate::binary::Address;
 use crate::engine::restart::Restart;
 use crate::engine::server::log_path;
-use crate::engine::serving::summarise;
 use crate::sandbox::root::RUN_FOLDER;
 use crate::tracee::apply::{counted_functions, coverage};
 use crate::tracee::simulator;
@@ -26,6 +26,9 @@ use crate::verdict::observation::{Ending, SeenExchange, SeenProcess, Update};
 
 /// Bytes that are kept of what the server printed.
 const MOST_OUTPUT: usize = 8 << 10;
+
+/// Changed names that are read at a time; most sessions have fewer.
+const NAMES_AT_ONCE: usize = 8;
 
 const TRANSCRIPT: usize = std::mem::offset_of!(World, transcript);
 
@@ -74,13 +77,46 @@ impl Exchanges {
 /// The files of the world.
 struct WorldFiles<'m> {
     memory: &'m Memory,
-    files: Box<Files>,
+    /// What is written by now under the paths that differ from before: none where a
+    /// file was taken away.
+    changed: BTreeMap<String, Option<Inode>>,
 }
 
 impl<'m> WorldFiles<'m> {
     fn read(memory: &'m Memory) -> Result<Self, TraceeError> {
-        let files = simulator::read(memory, at(std::mem::offset_of!(World, files)))?;
-        Ok(Self { memory, files })
+        let mut files = Self {
+            memory,
+            changed: BTreeMap::new(),
+        };
+        let place = std::mem::offset_of!(World, files);
+        let inodes = at(place + std::mem::offset_of!(Files, inodes));
+        let inodes: Box<[Inode; MOST_INODES]> = simulator::read(memory, inodes)?;
+        let own = |inode: &&Inode| inode.used != 0 && inode.own != 0;
+        for inode in inodes.iter().filter(own) {
+            if let Some(before) = files.before(inode)? {
+                let path = String::from_utf8_lossy(before.path.text()).into_owned();
+                files.changed.insert(path, Some(*inode));
+            }
+        }
+        let names = place + std::mem::offset_of!(Files, names);
+        for index in 0..MOST_NAMES / NAMES_AT_ONCE {
+            let names = at(names + index * size_of::<[Name; NAMES_AT_ONCE]>());
+            let names: Box<[Name; NAMES_AT_ONCE]> = simulator::read(memory, names)?;
+            // An entry stays used: the first that is not is the end.
+            let used = names.iter().take_while(|name| name.used != 0);
+            let mut count = 0;
+            for name in used {
+                let path = String::from_utf8_lossy(name.path.text()).into_owned();
+                let inode = name.inode.checked_sub(1);
+                let inode = inode.and_then(|at| inodes.get(usize::try_from(at).ok()?));
+                files.changed.insert(path, inode.copied());
+                count += 1;
+            }
+            if count < NAMES_AT_ONCE {
+                break;
+            }
+        }
+        Ok(files)
     }
 
     fn content(&self, inode: &Inode) -> Result<Vec<u8>, TraceeError> {
@@ -104,30 +140,6 @@ impl<'m> WorldFiles<'m> {
         let place = CACHED_AT + u64::from(index) * size_of::<Cached>() as u64;
         simulator::read(self.memory, Address(place)).map(Some)
     }
-
-    /// What is written by now under the paths that differ from before: none where a
-    /// file was taken away.
-    fn changed(&self) -> Result<BTreeMap<String, Option<&Inode>>, TraceeError> {
-        let mut changed = BTreeMap::new();
-        for inode in self
-            .files
-            .inodes
-            .iter()
-            .filter(|i| i.used != 0 && i.own != 0)
-        {
-            if let Some(before) = self.before(inode)? {
-                let path = String::from_utf8_lossy(before.path.text()).into_owned();
-                changed.insert(path, Some(inode));
-            }
-        }
-        for name in self.files.names.iter().filter(|name| name.used != 0) {
-            let path = String::from_utf8_lossy(name.path.text()).into_owned();
-            let inode = name.inode.checked_sub(1);
-            let inode = inode.and_then(|at| self.files.inodes.get(usize::try_from(at).ok()?));
-            changed.insert(path, inode);
-        }
-        Ok(changed)
-    }
 }
 
 /// Whether a socket of the world listens on a port.
@@ -147,10 +159,9 @@ pub(super) fn output(memory: &Memory) -> Result<BTreeMap<String, String>, Tracee
 }
 
 fn output_of(files: &WorldFiles<'_>) -> Result<BTreeMap<String, String>, TraceeError> {
-    let changed = files.changed()?;
     let mut output = BTreeMap::new();
     for name in ["stdout", "stderr"] {
-        if let Some(Some(inode)) = changed.get(&log_path(name)) {
+        if let Some(Some(inode)) = files.changed.get(&log_path(name)) {
             let bytes = files.content(inode)?;
             let end = &bytes[bytes.len().saturating_sub(MOST_OUTPUT)..];
             let text = String::from_utf8_lossy(end).into_owned();
@@ -168,19 +179,14 @@ pub(super) fn clear_coverage(engine: &Restart) -> Result<(), Unfit> {
         return Ok(());
     };
     let zeros = vec![0; 4 * counted_functions(patch).len()];
-    let file = coverage_file(engine)?;
-    file.write_all_at(&zeros, 0).map_err(refused)
+    pwrite(&engine.coverage, &zeros, 0).map_err(refused)?;
+    Ok(())
 }
 
-fn coverage_file(engine: &Restart) -> Result<std::fs::File, Unfit> {
-    let copy = engine.coverage.try_clone().map_err(refused)?;
-    Ok(copy.into())
-}
-
-fn refused(error: std::io::Error) -> Unfit {
+fn refused(errno: Errno) -> Unfit {
     Unfit::Host(crate::world::HostError::System {
         operation: "counting entries of new functions",
-        errno: nix::errno::Errno::from_raw(error.raw_os_error().unwrap_or(0)),
+        errno,
     })
 }
 
@@ -192,8 +198,7 @@ impl Restart {
         let mut new_entries = BTreeMap::new();
         if let Some(patch) = &self.spec.patch {
             let mut counts = vec![0; 4 * counted_functions(patch).len()];
-            let file = coverage_file(self)?;
-            file.read_exact_at(&mut counts, 0).map_err(refused)?;
+            pread(&self.coverage, &mut counts, 0).map_err(refused)?;
             new_entries = coverage(patch, &counts);
         }
         let note = &played.note;
@@ -247,9 +252,8 @@ impl Restart {
             .stall
             .as_ref()
             .is_none_or(|stall| stall.waiting_for.starts_with("the server to stop"));
-        let changed = files.changed()?;
         for (log, name) in self.spec.logs.clone().iter().enumerate() {
-            let Some(Some(inode)) = changed.get(&log_path(name)) else {
+            let Some(Some(inode)) = files.changed.get(&log_path(name)) else {
                 continue;
             };
             if inode.rewritten != 0 {
@@ -280,7 +284,7 @@ impl Restart {
         files: &WorldFiles<'_>,
     ) -> Result<BTreeMap<String, String>, Unfit> {
         let mut contents = live.files.clone();
-        for (path, inode) in files.changed()? {
+        for (path, inode) in &files.changed {
             let Some(relative) = path
                 .strip_prefix(RUN_FOLDER)
                 .and_then(|path| path.strip_prefix('/'))
@@ -297,7 +301,7 @@ impl Restart {
         }
         Ok(contents
             .into_iter()
-            .map(|(path, content)| (path, summarise(&self.normaliser, &content)))
+            .map(|(path, content)| (path, self.tools.summarised(&self.normaliser, content)))
             .collect())
     }
 }
