@@ -434,3 +434,66 @@ fn taken(engine: &RemoteEngine) -> u64 {
     // The kernel counts a hundred in a second, wherever it runs.
     ticks * 10
 }
+
+/// For people: of the session `KAIROS_SESSION` (`PAIR WORKLOAD`) every `KAIROS_STEP`th
+/// point is tested both ways: how many by rollback, how many of these agree, and what
+/// either way takes.
+#[test]
+#[ignore = "needs KAIROS_SESSION"]
+fn how_much_of_a_session_agrees() {
+    let Ok(chosen) = std::env::var("KAIROS_SESSION") else {
+        return;
+    };
+    let step = std::env::var("KAIROS_STEP").map_or(1, |step| step.parse().unwrap());
+    let (name, workload) = chosen.split_once(' ').expect("PAIR WORKLOAD");
+    let (catalogue, build) = (catalogue(), build());
+    let pair = single::pair(&catalogue, name, &build).unwrap();
+    let prepared = Prepared::new(&pair, workload, None);
+    let (mut real, mut simulated) = (prepared.worker(), prepared.simulated());
+    let compared = Comparison::default();
+    let tested: Vec<_> = prepared.requests.iter().step_by(step).collect();
+    let begun = (taken(&simulated), std::time::Instant::now());
+    let rolled: Vec<_> = tested
+        .iter()
+        .map(|request| simulated.test(request, true).unwrap())
+        .collect();
+    // The server that was kept ends, and counts.
+    simulated.set_limits(prepared.session.limits).unwrap();
+    let by_rollback = (taken(&simulated) - begun.0, begun.1.elapsed());
+    let begun = (taken(&real), std::time::Instant::now());
+    let restarted: Vec<_> = tested
+        .iter()
+        .map(|request| real.test(request, true).unwrap())
+        .collect();
+    let by_restart = (taken(&real) - begun.0, begun.1.elapsed());
+    let (mut simulations, mut agree) = (0, 0);
+    for ((request, rolled), restarted) in tested.iter().zip(&rolled).zip(&restarted) {
+        if rolled.engine != EngineKind::Rollback {
+            continue;
+        }
+        simulations += 1;
+        // A server that races with itself shows more than one thing.
+        let mut difference = compared.apart(&restarted.observation, &rolled.observation);
+        for _ in 0..3 {
+            if difference.is_some() {
+                let again = real.test(request, true).unwrap().observation;
+                difference = compared.apart(&again, &rolled.observation);
+            }
+        }
+        match difference {
+            None => agree += 1,
+            Some(difference) => println!("{}: {difference:?}", request.id),
+        }
+    }
+    let all = tested.len();
+    println!("{name} {workload}: {all} points, {simulations} by rollback, {agree} of them agree");
+    for (engine, (processor, wall)) in [("rollback", by_rollback), ("restart", by_restart)] {
+        let each = |milliseconds: f64| milliseconds / all as f64;
+        println!(
+            "{engine}: {:.2} ms of processor time a test, {:.2} ms in all",
+            each(processor as f64),
+            each(wall.as_secs_f64() * 1e3)
+        );
+    }
+    assert_eq!(simulations, agree);
+}
