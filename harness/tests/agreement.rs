@@ -360,7 +360,8 @@ fn lighttpd_and_its_clock_are_seen_alike() {
 }
 
 /// For people: which points of `KAIROS_SESSION` (`PAIR WORKLOAD`) rollback cannot run,
-/// and why; then every `KAIROS_STEP`th of the others is compared with restart. Differences are asked after again, as a study does.
+/// and why; then every `KAIROS_STEP`th of the others is compared with restart. Where
+/// they differ both are asked again, as a study does.
 #[test]
 #[ignore = "needs KAIROS_SESSION"]
 fn where_a_session_differs() {
