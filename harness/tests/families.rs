@@ -74,7 +74,11 @@ fn a_family_of_processes_is_seen_alike_at_every_point() {
     let engines = report["engines"].as_array().unwrap();
     let rollback = engines.iter().find(|engine| engine["engine"] == "rollback");
     let rollback = rollback.unwrap_or_else(|| panic!("{}", report["notes"]));
-    assert_eq!(rollback["differences"], Value::Array(Vec::new()), "{report}");
+    assert_eq!(
+        rollback["differences"],
+        Value::Array(Vec::new()),
+        "{report}"
+    );
     assert_eq!(rollback["by_restart"], 0, "{report}");
     assert!(rollback["compared"].as_u64().unwrap() > 25, "{report}");
 }

@@ -13,10 +13,10 @@ use gimli::{
 use nix::unistd::Pid;
 use object::{Object, ObjectSection};
 
-use super::intercept::Rewritten;
-use super::simulator;
 use super::Memory;
+use super::intercept::Rewritten;
 use super::maps::mapped_files;
+use super::simulator;
 use crate::binary::Address;
 use crate::patch::IMAGE_BASE;
 use crate::state::frames::{FrameState, Place, REGISTERS};
@@ -183,34 +183,41 @@ impl Unwinder {
         let mut places: [Option<Place>; REGISTERS] =
             std::array::from_fn(|register| Some(Place::Register { thread, register }));
         let mut frames = Vec::new();
-        self.walk_with(pid, memory, registers, &mut |now, row, cfa, exact, beyond| {
-            if beyond {
-                // They were saved by the simulator, and are not to be written there.
-                places = [Some(Place::Nowhere); REGISTERS];
-            }
-            let mut registers = [None; REGISTERS];
-            for (register, known) in registers.iter_mut().enumerate() {
-                let place = places[register];
-                *known = place.map(|place| (now.values[register], place));
-            }
-            frames.push(FrameState {
-                address: Address(now.values[RETURN_ADDRESS]),
-                cfa,
-                exact,
-                registers,
-            });
-            places = std::array::from_fn(|register| {
-                let rule = row.registers.iter().find(|(of, _)| *of == register);
-                match rule.map(|(_, rule)| rule) {
-                    Some(Rule::Same) if register != RSP => places[register],
-                    Some(Rule::At(offset)) => Some(Place::Memory(cfa.wrapping_add_signed(*offset))),
-                    Some(Rule::Register(other, 0)) => places.get(*other).copied().flatten(),
-                    // Its value is known, not a place that could be written.
-                    Some(_) => Some(Place::Nowhere),
-                    None => None,
+        self.walk_with(
+            pid,
+            memory,
+            registers,
+            &mut |now, row, cfa, exact, beyond| {
+                if beyond {
+                    // They were saved by the simulator, and are not to be written there.
+                    places = [Some(Place::Nowhere); REGISTERS];
                 }
-            });
-        });
+                let mut registers = [None; REGISTERS];
+                for (register, known) in registers.iter_mut().enumerate() {
+                    let place = places[register];
+                    *known = place.map(|place| (now.values[register], place));
+                }
+                frames.push(FrameState {
+                    address: Address(now.values[RETURN_ADDRESS]),
+                    cfa,
+                    exact,
+                    registers,
+                });
+                places = std::array::from_fn(|register| {
+                    let rule = row.registers.iter().find(|(of, _)| *of == register);
+                    match rule.map(|(_, rule)| rule) {
+                        Some(Rule::Same) if register != RSP => places[register],
+                        Some(Rule::At(offset)) => {
+                            Some(Place::Memory(cfa.wrapping_add_signed(*offset)))
+                        }
+                        Some(Rule::Register(other, 0)) => places.get(*other).copied().flatten(),
+                        // Its value is known, not a place that could be written.
+                        Some(_) => Some(Place::Nowhere),
+                        None => None,
+                    }
+                });
+            },
+        );
         frames
     }
 

@@ -251,7 +251,11 @@ impl Live {
         let now = exchange == to.exchange && self.place.is_some();
         for (process, traced) in parts.tree.processes.iter().enumerate() {
             if now && !self.members[process].gone {
-                let count = if Some(process) == at { to.index.into() } else { NEVER };
+                let count = if Some(process) == at {
+                    to.index.into()
+                } else {
+                    NEVER
+                };
                 self.rearm(process, &traced.memory, count)?;
             }
         }
