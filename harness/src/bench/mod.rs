@@ -1,17 +1,16 @@
-//! What one update test costs: the same session played in several ways, in turns,
-//! so that whatever else the machine does hits all ways alike.
+//! What one update test costs: the same session played in several ways, in turns of a
+//! few tests, so that whatever else the machine does hits all ways alike.
 
 pub mod figures;
 pub mod gdb;
 pub mod jobs;
 pub mod kept;
 pub mod stages;
+pub mod way;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
-
-use serde::Serialize;
 
 use crate::engine::burden::Burden;
 use crate::engine::gdb::GdbPoint;
@@ -33,60 +32,11 @@ pub use figures::{Agreement, Difference, Report, Row};
 use jobs::{JobsRow, Load};
 use stages::StageTimes;
 pub use stages::{BurdenRow, EngineAgreement, StageRow};
+pub use way::Way;
 
-/// A way to play a session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Way {
-    /// Start, session, probe and stop, left alone: what no test can do without.
-    Untraced,
-    /// A restart test that stops at the point and applies nothing.
-    StopAndGo,
-    /// A restart test.
-    Restart,
-    /// The same test on a copy of a started server.
-    ForkServer,
-    /// The same test by rollback in a simulated world.
-    Rollback,
-    /// One by rollback that applies nothing: what no update can do without.
-    Floor,
-    /// A gdb batch script that does the same.
-    Gdb,
-}
-
-impl Way {
-    /// Its name in tables.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Untraced => "untraced",
-            Self::StopAndGo => "stop-and-go",
-            Self::Restart => "restart",
-            Self::ForkServer => "fork-server",
-            Self::Rollback => "rollback",
-            Self::Floor => "floor",
-            Self::Gdb => "gdb",
-        }
-    }
-
-    /// The faster engine that runs its tests, if one does.
-    const fn engine(self) -> Option<EngineKind> {
-        match self {
-            Self::ForkServer => Some(EngineKind::ForkServer),
-            Self::Rollback | Self::Floor => Some(EngineKind::Rollback),
-            Self::Untraced | Self::StopAndGo | Self::Restart | Self::Gdb => None,
-        }
-    }
-
-    /// How tests of an engine are run.
-    const fn of(kind: EngineKind) -> Self {
-        match kind {
-            EngineKind::Restart => Self::Restart,
-            EngineKind::ForkServer => Self::ForkServer,
-            EngineKind::Rollback => Self::Rollback,
-        }
-    }
-}
+/// Tests of one way that follow each other, as they do in a study, before another way
+/// has its turn at the same points.
+const TURN: usize = 10;
 
 /// What to measure.
 #[derive(Clone, Debug)]
@@ -234,7 +184,7 @@ impl<'a> Bench<'a> {
         ))
     }
 
-    /// Measures all ways, in turns. An interrupt ends it with what is done.
+    /// Measures all ways, in turns of a few tests. An interrupt ends it with what is done.
     ///
     /// # Errors
     /// When the harness or the machine fails.
@@ -279,34 +229,35 @@ impl<'a> Bench<'a> {
         let pinned = Pinned::to(self.spec.processor);
         let mut burdens = Vec::new();
         let mut played = 0;
-        let warm = self.points.len() / 10;
-        for (round, point) in self.points.clone().into_iter().enumerate() {
+        let points = self.points.clone();
+        let warm = points.len().div_ceil(TURN) / 10;
+        for (round, points) in points.chunks(TURN).enumerate() {
             if round == warm {
                 burdens.extend(self.burdens(played)?);
             }
-            let mut seen: Vec<(Way, Tested)> = Vec::new();
+            let mut seen: Vec<Vec<(Way, Tested)>> = points.iter().map(|_| Vec::new()).collect();
             for turn in 0..ways.len() {
-                if interrupted.load(Ordering::Relaxed) {
-                    break;
-                }
                 // Another way begins each round: none always follows the same one.
                 let way = ways[(round + turn) % ways.len()];
-                let begun = Instant::now();
-                let tested = self.play(way, point, &mut stages)?;
-                // What an engine left to restart is not its time.
-                if way.engine().is_none_or(|kind| kind == tested.engine) {
-                    times.add(way, begun.elapsed());
+                for (point, seen) in points.iter().zip(&mut seen) {
+                    if interrupted.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    let begun = Instant::now();
+                    let tested = self.play(way, *point, &mut stages)?;
+                    // What an engine left to restart is not its time.
+                    if way.engine().is_none_or(|kind| kind == tested.engine) {
+                        times.add(way, begun.elapsed());
+                    }
+                    seen.push((way, tested));
+                    progress.tested(agreement.differing());
+                    played += usize::from(way == Way::Restart);
                 }
-                seen.push((way, tested));
-                progress.tested(agreement.differing());
-                played += usize::from(way == Way::Restart);
             }
-            let by = |wanted: Way| seen.iter().find(|(way, _)| *way == wanted);
-            if let (Some((_, restart)), Some((_, gdb))) = (by(Way::Restart), by(Way::Gdb)) {
-                let (restart, gdb) = (&restart.observation, gdb.observation.clone());
-                self.compare(point, restart, gdb, &mut agreement);
+            for (point, seen) in points.iter().zip(&seen) {
+                self.compare(*point, seen, &mut agreement);
+                self.compare_engines(*point, seen, &mut engines)?;
             }
-            self.compare_engines(point, &seen, &mut engines)?;
         }
         burdens.extend(self.burdens(played)?);
         drop(pinned);
@@ -450,16 +401,18 @@ impl<'a> Bench<'a> {
         GdbPoint::of(&self.session.record.trace, point, &name)
     }
 
-    /// Judges what gdb's test showed to clients, in files and logs. What a script
-    /// cannot know is taken from the restart test of the same point: whether old
+    /// Judges what gdb's test of a point showed to clients, in files and logs. What a
+    /// script cannot know is taken from the restart test of the same point: whether old
     /// frames ran and new code was entered, and what became of forked processes.
-    fn compare(
-        &self,
-        point: usize,
-        restart: &Observation,
-        mut gdb: Observation,
-        agreement: &mut Agreement,
-    ) {
+    fn compare(&self, point: usize, seen: &[(Way, Tested)], agreement: &mut Agreement) {
+        let by = |wanted: Way| {
+            let played = seen.iter().find(|(way, _)| *way == wanted);
+            played.map(|(_, tested)| &tested.observation)
+        };
+        let (Some(restart), Some(gdb)) = (by(Way::Restart), by(Way::Gdb)) else {
+            return;
+        };
+        let mut gdb = gdb.clone();
         let id = &self.session.record.trace.points[point].id;
         gdb.old_frame_exchanges
             .clone_from(&restart.old_frame_exchanges);

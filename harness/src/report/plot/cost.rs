@@ -196,7 +196,7 @@ fn cost(mark: &Mark) -> String {
     let time = format!("{:.0}", mark.times[1]);
     let time = canvas::thousands(time.parse().unwrap_or(0));
     match mark.to_restart {
-        Some(ratio) if mark.label == Way::Restart.name() || ratio == 1.0 => time,
+        Some(_) if mark.label == Way::Restart.name() => time,
         Some(ratio) if ratio > 1.0 => format!("{time} (× {ratio:.1})"),
         Some(ratio) => format!("{time} (÷ {:.1})", 1.0 / ratio),
         None => time,
