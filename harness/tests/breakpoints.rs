@@ -67,6 +67,7 @@ fn started(path: &str, address: Address) -> Tree {
         output: null.as_fd(),
         error: null.as_fd(),
         shared: None,
+        world: None,
     };
     let pid = start(&program, &descriptors, Tracing::Seized).unwrap();
     let (mut tree, stopped) = Tree::start(pid, path, Until::Event).unwrap();

@@ -85,12 +85,13 @@ fn check(
     let updates = updates(pairs.iter().copied());
     let changes: BTreeMap<_, _> = changes(subject, &pairs, options).into_iter().collect();
     for (update, changes) in &changes {
+        let mechanisms: Vec<&str> = updates[update].iter().map(String::as_str).collect();
         println!(
             "{update}: {} records, {} prototypes, {} functions with renamed parameters; {}",
             changes.records.len(),
             changes.prototypes.len(),
             changes.renamed.len(),
-            Vec::from_iter(updates[update].iter().map(String::as_str)).join(", ")
+            mechanisms.join(", ")
         );
     }
     let concerned = changes

@@ -17,6 +17,7 @@ use crate::engine::burden::Burden;
 use crate::engine::gdb::GdbPoint;
 use crate::engine::spec::{SessionSpec, Which};
 use crate::engine::{EngineKind, EngineWish, PointRequest, RemoteEngine, Tested};
+use crate::sandbox::namespaces::Pinned;
 use crate::study::StudyError;
 use crate::study::plan::Choice;
 use crate::study::prepare::{PreparedPair, broken_patch, prepare, prepare_control_of};
@@ -275,6 +276,7 @@ impl<'a> Bench<'a> {
         for way in &ways {
             self.play(*way, self.points[0], &mut StageTimes::default())?;
         }
+        let pinned = Pinned::to(self.spec.processor);
         let mut burdens = Vec::new();
         let mut played = 0;
         let warm = self.points.len() / 10;
@@ -307,6 +309,7 @@ impl<'a> Bench<'a> {
             self.compare_engines(point, &seen, &mut engines)?;
         }
         burdens.extend(self.burdens(played)?);
+        drop(pinned);
         let jobs = self.measure_jobs(options, progress)?;
         let record = &self.session.record;
         Ok(Report {

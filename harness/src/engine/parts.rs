@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 
 use super::names::{FunctionNames, RoleNames};
+use super::serving::summarise;
 use super::spec::SessionSpec;
 use crate::policy::lookup_address;
 use crate::state::frames::FrameState;
@@ -34,6 +35,8 @@ pub struct Tools {
     pub interceptor: Interceptor,
     /// Texts that were normalised, by what they were made of.
     normalised: HashMap<Vec<u8>, String>,
+    /// Files that were summarised, by their content.
+    summarised: HashMap<Vec<u8>, String>,
     /// What transformers read and write, while that is asked for.
     pub spy: Option<RefCell<Vec<Access>>>,
 }
@@ -41,20 +44,43 @@ pub struct Tools {
 impl Tools {
     /// Texts that are remembered.
     const MOST_TEXTS: usize = 1 << 14;
+    /// Files that are remembered; they may be long.
+    const MOST_FILES: usize = 64;
 
     /// The normalised text of some bytes. Tests by rollback show the same ones again
     /// and again.
     pub fn normalised(&mut self, normaliser: &Normaliser, bytes: Vec<u8>) -> String {
-        if let Some(known) = self.normalised.get(&bytes) {
-            return known.clone();
-        }
-        if self.normalised.len() == Self::MOST_TEXTS {
-            self.normalised.clear();
-        }
-        let text = normaliser.apply(&bytes);
-        self.normalised.insert(bytes, text.clone());
-        text
+        remembered(&mut self.normalised, Self::MOST_TEXTS, bytes, &|bytes| {
+            normaliser.apply(bytes)
+        })
     }
+
+    /// The summary of a file of the end state; remembered for the same reason.
+    pub fn summarised(&mut self, normaliser: &Normaliser, content: Vec<u8>) -> String {
+        remembered(
+            &mut self.summarised,
+            Self::MOST_FILES,
+            content,
+            &|content| summarise(normaliser, content),
+        )
+    }
+}
+
+fn remembered(
+    known: &mut HashMap<Vec<u8>, String>,
+    most: usize,
+    bytes: Vec<u8>,
+    make: &dyn Fn(&[u8]) -> String,
+) -> String {
+    if let Some(known) = known.get(&bytes) {
+        return known.clone();
+    }
+    if known.len() == most {
+        known.clear();
+    }
+    let text = make(&bytes);
+    known.insert(bytes, text.clone());
+    text
 }
 
 /// What is known of one process beside its tracing.

@@ -54,15 +54,9 @@ pub enum Faulted {
     Step(Range<u64>),
 }
 
-/// The threads of a process that takes an update, and their stacks.
-pub struct Stacks<'a> {
-    /// The thread that reached the point.
-    pub first: &'a Stopped,
-    /// The others.
-    pub others: &'a [&'a Stopped],
-    /// Their stacks.
-    pub walks: Vec<&'a Walk>,
-}
+/// The threads of a process that takes an update with their stacks, the one that reached
+/// the point first.
+pub type Stacks<'a> = Vec<(&'a Stopped, &'a Walk)>;
 
 /// What is out of reach of one process or watched in it, and the frames that were active
 /// at the point.
@@ -93,15 +87,16 @@ impl Watched {
         process: ProcessIndex,
         plan: &Plan,
         converted: &Converted,
-        stacks: &Stacks<'_>,
+        stacks: &[(&Stopped, &Walk)],
     ) -> Result<(Self, Poisoned), TraceeError> {
         let copies = &converted.old_copies;
         let mut poison = Poison::default();
-        if plan.poison {
+        if let Some((first, _)) = stacks.first().filter(|_| plan.poison) {
             let memory = &parts.tree.processes[process].memory;
-            poison = Poison::set(stacks.first, memory, copies)?;
+            poison = Poison::set(first, memory, copies)?;
         }
-        let divided = Watchpoints::parts(copies, &converted.in_place, &stacks.walks);
+        let walks: Vec<&Walk> = stacks.iter().map(|(_, walk)| *walk).collect();
+        let divided = Watchpoints::parts(copies, &converted.in_place, &walks);
         let closed = poison.old_copies();
         let seen = Poisoned {
             copies: closed as u64,
@@ -114,12 +109,11 @@ impl Watched {
             .and_then(|part| usize::try_from(part).ok());
         let words = part.and_then(|part| divided.into_iter().nth(part));
         if let Some(words) = &words {
-            words.set(stacks.first)?;
-            for other in stacks.others {
-                words.set(other)?;
+            for (thread, _) in stacks {
+                words.set(thread)?;
             }
         }
-        let frames = stacks.walks.iter().flat_map(|walk| &walk.frames);
+        let frames = walks.iter().flat_map(|walk| &walk.frames);
         let watched = Self {
             poison,
             words: words.unwrap_or_default(),

@@ -20,6 +20,10 @@ use crate::tracee::access::Access;
 use crate::verdict::Observation;
 use crate::world::Limits;
 
+/// Tests that a worker is asked for at a time. Requests are short: they fit in a pipe
+/// while the worker does not read.
+const AHEAD: usize = 2;
+
 /// Name of the hidden subcommand that serves as worker.
 pub const WORKER_COMMAND: &str = "__worker";
 
@@ -282,9 +286,28 @@ impl Engine for RemoteEngine {
         points: &[PointRequest],
         sink: &mut dyn FnMut(usize, Tested) -> ControlFlow<()>,
     ) -> Result<(), EngineError> {
-        for (position, point) in points.iter().enumerate() {
-            if sink(position, self.test(point, true)?).is_break() {
+        // The worker has its next request when it is done with one: it need not wait until
+        // what that one showed has been judged and stored.
+        let mut asked = 0;
+        let mut goes_on = true;
+        for position in 0..points.len() {
+            while goes_on && asked < points.len() && asked - position < AHEAD {
+                self.send(&Request::Test {
+                    point: points[asked].clone(),
+                    apply: true,
+                })?;
+                asked += 1;
+            }
+            if position == asked {
                 break;
+            }
+            match self.receive()? {
+                Reply::Tested(tested) if goes_on => {
+                    goes_on = sink(position, *tested).is_continue();
+                }
+                // What was asked for before the end is of no use any more.
+                Reply::Tested(_) => {}
+                other => return Err(unexpected(other)),
             }
         }
         Ok(())

@@ -10,7 +10,7 @@ use super::restart::{Mode, Restart};
 use super::spec::{SessionSpec, Which};
 use super::watch::Watcher;
 use crate::binary::Address;
-use crate::trace::{PointId, RoleInstance};
+use crate::trace::RoleInstance;
 use crate::tracee::access::{Access, Accesses};
 use crate::tracee::counter::{self, Instrument};
 use crate::tracee::spawn::Tracing;
@@ -52,20 +52,6 @@ pub struct SteppedStretch {
 pub struct Stepped {
     /// What each thread did in each exchange.
     pub stretches: Vec<SteppedStretch>,
-}
-
-impl Stepped {
-    /// What this run did in the exchange of a point, in its thread; none if it did not do
-    /// what `functions` says, the entries there.
-    #[must_use]
-    pub fn stretch(&self, point: &PointId, functions: &[Address]) -> Option<&SteppedStretch> {
-        let stretch = self.stretches.iter().find(|stretch| {
-            stretch.role == point.role
-                && stretch.thread == point.thread
-                && stretch.exchange == point.exchange
-        })?;
-        (stretch.functions == functions).then_some(stretch)
-    }
 }
 
 /// What a run is watched for.

@@ -141,15 +141,10 @@ fn update_held(
         };
         let applied = apply(patch, &target, &mut parts.tools.libraries)?;
         let mut converted = applied.state;
-        if let Some(plan) = &patch.state
-            && (plan.poison || plan.watched_part.is_some())
-            && let Some(converted) = &mut converted
+        if let (Some(plan), Some(converted)) = (&patch.state, &mut converted)
+            && plan.is_observed()
         {
-            let stacks = Stacks {
-                first: first.stopped,
-                others: &others,
-                walks: of_process.iter().map(|thread| &thread.walk).collect(),
-            };
+            let stacks: Stacks<'_> = of_process.iter().map(|of| (of.stopped, &of.walk)).collect();
             let (watched, seen) = Watched::begin(parts, *index, plan, converted, &stacks)?;
             updated.watched.insert(*index, watched);
             converted.seen.poisoned = Some(seen);

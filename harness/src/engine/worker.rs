@@ -251,8 +251,9 @@ fn reply<T>(result: Result<T, HostError>, wrap: fn(Box<T>) -> Reply) -> Reply {
 }
 
 fn say(output: &mut dyn Write, reply: &Reply) -> std::io::Result<()> {
-    serde_json::to_writer(&mut *output, reply)?;
-    output.write_all(b"\n")?;
+    let mut line = serde_json::to_vec(reply)?;
+    line.push(b'\n');
+    output.write_all(&line)?;
     output.flush()
 }
 

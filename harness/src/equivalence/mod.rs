@@ -11,6 +11,7 @@
 pub mod classes;
 pub mod compare;
 pub mod conflict;
+pub mod followed;
 pub mod references;
 pub mod steps;
 pub mod touched;

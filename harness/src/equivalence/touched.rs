@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::followed::Followed;
 use crate::binary::Address;
 use crate::engine::stepper::Stepped;
-use crate::trace::{Point, RoleInstance, Trace};
+use crate::trace::Trace;
 use crate::tracee::access::Access;
 
 /// Why a step counts that the watched run did not take.
@@ -36,16 +37,16 @@ impl Touched {
         }
     }
 
-    /// Takes from a watched run which steps of the trace touch state. Where that run did
-    /// something else than the trace, all do.
+    /// Takes from a watched run which steps of the trace touch state. Those that that
+    /// run did not take all do.
     #[must_use]
     pub fn of(trace: &Trace, state: Vec<(Access, String)>, watched: &Stepped) -> Self {
         let mut steps = BTreeMap::new();
-        let entries = Entries::of(trace);
-        for (place, point) in trace.points.iter().enumerate() {
-            let what = match watched.stretch(&point.id, entries.around(point)) {
+        let followed = Followed::of(trace, watched);
+        for place in 0..trace.points.len() {
+            let what = match followed.step(place) {
                 None => ANOTHER_WAY.to_owned(),
-                Some(stretch) => match stretch.touched.get(&point.id.index) {
+                Some((stretch, entries)) => match stretch.touched.get(&entries) {
                     None => continue,
                     Some(which) => state
                         .get(*which)
@@ -67,37 +68,6 @@ impl Touched {
         let place = u32::try_from(place).ok()?;
         self.steps.get(&place).map(String::as_str)
     }
-}
-
-/// Functions entered by each thread of a trace in each exchange.
-pub struct Entries<'a> {
-    functions: BTreeMap<Stretch<'a>, Vec<Address>>,
-}
-
-type Stretch<'a> = (&'a RoleInstance, u32, Option<u32>);
-
-impl<'a> Entries<'a> {
-    /// Gathers them.
-    #[must_use]
-    pub fn of(trace: &'a Trace) -> Self {
-        let mut functions: BTreeMap<Stretch<'_>, Vec<Address>> = BTreeMap::new();
-        for point in &trace.points {
-            let of_stretch = functions.entry(stretch(point)).or_default();
-            of_stretch.push(point.function);
-        }
-        Self { functions }
-    }
-
-    /// Those of a point's thread in its exchange.
-    #[must_use]
-    pub fn around(&self, point: &'a Point) -> &[Address] {
-        let functions = self.functions.get(&stretch(point));
-        functions.map_or(&[], Vec::as_slice)
-    }
-}
-
-fn stretch(point: &Point) -> Stretch<'_> {
-    (&point.id.role, point.id.thread, point.id.exchange)
 }
 
 /// Whether anything of one set conflicts with anything of the other.

@@ -21,7 +21,8 @@ pub(super) fn keep(old: &Version, new: &Version, comparison: &mut Comparison) {
         };
         let differs = comparison.types.prototype_differs(before, after);
         // The same type under another name may mean something else.
-        if !has_pad(old, old_id) || !(differs || !before.same_names(after)) {
+        let renamed = !before.same_names(after);
+        if !(has_pad(old, old_id) && (differs || renamed)) {
             continue;
         }
         if matched.fate == Fate::Keep {

@@ -188,6 +188,12 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Whether anything is to be told of who touches what the update converted.
+    #[must_use]
+    pub const fn is_observed(&self) -> bool {
+        self.poison || self.watched_part.is_some()
+    }
+
     /// Whether some instance may have to move to a place that the process allocates.
     #[must_use]
     pub fn may_allocate(&self) -> bool {

@@ -159,14 +159,11 @@ impl Queue<'_> {
 
     fn append(
         &self,
-        session: &PreparedSession,
         test: &PlannedTest,
         engine: EngineKind,
         mut observations: Vec<Observation>,
+        failed: bool,
     ) -> Result<(), StoreError> {
-        let failed = observations
-            .first()
-            .is_some_and(|seen| session.judge(&test.point, seen).verdict.is_failure());
         if !failed {
             // Nobody looks into these, and there are many.
             for seen in &mut observations {
@@ -250,29 +247,37 @@ impl Worker<'_> {
                 failing.insert(position, (engine, vec![seen]));
                 Ok(())
             } else {
-                queue.append(session, test, engine, vec![seen])
+                queue.append(test, engine, vec![seen], fails)
             }
         })?;
-        for _ in 0..queue.repeat {
-            let again: Vec<usize> = failing.keys().copied().collect();
-            let lost = self.pass(place, tests, &again, &mut |position, tested| {
-                // A repeat that misses the point says nothing about it.
-                if !matches!(tested.observation.update, Update::NotReached { .. })
-                    && let Some((_, observations)) = failing.get_mut(&position)
-                {
-                    observations.push(tested.observation);
-                }
-                Ok(())
-            })?;
-            for position in lost {
-                failing.remove(&position);
+        // The repeats of a test follow each other: a server that is put back after each
+        // test cannot go back to an earlier point.
+        let repeats = usize::try_from(queue.repeat).unwrap_or(0);
+        let again: Vec<usize> = failing
+            .keys()
+            .flat_map(|position| std::iter::repeat_n(*position, repeats))
+            .collect();
+        let lost = self.pass(place, tests, &again, &mut |position, tested| {
+            // A repeat that misses the point says nothing about it.
+            if !matches!(tested.observation.update, Update::NotReached { .. })
+                && let Some((_, observations)) = failing.get_mut(&position)
+            {
+                observations.push(tested.observation);
             }
-            if queue.go_on().is_break() {
-                return Ok(());
-            }
+            Ok(())
+        })?;
+        for position in lost {
+            failing.remove(&position);
+        }
+        if !again.is_empty() && queue.go_on().is_break() {
+            return Ok(());
         }
         for (position, (engine, observations)) in failing {
-            queue.append(session, tests[position], engine, observations)?;
+            let test = tests[position];
+            let failed = observations
+                .first()
+                .is_some_and(|seen| session.judge(&test.point, seen).verdict.is_failure());
+            queue.append(test, engine, observations, failed)?;
         }
         Ok(())
     }

@@ -125,9 +125,9 @@ mod tests {
         /// Indexes of the points that stand in for leaders, round by round.
         fn rounds(mut self, plan: &[PlannedTest]) -> Vec<Vec<(String, u32)>> {
             let plan: Vec<&PlannedTest> = plan.iter().collect();
-            plan.iter()
-                .filter(|test| test.tested)
-                .for_each(|test| self.run(test));
+            for test in plan.iter().filter(|test| test.tested) {
+                self.run(test);
+            }
             let mut rounds = Vec::new();
             loop {
                 let records = self.records.iter().cloned().map(Ok);
@@ -136,7 +136,9 @@ mod tests {
                     return rounds;
                 }
                 assert!(found.iter().all(|test| test.tested));
-                found.iter().for_each(|test| self.run(test));
+                for test in &found {
+                    self.run(test);
+                }
                 let of = |test: &PlannedTest| (test.session.workload.clone(), test.point.index);
                 rounds.push(found.iter().map(of).collect());
             }

@@ -9,7 +9,8 @@ use super::session::request;
 use crate::binary::{Address, Program};
 use crate::engine::RemoteEngine;
 use crate::engine::stepper::{FOREIGN, Wanted};
-use crate::equivalence::touched::{ANOTHER_WAY, Entries, Touched, conflict, joined};
+use crate::equivalence::followed::Followed;
+use crate::equivalence::touched::{ANOTHER_WAY, Touched, conflict, joined};
 use crate::patch::DataAction;
 use crate::trace::{PointId, RoleInstance, Scope, Trace};
 use crate::tracee::access::Access;
@@ -139,7 +140,7 @@ impl Measuring<'_, '_> {
         }
         let watched = self.engine.step(Wanted::All);
         let watched = watched.map_err(|error| format!("the watched run failed: {error}"))?;
-        let entries = Entries::of(trace);
+        let followed = Followed::of(trace, &watched);
         let nothing = BTreeSet::new();
         let mut steps = BTreeMap::new();
         let mut known: BTreeMap<(&RoleInstance, u32), Option<BTreeSet<Access>>> = BTreeMap::new();
@@ -153,15 +154,15 @@ impl Measuring<'_, '_> {
                 }
                 self.spy(place)?.unwrap_or_default()
             };
-            let what = match watched.stretch(&point.id, entries.around(point)) {
+            let what = match followed.step(place) {
                 None => Some(ANOTHER_WAY),
                 // Where the update cannot be applied nothing is known.
                 Some(_) if wanted.is_empty() => Some("what could not be watched"),
                 Some(_) if wanted.iter().any(|access| access.address >= FOREIGN) => {
                     return Err("the transformer touches a library's data or a stack".to_owned());
                 }
-                Some(stretch) => {
-                    let accessed = stretch.accessed.get(&point.id.index);
+                Some((stretch, entries)) => {
+                    let accessed = stretch.accessed.get(&entries);
                     conflict(accessed.unwrap_or(&nothing), &wanted)
                         .then_some("what the transformer touches")
                 }

@@ -150,8 +150,15 @@ pub fn apply(
     let memory = &process.memory;
     let mut registers = stopped.registers()?;
     let mut state = None;
-    let mask = stopped.signal_mask()?;
-    stopped.set_signal_mask(u64::MAX)?;
+    // Only a call that is injected could be interrupted by a signal.
+    let injects = process.image.is_none() || patch.transformer.is_some() || patch.state.is_some();
+    let mask = if injects {
+        let mask = stopped.signal_mask()?;
+        stopped.set_signal_mask(u64::MAX)?;
+        Some(mask)
+    } else {
+        None
+    };
     let outcome = (|| {
         let placed;
         let image = if let Some(image) = &process.image {
@@ -184,10 +191,12 @@ pub fn apply(
         }
         transform(patch, memory, stopped, target.spy)
     })();
-    if !matches!(outcome, Ok(Outcome::Faulted(_))) {
-        stopped.set_registers(&registers)?;
+    if let Some(mask) = mask {
+        if !matches!(outcome, Ok(Outcome::Faulted(_))) {
+            stopped.set_registers(&registers)?;
+        }
+        stopped.set_signal_mask(mask)?;
     }
-    stopped.set_signal_mask(mask)?;
     Ok(Applied {
         outcome: outcome?,
         state,

@@ -420,17 +420,71 @@ fn private_ranges(pid: Pid, kept: &[std::ops::Range<u64>]) -> Vec<(u64, u64, boo
         let name = fields.nth(3);
         let special = name.is_some_and(|name| name.starts_with("[v"));
         let file = name.is_some_and(|name| !name.starts_with('['));
-        let left_alone = kept.iter().any(|range| range.contains(&start));
-        if !private || special || left_alone {
+        if !private || special {
             continue;
         }
-        match ranges.last_mut() {
-            Some(last) if last.1 == start && last.3 == writable => {
-                last.1 = end;
-                last.2 |= file;
+        for (start, end) in outside(start, end, kept) {
+            match ranges.last_mut() {
+                Some(last) if last.1 == start && last.3 == writable => {
+                    last.1 = end;
+                    last.2 |= file;
+                }
+                _ => ranges.push((start, end, file, writable)),
             }
-            _ => ranges.push((start, end, file, writable)),
         }
     }
     ranges
+}
+
+/// The parts of a range that lie in none of those that are kept, which are ascending: the
+/// kernel shows neighbouring mappings as one.
+fn outside(start: u64, end: u64, kept: &[std::ops::Range<u64>]) -> Vec<(u64, u64)> {
+    let mut parts = Vec::new();
+    let mut from = start;
+    for range in kept {
+        let to = range.start.clamp(from, end);
+        if from < to {
+            parts.push((from, to));
+        }
+        from = range.end.clamp(from, end);
+    }
+    if from < end {
+        parts.push((from, end));
+    }
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_is_cut_out_of_the_mapping_that_it_was_merged_into() {
+        let kept = std::slice::from_ref(&(0x3000..0x5000));
+        assert_eq!(
+            outside(0x1000, 0x6000, kept),
+            [(0x1000, 0x3000), (0x5000, 0x6000)]
+        );
+        assert_eq!(outside(0x1000, 0x5000, kept), [(0x1000, 0x3000)]);
+        assert_eq!(outside(0x6000, 0x7000, kept), [(0x6000, 0x7000)]);
+        assert!(outside(0x3000, 0x4000, kept).is_empty());
+    }
+
+    #[test]
+    fn runs_of_pages_are_cut_at_the_ends_of_a_region() {
+        let run = |start, end| Found {
+            start,
+            end,
+            categories: 0,
+        };
+        let all = [
+            run(0x1000, 0x4000),
+            run(0x6000, 0x7000),
+            run(0x8000, 0x9000),
+        ];
+        let cut: Vec<_> = within(&all, 0x2000, 0x7000)
+            .map(|found| (found.start, found.end))
+            .collect();
+        assert_eq!(cut, [(0x2000, 0x4000), (0x6000, 0x7000)]);
+    }
 }

@@ -28,15 +28,17 @@ struct Seen {
 
 impl Endings {
     /// Takes note of a run: of the processes that no update reached, unless the run
-    /// stalled. Where some process was updated and any died of a signal, others may have
-    /// ended because of that, and their exit statuses are not noted.
+    /// stalled. Where some process was updated and one died of a signal, others may have
+    /// ended because of that, and their exit statuses are not noted; the ordinary stop of
+    /// a server without the update is no such death.
     pub fn note(&mut self, seen: &Observation) {
         if seen.stall.is_some() {
             return;
         }
         let killed = |process: &SeenProcess| matches!(process.ending, Ending::Killed(_));
         let updated = seen.processes.iter().any(|process| process.updated);
-        let died = updated && seen.processes.iter().any(killed);
+        let mut deaths = seen.processes.iter().enumerate();
+        let died = updated && deaths.any(|(place, one)| killed(one) && (place > 0 || one.updated));
         for process in seen.processes.iter().skip(1).filter(|p| !p.updated) {
             let known = self.seen.entry(process.role.clone()).or_default();
             match &process.ending {
@@ -150,7 +152,7 @@ fn entries_apart(one: &BTreeMap<String, u64>, other: &BTreeMap<String, u64>) -> 
 mod tests {
     use super::*;
     use crate::binary::Address;
-    use crate::verdict::observation::{Fault, Stall, Update};
+    use crate::verdict::observation::{Fault, SeenExchange, Stall, Update};
 
     fn observation(processes: Vec<SeenProcess>) -> Observation {
         Observation {
@@ -198,7 +200,9 @@ mod tests {
 
     fn knows(runs: &[Observation]) -> Endings {
         let mut endings = Endings::default();
-        runs.iter().for_each(|run| endings.note(run));
+        for run in runs {
+            endings.note(run);
+        }
         endings
     }
 
@@ -284,6 +288,30 @@ mod tests {
     }
 
     #[test]
+    fn the_stop_of_a_server_without_the_update_is_no_death() {
+        let (zero, two) = (exited(true, 4, 0), exited(true, 4, 2));
+        let stopped = |updated: bool, status| {
+            let mut seen = exited(false, 4, status);
+            seen.processes[0].ending = Ending::Killed("SIGTERM".to_owned());
+            seen.processes[0].updated = updated;
+            let child = process("child", true, 3, Ending::Exited(0));
+            seen.processes.push(child);
+            seen
+        };
+        assert!(!differ(
+            &knows(&[stopped(false, 0), stopped(false, 2)]),
+            &zero,
+            &two
+        ));
+        // An updated one may have died of the update.
+        assert!(differ(
+            &knows(&[stopped(true, 0), stopped(true, 2)]),
+            &zero,
+            &two
+        ));
+    }
+
+    #[test]
     fn everything_else_must_be_equal() {
         let endings = Endings::default();
         let one = exited(true, 4, 0);
@@ -294,10 +322,7 @@ mod tests {
         };
         assert!(!differ(&endings, &one, &changed(&|o| o.wall_us = 77)));
         let changes: [&dyn Fn(&mut Observation); 7] = [
-            &|o| {
-                o.exchanges
-                    .push(crate::verdict::observation::SeenExchange::default())
-            },
+            &|o| o.exchanges = vec![SeenExchange::default()],
             &|o| o.session_exchanges += 1,
             &|o| o.processes[1].updated = false,
             &|o| o.processes.truncate(1),

@@ -1,12 +1,13 @@
 //! Reads out of a simulated world what a run showed.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::unix::fs::FileExt as _;
 
 use kairos_simulator::cache::{CACHED_AT, Cached};
 use kairos_simulator::files::{Files, Inode};
 use kairos_simulator::processes::Process;
 use kairos_simulator::transcript::{HEAD, MOST_EXCHANGES, MOST_LOGS, Transcript};
+use nix::errno::Errno;
+use nix::sys::uio::{pread, pwrite};
 
 use super::Unfit;
 use super::live::Live;
@@ -15,7 +16,6 @@ use crate::binary::Address;
 use crate::engine::parts::Note;
 use crate::engine::restart::Restart;
 use crate::engine::server::log_path;
-use crate::engine::serving::summarise;
 use crate::sandbox::root::RUN_FOLDER;
 use crate::tracee::apply::{counted_functions, coverage};
 use crate::tracee::shared_world::SharedWorld;
@@ -145,19 +145,14 @@ pub(super) fn clear_coverage(engine: &Restart) -> Result<(), Unfit> {
         return Ok(());
     };
     let zeros = vec![0; 4 * counted_functions(patch).len()];
-    let file = coverage_file(engine)?;
-    file.write_all_at(&zeros, 0).map_err(refused)
+    pwrite(&engine.coverage, &zeros, 0).map_err(refused)?;
+    Ok(())
 }
 
-fn coverage_file(engine: &Restart) -> Result<std::fs::File, Unfit> {
-    let copy = engine.coverage.try_clone().map_err(refused)?;
-    Ok(copy.into())
-}
-
-fn refused(error: std::io::Error) -> Unfit {
+fn refused(errno: Errno) -> Unfit {
     Unfit::Host(crate::world::HostError::System {
         operation: "counting entries of new functions",
-        errno: nix::errno::Errno::from_raw(error.raw_os_error().unwrap_or(0)),
+        errno,
     })
 }
 
@@ -169,8 +164,7 @@ impl Restart {
         let mut new_entries = BTreeMap::new();
         if let Some(patch) = &self.spec.patch {
             let mut counts = vec![0; 4 * counted_functions(patch).len()];
-            let file = coverage_file(self)?;
-            file.read_exact_at(&mut counts, 0).map_err(refused)?;
+            pread(&self.coverage, &mut counts, 0).map_err(refused)?;
             new_entries = coverage(patch, &counts);
         }
         Ok(Observation {
@@ -261,7 +255,7 @@ impl Restart {
         }
         contents
             .into_iter()
-            .map(|(path, content)| (path, summarise(&self.normaliser, &content)))
+            .map(|(path, content)| (path, self.tools.summarised(&self.normaliser, content)))
             .collect()
     }
 }

@@ -458,12 +458,12 @@ fn a_pair_of_unknown_versions_or_with_missing_files_is_refused() {
       |               ^
       = write the transformer, or remove this line
     "#);
-    let shared = with("\"q2\"\ntransformer = \"../tiny-v1-v2/transform.c\"").to_string();
+    let shared = with("\"q2\"\ntransformer = \"../tiny-v1-v2/transform.c\"");
     assert!(
         shared.contains("tiny-v1-v2/transform.c does not exist"),
         "{shared}"
     );
-    let outside = with("\"q2\"\ntransformer = \"../../transform.c\"").to_string();
+    let outside = with("\"q2\"\ntransformer = \"../../transform.c\"");
     assert!(outside.contains("does not stay inside"), "{outside}");
     insta::assert_snapshot!(with("\"q2\"\nworkloads = [\"other\"]"), @r#"
     DIR/tiny-v1-q2/pair.toml:4:14: workload 'other' has no script
