@@ -6,7 +6,6 @@ use core::mem::{offset_of, size_of};
 use crate::channels::{CAPACITY, Channel, MOST_CHANNELS};
 use crate::layout::{STORE, WORLD};
 use crate::network::Network;
-use crate::processes::Process;
 use crate::transcript::Transcript;
 use crate::world::World;
 
@@ -24,7 +23,7 @@ pub fn each(world: &World, tell: &mut dyn FnMut(usize, usize)) {
         tell(start, offset_of!(Channel, bytes) + length);
     }
     let processes = offset_of!(World, processes);
-    tell(processes, world.known().len() * size_of::<Process>());
+    tell(processes, core::mem::size_of_val(world.known()));
     let transcript = offset_of!(World, transcript);
     world
         .transcript

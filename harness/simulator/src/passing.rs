@@ -31,7 +31,7 @@ pub(crate) fn send(world: &mut World, descriptor: u64, message: u64) -> Result<(
     // SAFETY: as above.
     let (size, [level, kind]): (u64, [u32; 2]) =
         unsafe { (raw::load(control), raw::load(control + 8)) };
-    let ends = size + 7 & !7;
+    let ends = (size + 7) & !7;
     if (level, kind) != (SOL_SOCKET, SCM_RIGHTS) || ends < length || size < HEAD {
         return Err(Declined("sendmsg(2) with control messages"));
     }

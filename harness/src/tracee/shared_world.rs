@@ -14,6 +14,8 @@ use nix::unistd::{Pid, ftruncate};
 use super::TraceeError;
 use crate::binary::Address;
 
+// The simulator runs on 64-bit machines alone.
+#[allow(clippy::cast_possible_truncation)]
 const LENGTH: usize = layout::SHARED_LENGTH as usize;
 
 /// The memory, mapped into Kairos. The server's processes must stand still whenever it
@@ -94,6 +96,7 @@ impl SharedWorld {
     #[must_use]
     pub fn cached(&self, address: Address) -> Option<&Cached> {
         let bytes = self.bytes(address, size_of::<Cached>())?;
+        #[allow(clippy::cast_ptr_alignment)] // asked right below
         let place = bytes.as_ptr().cast::<Cached>();
         // SAFETY: within the mapping, where the simulator keeps such records.
         place.is_aligned().then(|| unsafe { &*place })

@@ -301,7 +301,8 @@ impl Run<'_> {
                 world.control.arm_process = u32::try_from(child).unwrap_or(u32::MAX);
             }
             // What lies in its parent's memory lies in its own.
-            parts.tree.processes[child].image = parts.tree.processes[parent].image.clone();
+            let image = parts.tree.processes[parent].image.clone();
+            parts.tree.processes[child].image = image;
         } else if self.survey.is_some() {
             counter::set(&parts.tree.processes[child].memory, 0, 1)?;
             self.live.shared.world_mut().processes[child].armed_in = exchange + 1;

@@ -75,10 +75,8 @@ pub(super) fn make_world(
     scripts: [kairos_simulator::script::Placed; 2],
 ) -> Result<(), Unfit> {
     let control = &mut world.control;
-    let exchanges = |script: &crate::workload::Script| {
-        u32::try_from(script.exchanges.len()).unwrap_or(u32::MAX)
-    };
-    control.session_exchanges = exchanges(&engine.script);
+    let exchanges = engine.script.exchanges.len();
+    control.session_exchanges = u32::try_from(exchanges).unwrap_or(u32::MAX);
     control.has_probe = u32::from(engine.probe.is_some());
     control.arm_exchange = u32::MAX;
     control.arm_count = NEVER;
