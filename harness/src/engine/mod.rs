@@ -20,6 +20,7 @@ pub mod remote;
 pub mod restart;
 pub mod server;
 pub mod serving;
+pub mod shortened;
 pub mod simulated;
 pub mod spec;
 pub mod stages;

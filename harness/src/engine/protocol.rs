@@ -7,9 +7,10 @@ use super::burden::Burden;
 use super::gdb::GdbPoint;
 use super::handover::Held;
 use super::kept::Kept;
+use super::shortened::Shortened;
 use super::spec::Which;
 use super::stepper::{Stepped, Wanted};
-use super::{EngineKind, PointRequest, Tested};
+use super::{EngineKind, PointRequest};
 use crate::trace::Timing;
 use crate::tracee::access::Access;
 use crate::verdict::Observation;
@@ -88,8 +89,8 @@ pub enum Reply {
     Unfit(String),
     /// What the worker takes of the machine.
     Burden(Burden),
-    /// An update test.
-    Tested(Box<Tested>),
+    /// An update test, without what the one before it showed as well.
+    Tested(Box<Shortened>),
     /// An update test by a debugger.
     Observed(Box<Observation>),
     /// An update test with its files.

@@ -12,6 +12,7 @@ use super::gdb::GdbPoint;
 use super::handover::Held;
 use super::kept::Kept;
 use super::protocol::{Reply, Request};
+use super::shortened::Last;
 use super::spec::{SessionSpec, Which};
 use super::stepper::{Stepped, Wanted};
 use super::{Engine, EngineError, EngineKind, PointRequest, Tested};
@@ -34,6 +35,8 @@ pub struct RemoteEngine {
     worker: Child,
     requests: Option<ChildStdin>,
     replies: BufReader<ChildStdout>,
+    /// What the last test showed.
+    last: Last,
 }
 
 impl RemoteEngine {
@@ -61,6 +64,7 @@ impl RemoteEngine {
             worker,
             requests: Some(requests),
             replies: BufReader::with_capacity(1 << 16, replies),
+            last: Last::default(),
         };
         engine.send(spec)?;
         match engine.receive()? {
@@ -200,7 +204,7 @@ impl RemoteEngine {
             apply,
         };
         match self.ask(&request)? {
-            Reply::Tested(tested) => Ok(*tested),
+            Reply::Tested(tested) => Ok(self.last.complete(*tested)),
             other => Err(unexpected(other)),
         }
     }
@@ -302,11 +306,11 @@ impl Engine for RemoteEngine {
                 break;
             }
             match self.receive()? {
-                Reply::Tested(tested) if goes_on => {
-                    goes_on = sink(position, *tested).is_continue();
+                Reply::Tested(tested) => {
+                    let tested = self.last.complete(*tested);
+                    // What was asked for before the end is of no use any more.
+                    goes_on = goes_on && sink(position, tested).is_continue();
                 }
-                // What was asked for before the end is of no use any more.
-                Reply::Tested(_) => {}
                 other => return Err(unexpected(other)),
             }
         }

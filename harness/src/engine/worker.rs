@@ -13,6 +13,7 @@ use super::kept::{self, Kept};
 use super::protocol::{Reply, Request};
 use super::restart::{Mode, Restart, Run};
 use super::server::Server;
+use super::shortened::Last;
 use super::simulated::{self, Simulation};
 use super::spec::{SessionSpec, Which};
 use super::stepper::stepped;
@@ -48,6 +49,7 @@ pub fn serve(input: &mut dyn BufRead, output: &mut dyn Write) -> std::io::Result
             forks: ForkServer::default(),
             simulation: Simulation::default(),
             kind: EngineKind::Restart,
+            last: Last::default(),
         },
         Err(message) => return say(output, &Reply::Failed(message)),
     };
@@ -73,6 +75,8 @@ struct Worker {
     /// Which of them runs tests.
     kind: EngineKind,
     limits: Limits,
+    /// What its last test showed, as the coordinator knows it.
+    last: Last,
 }
 
 impl Worker {
@@ -99,9 +103,10 @@ impl Worker {
             Request::Gdb(point) => reply(gdb::test(engine, self.limits, &point), Reply::Observed),
             Request::Time => reply(time(engine), Reply::Timed),
             Request::Trace => reply(trace(engine), Reply::Traced),
-            Request::Test { point, apply } => {
-                reply(self.tested(&point, at_point(apply)), Reply::Tested)
-            }
+            Request::Test { point, apply } => match self.tested(&point, at_point(apply)) {
+                Ok(tested) => Reply::Tested(Box::new(self.last.shorten(tested))),
+                Err(error) => Reply::Failed(error.to_string()),
+            },
             Request::Spy { point } => match self.spy(&point) {
                 Ok(accesses) => Reply::Spied(accesses),
                 Err(error) => Reply::Failed(error.to_string()),
