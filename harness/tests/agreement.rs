@@ -381,7 +381,7 @@ fn where_a_session_differs() {
     };
     let mut engine = prepared.simulated();
     let mut run = Vec::new();
-    let mut others: std::collections::BTreeMap<String, Vec<String>> = Default::default();
+    let mut others = std::collections::BTreeMap::<String, Vec<String>>::new();
     let begun = std::time::Instant::now();
     for (at, request) in prepared.requests.iter().enumerate() {
         let tested = engine.test(request, false).unwrap();
@@ -489,11 +489,11 @@ fn how_much_of_a_session_agrees() {
     let all = tested.len();
     println!("{name} {workload}: {all} points, {simulations} by rollback, {agree} of them agree");
     for (engine, (processor, wall)) in [("rollback", by_rollback), ("restart", by_restart)] {
-        let each = |milliseconds: f64| milliseconds / all as f64;
+        let count = u32::try_from(all).unwrap();
+        let processor = std::time::Duration::from_millis(processor) / count;
         println!(
-            "{engine}: {:.2} ms of processor time a test, {:.2} ms in all",
-            each(processor as f64),
-            each(wall.as_secs_f64() * 1e3)
+            "{engine}: {processor:?} of processor time a test, {:?} in all",
+            wall / count
         );
     }
     assert_eq!(simulations, agree);

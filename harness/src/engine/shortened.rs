@@ -81,6 +81,7 @@ mod tests {
                 output: std::collections::BTreeMap::new(),
             },
             engine: EngineKind::Rollback,
+            instead: None,
             spent: Vec::new(),
         }
     }
