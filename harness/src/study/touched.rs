@@ -21,6 +21,9 @@ const SPIED: usize = 5;
 /// Points at which it is watched in all, behind steps that touch what it touched before.
 const MOST_SPIED: usize = 200;
 
+/// How often steps are searched for that touch what it was seen to touch so far.
+const MOST_ROUNDS: usize = 4;
+
 /// Points of a session for which all that steps access is recorded.
 const MOST_POINTS: usize = 5000;
 
@@ -68,22 +71,87 @@ impl Measuring<'_, '_> {
         if self.pair.patch.transformer.is_none() {
             return self.touching(&joined(&self.declared));
         }
-        let last = self.trace.points.len().saturating_sub(1);
-        let places = (0..SPIED).map(|number| number * last / (SPIED - 1));
-        let Some(known) = self.same_at(places, None)? else {
-            return self.step_by_step();
+        if let Some(touched) = self.always_the_same()? {
+            return Ok(touched);
+        }
+        if self.trace.points.len() <= MOST_POINTS
+            && let Ok(touched) = self.step_by_step()
+        {
+            return Ok(touched);
+        }
+        self.together()
+    }
+
+    /// Where the transformer touches the same memory at every point.
+    fn always_the_same(&mut self) -> Result<Option<Touched>, String> {
+        let Some(known) = self.same_at(self.sample().into_iter(), None)? else {
+            return Ok(None);
         };
         let touched = self.touching(&known)?;
         // It touches the same until something that it reads is written.
-        let behind: Vec<usize> = touched
-            .steps
-            .keys()
-            .filter_map(|place| self.next_of_thread(usize::try_from(*place).ok()?))
-            .collect();
-        match self.same_at(spread(&behind, MOST_SPIED).into_iter(), Some(known))? {
-            Some(_) => Ok(touched),
-            None => self.step_by_step(),
+        let behind = spread(&self.behind(&touched), MOST_SPIED);
+        let same = self.same_at(behind.into_iter(), Some(known))?;
+        Ok(same.map(|_| touched))
+    }
+
+    /// Where it touches other memory at other points, all of it counts everywhere: what
+    /// it touches at a point is what it touches behind the last step that touches any of
+    /// that, or where the thread begins.
+    fn together(&mut self) -> Result<Touched, String> {
+        let mut places = self.sample();
+        places.extend(self.first_of_threads());
+        let mut known = self.all_at(&places, BTreeSet::new())?;
+        if known.is_empty() {
+            return Err("the transformer could not be watched at any point".to_owned());
         }
+        for _ in 0..MOST_ROUNDS {
+            let touched = self.touching(&known)?;
+            let behind = spread(&self.behind(&touched), MOST_SPIED);
+            let all = self.all_at(&behind, known.clone())?;
+            if all == known {
+                return Ok(touched);
+            }
+            known = all;
+        }
+        Err("the transformer touches other memory again and again".to_owned())
+    }
+
+    /// What is known, and what the update touches at these points.
+    fn all_at(
+        &mut self,
+        places: &[usize],
+        known: BTreeSet<Access>,
+    ) -> Result<BTreeSet<Access>, String> {
+        let mut all: Vec<Access> = known.into_iter().collect();
+        for place in places {
+            all.extend(self.spy(*place)?.unwrap_or_default());
+        }
+        Ok(joined(&all))
+    }
+
+    /// A few points, evenly spread over the session.
+    fn sample(&self) -> Vec<usize> {
+        let last = self.trace.points.len().saturating_sub(1);
+        let places = (0..SPIED).map(|number| number * last / (SPIED - 1));
+        places.collect()
+    }
+
+    /// The first point of each thread.
+    fn first_of_threads(&self) -> Vec<usize> {
+        let mut firsts: BTreeMap<(&RoleInstance, u32), usize> = BTreeMap::new();
+        for (place, point) in self.trace.points.iter().enumerate() {
+            let thread = (&point.id.role, point.id.thread);
+            firsts.entry(thread).or_insert(place);
+        }
+        firsts.into_values().collect()
+    }
+
+    /// Points behind steps that touch what the update touches.
+    fn behind(&self, touched: &Touched) -> Vec<usize> {
+        let steps = touched.steps.keys();
+        steps
+            .filter_map(|place| self.next_of_thread(usize::try_from(*place).ok()?))
+            .collect()
     }
 
     /// Which steps touch this memory.
@@ -133,11 +201,6 @@ impl Measuring<'_, '_> {
     /// behind each step that touches what it touched before.
     fn step_by_step(&mut self) -> Result<Touched, String> {
         let trace = self.trace;
-        if trace.points.len() > MOST_POINTS {
-            return Err(
-                "the transformer touches other memory at one point than at another".to_owned(),
-            );
-        }
         let watched = self.engine.step(Wanted::All);
         let watched = watched.map_err(|error| format!("the watched run failed: {error}"))?;
         let followed = Followed::of(trace, &watched);
