@@ -54,6 +54,9 @@ pub struct PointRequest {
     pub stack: u64,
     /// How many earlier points of the same thread and exchange have that stack.
     pub occurrence: u32,
+    /// What the process has entered before in the exchange, in whatever order: the sum
+    /// of these functions' [`crate::trace::mark`]s.
+    pub entered: u64,
 }
 
 /// A finished update test.

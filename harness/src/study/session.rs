@@ -16,7 +16,7 @@ use crate::equivalence::{self, Classes, Touched};
 use crate::mechanism::Layout;
 use crate::patch::Patch;
 use crate::policy::{ChangedRanges, Evaluator, FunctionTable};
-use crate::trace::{Point, PointId, Scope, Timing, Trace, fingerprint};
+use crate::trace::{Point, PointId, Scope, Timing, Trace, fingerprint, mark};
 use crate::verdict::{Expected, Judgement, Observation, judge};
 use crate::workload::Script;
 use crate::workload::script::Specification;
@@ -278,12 +278,19 @@ impl PreparedSession {
 /// How engines find a traced point again.
 #[must_use]
 pub fn request(trace: &Trace, id: &PointId) -> Option<PointRequest> {
-    let point = trace.points.iter().find(|point| point.id == *id)?;
+    let at = trace.points.iter().position(|point| point.id == *id)?;
+    let point = &trace.points[at];
     let stack = trace.stacks.get(usize::try_from(point.stack).ok()?)?;
+    let of_exchange = trace.points[..at]
+        .iter()
+        .rev()
+        .take_while(|before| before.id.exchange == id.exchange);
+    let before = of_exchange.filter(|before| before.id.role == id.role);
     Some(PointRequest {
         id: id.clone(),
         stack: fingerprint(stack),
         occurrence: point.occurrence,
+        entered: before.fold(0, |sum, before| sum.wrapping_add(mark(before.function))),
     })
 }
 

@@ -68,12 +68,13 @@ impl From<crate::sandbox::SandboxError> for Unfit {
 #[derive(Default)]
 pub struct Simulation {
     live: Option<Live>,
-    /// Where points are met, once one was not met where its trace has it.
+    /// Where points are met.
     survey: Option<Survey>,
 }
 
 impl Simulation {
-    /// Starts a server anew and plays the session once.
+    /// Starts a server anew and plays the session: once as it is, and once to see where
+    /// its points are met.
     ///
     /// # Errors
     /// When the session cannot be simulated, or the machine refuses something.
@@ -81,6 +82,7 @@ impl Simulation {
         (self.live, self.survey) = (None, None);
         let mut fresh = engine.simulate()?;
         engine.play_simulated(&mut fresh)?;
+        self.survey = Some(engine.survey(&mut fresh)?);
         self.live = Some(fresh);
         Ok(())
     }
@@ -102,32 +104,17 @@ impl Simulation {
         point: &PointRequest,
         at_point: AtPoint,
     ) -> Result<(Observation, Spent), Unfit> {
-        let place = self.place(point)?;
-        match self.roll(engine, limits, point, &place, at_point) {
-            Err(Unfit::Elsewhere(_)) if self.survey.is_none() => {}
-            other => return other,
-        }
-        let mut fresh = engine.simulate()?;
-        self.survey = Some(engine.survey(&mut fresh)?);
-        self.live = Some(fresh);
-        let place = self.place(point)?;
-        self.roll(engine, limits, point, &place, at_point)
-    }
-
-    /// Where the simulated session reaches a point.
-    fn place(&self, point: &PointRequest) -> Result<Place, Unfit> {
         let Some(exchange) = point.id.exchange else {
             return Err(Unfit::Declined("a point before it was ready".to_owned()));
         };
-        let Some(survey) = &self.survey else {
-            return Ok(Place {
-                exchange,
-                role: point.id.role.clone(),
-                index: point.id.index,
-            });
+        if self.survey.is_none() {
+            self.prepare(engine)?;
+        }
+        let place = match &self.survey {
+            Some(survey) => survey.place(point, exchange)?,
+            None => return Err(live::lost()),
         };
-        let nowhere = || Unfit::Elsewhere("the simulated session has no such entry".to_owned());
-        survey.place(point).ok_or_else(nowhere)
+        self.roll(engine, limits, point, &place, at_point)
     }
 
     fn roll(

@@ -12,7 +12,7 @@ use super::run::{Reached, Run};
 use crate::binary::Address;
 use crate::engine::PointRequest;
 use crate::engine::parts::Parts;
-use crate::trace::{RoleInstance, fingerprint};
+use crate::trace::{RoleInstance, fingerprint, mark};
 use crate::tracee::tree::ProcessIndex;
 use crate::tracee::{Stopped, counter};
 
@@ -23,21 +23,33 @@ type Entry = (RoleInstance, u32, u64, u32);
 /// Every entry of the server's own functions in one simulated session.
 #[derive(Default)]
 pub struct Survey {
-    indices: HashMap<Entry, u32>,
-    /// Entries of each process in the exchange under way.
-    entered: HashMap<ProcessIndex, u32>,
+    /// The index of each, and what its process had entered before in the exchange, as
+    /// [`PointRequest::entered`] has it.
+    indices: HashMap<Entry, (u32, u64)>,
+    /// Entries of each process in the exchange under way, and what they were.
+    entered: HashMap<ProcessIndex, (u32, u64)>,
     /// The same, of each stack.
     met: HashMap<(ProcessIndex, u64), u32>,
 }
 
 impl Survey {
-    /// Where the session reaches a point; none if it does not.
-    pub(super) fn place(&self, point: &PointRequest) -> Option<Place> {
-        let exchange = point.id.exchange?;
+    /// Where the session reaches a point.
+    ///
+    /// # Errors
+    /// Why it does not. An entry with the point's stack is another moment if other
+    /// functions were entered before it: a request may have been served by then.
+    pub(super) fn place(&self, point: &PointRequest, exchange: u32) -> Result<Place, Unfit> {
+        let elsewhere = |why: &str| Unfit::Elsewhere(format!("the simulated session {why}"));
         let role = point.id.role.clone();
         let entry = (role.clone(), exchange, point.stack, point.occurrence);
-        let index = self.indices.get(&entry).copied()?;
-        Some(Place {
+        let (index, entered) = *self
+            .indices
+            .get(&entry)
+            .ok_or_else(|| elsewhere("has no such entry"))?;
+        if entered != point.entered {
+            return Err(elsewhere("enters other functions before it"));
+        }
+        Ok(Place {
             exchange,
             role,
             index,
@@ -53,12 +65,13 @@ impl Survey {
         function: Address,
     ) -> Result<(), Unfit> {
         let stack = fingerprint(&parts.walk(process, stopped, Some(function))?.stack());
-        let index = self.entered.entry(process).or_insert(0);
+        let (index, entered) = self.entered.entry(process).or_insert((0, 0));
         *index += 1;
         let before = self.met.entry((process, stack)).or_insert(0);
         let role = parts.notes[process].role.clone();
         self.indices
-            .insert((role, exchange, stack, *before), *index);
+            .insert((role, exchange, stack, *before), (*index, *entered));
+        *entered = entered.wrapping_add(mark(function));
         *before += 1;
         Ok(counter::set(&parts.tree.processes[process].memory, 0, 1)?)
     }
