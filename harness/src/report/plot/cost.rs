@@ -47,17 +47,11 @@ pub struct Figure {
     pub panels: Vec<Panel>,
 }
 
-/// The figures of kept benches: `cost`, one panel per subject, of its longest session
-/// as it is, and `cost-memory` where a subject was measured with memory added.
+/// The figures of kept benches: `cost`, a panel for each session as it is, and
+/// `cost-memory` where a session was measured with memory added, too.
 #[must_use]
 pub fn figures(kept: &[Kept]) -> Vec<Figure> {
-    let mut plain: Vec<&Kept> = Vec::new();
-    for bench in kept.iter().filter(|bench| bench.resident_mib == 0) {
-        match plain.last_mut() {
-            Some(last) if last.subject == bench.subject => *last = bench,
-            _ => plain.push(bench),
-        }
-    }
+    let plain: Vec<&Kept> = kept.iter().filter(|b| b.resident_mib == 0).collect();
     let added: Vec<&Kept> = kept.iter().filter(|b| b.resident_mib > 0).collect();
     let memory: Vec<&Kept> = plain
         .iter()
