@@ -361,20 +361,27 @@ fn lighttpd_and_its_clock_are_seen_alike() {
     }
 }
 
+/// The session that a person names in `KAIROS_SESSION` (`PAIR WORKLOAD`), and that every
+/// `KAIROS_STEP`th of its points is wanted; none if nobody does.
+fn chosen_session() -> Option<(String, String, usize)> {
+    let chosen = std::env::var("KAIROS_SESSION").ok()?;
+    let step = std::env::var("KAIROS_STEP").map_or(1, |step| step.parse().unwrap());
+    let (name, workload) = chosen.split_once(' ').expect("PAIR WORKLOAD");
+    Some((name.to_owned(), workload.to_owned(), step))
+}
+
 /// For people: which points of `KAIROS_SESSION` (`PAIR WORKLOAD`) rollback cannot run,
 /// and why; then every `KAIROS_STEP`th of the others is compared with restart. Where
 /// they differ both are asked again, as a study does.
 #[test]
 #[ignore = "needs KAIROS_SESSION"]
 fn where_a_session_differs() {
-    let Ok(chosen) = std::env::var("KAIROS_SESSION") else {
+    let Some((name, workload, step)) = chosen_session() else {
         return;
     };
-    let step = std::env::var("KAIROS_STEP").map_or(1, |step| step.parse().unwrap());
-    let (name, workload) = chosen.split_once(' ').expect("PAIR WORKLOAD");
     let (catalogue, build) = (catalogue(), build());
-    let pair = single::pair(&catalogue, name, &build).unwrap();
-    let prepared = Prepared::new(&pair, workload, None);
+    let pair = single::pair(&catalogue, &name, &build).unwrap();
+    let prepared = Prepared::new(&pair, &workload, None);
     let trace = &prepared.session.record.trace;
     let function = |at: usize| {
         let entry = trace.points[at].function;
@@ -444,14 +451,12 @@ fn taken(engine: &RemoteEngine) -> u64 {
 #[test]
 #[ignore = "needs KAIROS_SESSION"]
 fn how_much_of_a_session_agrees() {
-    let Ok(chosen) = std::env::var("KAIROS_SESSION") else {
+    let Some((name, workload, step)) = chosen_session() else {
         return;
     };
-    let step = std::env::var("KAIROS_STEP").map_or(1, |step| step.parse().unwrap());
-    let (name, workload) = chosen.split_once(' ').expect("PAIR WORKLOAD");
     let (catalogue, build) = (catalogue(), build());
-    let pair = single::pair(&catalogue, name, &build).unwrap();
-    let prepared = Prepared::new(&pair, workload, None);
+    let pair = single::pair(&catalogue, &name, &build).unwrap();
+    let prepared = Prepared::new(&pair, &workload, None);
     let (mut real, mut simulated) = (prepared.worker(), prepared.simulated());
     let compared = Comparison::default();
     let tested: Vec<_> = prepared.requests.iter().step_by(step).collect();

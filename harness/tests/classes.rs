@@ -157,6 +157,14 @@ fn without_one_of_the_rules_points_disagree() {
     }
 }
 
+/// The last test of a run whose point does not lead its class.
+fn last_member(dir: &Path) -> String {
+    let records = Records::load(dir).unwrap();
+    let mut led = records.plan.iter();
+    let member = led.rfind(|test| test.class != test.point.to_string());
+    member.unwrap().id.clone()
+}
+
 /// Changes the records of a run's tests.
 fn edit(dir: &Path, mut change: impl FnMut(&mut serde_json::Value)) {
     let tests = dir.join("tests.jsonl");
@@ -178,14 +186,9 @@ fn disagreements_are_findings() {
     let project = equivalent();
     let run = project.study("--repeat 2");
     // Another observation in place of one member's.
-    let records = Records::load(&run.dir).unwrap();
-    let member = records
-        .plan
-        .iter()
-        .rfind(|test| test.class != test.point.to_string())
-        .unwrap();
+    let member = last_member(&run.dir);
     edit(&run.dir, |record| {
-        if record["test"] == member.id {
+        if record["test"] == member {
             for seen in record["observations"].as_array_mut().unwrap() {
                 seen["new_entries"]["greeting"] = 77.into();
             }
@@ -217,14 +220,9 @@ fn further_members_are_tested_and_compared() {
 fn differences_of_an_interrupted_run_are_not_confirmed() {
     let project = equivalent();
     let run = project.study("--repeat 2");
-    let records = Records::load(&run.dir).unwrap();
-    let member = records
-        .plan
-        .iter()
-        .rfind(|test| test.class != test.point.to_string())
-        .unwrap();
+    let member = last_member(&run.dir);
     edit(&run.dir, |record| {
-        if record["test"] == member.id {
+        if record["test"] == member {
             let seen = record["observations"].as_array_mut().unwrap();
             seen.truncate(1);
             seen[0]["new_entries"]["greeting"] = 77.into();
@@ -257,7 +255,7 @@ fn differences_of_an_interrupted_run_are_not_confirmed() {
     assert_eq!(facts["unconfirmed_disagreements"], 0);
     let tests = Records::load(&run.dir).unwrap();
     let tests = tests.tests().unwrap().map(Result::unwrap);
-    let again = tests.filter(|test| test.test == member.id);
+    let again = tests.filter(|test| test.test == member);
     assert!(again.map(|test| test.observations.len()).max() > Some(1));
 }
 

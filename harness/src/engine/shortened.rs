@@ -60,7 +60,6 @@ mod tests {
     use super::*;
     use crate::engine::EngineKind;
     use crate::verdict::Observation;
-    use crate::verdict::observation::Update;
 
     fn test(replies: &[&str]) -> Tested {
         let exchange = |reply: &&str| SeenExchange {
@@ -69,16 +68,9 @@ mod tests {
         };
         Tested {
             observation: Observation {
-                update: Update::None,
                 exchanges: replies.iter().map(exchange).collect(),
                 session_exchanges: 1,
-                processes: Vec::new(),
-                files: std::collections::BTreeMap::new(),
-                stall: None,
-                new_entries: std::collections::BTreeMap::new(),
-                old_frame_exchanges: std::collections::BTreeSet::new(),
-                wall_us: 0,
-                output: std::collections::BTreeMap::new(),
+                ..Observation::default()
             },
             engine: EngineKind::Rollback,
             instead: None,

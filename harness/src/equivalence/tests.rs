@@ -292,16 +292,10 @@ fn a_trace_without_events_has_no_classes() {
 
 fn observation(entries: u64, old_frames: &[u32]) -> Observation {
     Observation {
-        update: Update::None,
-        exchanges: Vec::new(),
-        session_exchanges: 0,
-        processes: Vec::new(),
-        files: std::collections::BTreeMap::new(),
-        stall: None,
         new_entries: [("f".to_owned(), entries)].into(),
         old_frame_exchanges: old_frames.iter().copied().collect(),
         wall_us: entries,
-        output: std::collections::BTreeMap::new(),
+        ..Observation::default()
     }
 }
 

@@ -104,15 +104,7 @@ mod tests {
             };
             let observation = Observation {
                 update,
-                exchanges: Vec::new(),
-                session_exchanges: 0,
-                processes: Vec::new(),
-                files: std::collections::BTreeMap::new(),
-                stall: None,
-                new_entries: std::collections::BTreeMap::new(),
-                old_frame_exchanges: std::collections::BTreeSet::new(),
-                wall_us: 0,
-                output: std::collections::BTreeMap::new(),
+                ..Observation::default()
             };
             self.records.push(TestRecord {
                 test: test.id.clone(),

@@ -152,20 +152,12 @@ fn entries_apart(one: &BTreeMap<String, u64>, other: &BTreeMap<String, u64>) -> 
 mod tests {
     use super::*;
     use crate::binary::Address;
-    use crate::verdict::observation::{Fault, SeenExchange, Stall, Update};
+    use crate::verdict::observation::{Fault, SeenExchange, Stall};
 
     fn observation(processes: Vec<SeenProcess>) -> Observation {
         Observation {
-            update: Update::None,
-            exchanges: Vec::new(),
-            session_exchanges: 0,
             processes,
-            files: BTreeMap::new(),
-            stall: None,
-            new_entries: BTreeMap::new(),
-            old_frame_exchanges: BTreeSet::new(),
-            wall_us: 0,
-            output: BTreeMap::new(),
+            ..Observation::default()
         }
     }
 

@@ -125,10 +125,11 @@ pub struct SeenState {
 }
 
 /// How the update itself went.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "kebab-case")]
 pub enum Update {
     /// A run without an update: a baseline, or "stop and apply nothing".
+    #[default]
     None,
     /// Applied at the point.
     Applied {
@@ -159,7 +160,7 @@ pub enum Update {
 }
 
 /// Everything seen of one run.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Observation {
     /// How the update went.
     pub update: Update,
