@@ -458,7 +458,8 @@ fn how_much_of_a_session_agrees() {
     let pair = single::pair(&catalogue, &name, &build).unwrap();
     let prepared = Prepared::new(&pair, &workload, None);
     let (mut real, mut simulated) = (prepared.worker(), prepared.simulated());
-    let compared = Comparison::default();
+    let mut compared = Comparison::default();
+    compared.note(&prepared.session.record.old);
     let tested: Vec<_> = prepared.requests.iter().step_by(step).collect();
     let begun = (taken(&simulated), std::time::Instant::now());
     let rolled: Vec<_> = tested
@@ -474,6 +475,9 @@ fn how_much_of_a_session_agrees() {
         .map(|request| real.test(request, true).unwrap())
         .collect();
     let by_restart = (taken(&real) - begun.0, begun.1.elapsed());
+    for seen in &restarted {
+        compared.note(&seen.observation);
+    }
     let (mut simulations, mut agree) = (0, 0);
     for ((request, rolled), restarted) in tested.iter().zip(&rolled).zip(&restarted) {
         if rolled.engine != EngineKind::Rollback {
