@@ -27,7 +27,8 @@ fn every_way_is_measured_and_gdb_agrees() {
         .output()
         .unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{stderr}");
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{stderr}{stdout}");
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let rows = report["rows"].as_array().unwrap();
     let ways: Vec<&str> = rows.iter().map(|r| r["engine"].as_str().unwrap()).collect();
@@ -45,7 +46,10 @@ fn every_way_is_measured_and_gdb_agrees() {
         ),
     }
     expected.push("fork-server");
-    if std::path::Path::new("/usr/bin/gdb").exists() {
+    let unable = |note: &&str| note.contains("it cannot write this processor's registers");
+    if notes.iter().any(unable) {
+        assert_eq!(ways, expected, "{report}");
+    } else if std::path::Path::new("/usr/bin/gdb").exists() {
         expected.push("gdb");
         assert_eq!(ways, expected, "{report}");
         assert_eq!(report["agreement"]["compared"], 3, "{report}");

@@ -132,6 +132,62 @@ pub struct Control {
     pub scripts: [Placed; 2],
 }
 
+/// What harness and simulator tell each other that no later call depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Told {
+    reason: Reason,
+    detail: i64,
+    argument: i64,
+    arm_exchange: u32,
+    arm_process: u32,
+    arm_count: u64,
+    stop_at_exchange_end: u32,
+    calls: u64,
+}
+
+impl Told {
+    /// Nothing of it.
+    pub const NOTHING: Self = Self {
+        reason: Reason::None,
+        detail: 0,
+        argument: 0,
+        arm_exchange: 0,
+        arm_process: 0,
+        arm_count: 0,
+        stop_at_exchange_end: 0,
+        calls: 0,
+    };
+}
+
+impl Control {
+    /// What is told.
+    #[must_use]
+    pub const fn told(&self) -> Told {
+        Told {
+            reason: self.reason,
+            detail: self.detail,
+            argument: self.argument,
+            arm_exchange: self.arm_exchange,
+            arm_process: self.arm_process,
+            arm_count: self.arm_count,
+            stop_at_exchange_end: self.stop_at_exchange_end,
+            calls: self.calls,
+        }
+    }
+
+    /// Tells it.
+    pub const fn tell(&mut self, told: Told) {
+        self.reason = told.reason;
+        self.detail = told.detail;
+        self.argument = told.argument;
+        self.arm_exchange = told.arm_exchange;
+        self.arm_process = told.arm_process;
+        self.arm_count = told.arm_count;
+        self.stop_at_exchange_end = told.stop_at_exchange_end;
+        self.calls = told.calls;
+    }
+}
+
 /// Everything. What is always in use comes first, then what is in use in part; see
 /// [`crate::parts`].
 #[repr(C)]

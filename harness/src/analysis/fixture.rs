@@ -371,6 +371,7 @@ pub fn run(dir: &Path, sample: Option<usize>) -> Run {
                     .into_iter()
                     .map(|verdict| observation(Some(verdict)))
                     .collect(),
+                known_from: None,
                 engine: "restart".to_owned(),
                 wall_us: 4200,
             };

@@ -140,6 +140,8 @@ pub struct Report {
     pub points: usize,
     /// MiB of memory that traced servers were given beyond their own.
     pub resident_mib: u64,
+    /// Whether turns were at neighbouring points.
+    pub neighbours: bool,
     /// What each way costs.
     pub rows: Vec<Row>,
     /// Where the time of tests goes.

@@ -36,7 +36,11 @@ pub fn applies(patch: &Patch) -> Result<(), String> {
     ))
 }
 
-/// Checks that gdb is there and has Python.
+/// A register whose writing shows whether gdb knows all that this processor has.
+const WRITES: &str = "set $xmm0.v4_int32[0] = 1";
+
+/// Checks that gdb is there, has Python, and can write the registers of a process: gdb
+/// 13 cannot on processors whose registers take more room than it knows of.
 ///
 /// # Errors
 /// What is missing and how to get it, for people.
@@ -44,15 +48,22 @@ pub fn usable() -> Result<(), String> {
     let output = Command::new(GDB)
         .args(ARGUMENTS)
         .args(["-ex", "python print('usable')"])
+        .args(["-ex", "starti", "-ex", WRITES, "-ex", "kill", "/bin/true"])
         .stdin(Stdio::null())
         .output()
         .map_err(|error| {
             format!("gdb: not measured: {GDB}: {error}; install the Debian package gdb")
         })?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    if let Some(refused) = said.lines().find(|line| line.contains("Couldn't write")) {
+        return Err(format!(
+            "gdb: not measured: it cannot write this processor's registers ({refused}); a \
+             newer gdb can"
+        ));
+    }
     if String::from_utf8_lossy(&output.stdout).contains("usable") {
         return Ok(());
     }
-    let said = String::from_utf8_lossy(&output.stderr);
     Err(format!(
         "gdb: not measured: it has no Python ({}); install the Debian package gdb",
         said.lines().next().unwrap_or("it printed nothing")

@@ -23,6 +23,9 @@ pub struct Kept {
     /// MiB of memory that traced servers were given beyond their own.
     #[serde(default)]
     pub resident_mib: u64,
+    /// Whether turns were at neighbouring points.
+    #[serde(default)]
+    pub neighbours: bool,
     /// What each way costs.
     pub rows: Vec<Row>,
 }
@@ -86,6 +89,7 @@ pub fn read(folder: &Path) -> Result<Vec<Kept>, KeptError> {
                 bench.resident_mib,
                 bench.points,
                 bench.workload.clone(),
+                !bench.neighbours,
             )
         };
         key(one).cmp(&key(other))
@@ -99,6 +103,16 @@ impl Kept {
     pub fn median(&self, way: Way) -> Option<f64> {
         let row = self.rows.iter().find(|row| row.engine == way.name())?;
         Some(row.us_median)
+    }
+
+    /// Which points were tested.
+    #[must_use]
+    pub const fn tested(&self) -> &'static str {
+        if self.neighbours {
+            "neighbours"
+        } else {
+            "spread"
+        }
     }
 
     /// How many times cheaper one way is than another.
@@ -120,10 +134,11 @@ impl Kept {
 /// Benches beside each other.
 #[must_use]
 pub fn table(kept: &[Kept]) -> Table {
-    const COLUMNS: [Column<Kept>; 13] = [
+    const COLUMNS: [Column<Kept>; 14] = [
         ("pair", |bench| Cell::text(&bench.pair)),
         ("workload", |bench| Cell::text(&bench.workload)),
         ("points", |bench| Cell::number(bench.points)),
+        ("tested", |bench| Cell::text(bench.tested())),
         ("MiB added", |bench| Cell::number(bench.resident_mib)),
         ("gdb", |bench| bench.cell(Way::Gdb)),
         ("untraced", |bench| bench.cell(Way::Untraced)),
@@ -157,6 +172,7 @@ pub(crate) mod tests {
             workload: "basic".to_owned(),
             points: 300,
             resident_mib,
+            neighbours: false,
             rows: medians
                 .iter()
                 .map(|(way, us_median)| Row {
@@ -180,7 +196,8 @@ pub(crate) mod tests {
         assert_eq!(
             cells,
             [
-                "kvd-1-2", "basic", "300", "0", "", "", "4000", "", "200", "", "", "20.0", ""
+                "kvd-1-2", "basic", "300", "spread", "0", "", "", "4000", "", "200", "", "",
+                "20.0", ""
             ]
         );
     }

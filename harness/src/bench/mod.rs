@@ -5,6 +5,7 @@ pub mod figures;
 pub mod gdb;
 pub mod jobs;
 pub mod kept;
+pub mod points;
 pub mod stages;
 pub mod way;
 
@@ -30,6 +31,7 @@ use crate::verdict::Observation;
 use figures::Times;
 pub use figures::{Agreement, Difference, Report, Row};
 use jobs::{JobsRow, Load};
+use points::{neighbours, spread};
 use stages::StageTimes;
 pub use stages::{BurdenRow, EngineAgreement, StageRow};
 pub use way::Way;
@@ -53,6 +55,9 @@ pub struct Options {
     pub planted_fault: Option<String>,
     /// Tests of each way; one at every point if none.
     pub tests: Option<usize>,
+    /// Whether the tests of a turn are at neighbouring points, as when every point is
+    /// tested; else all are spread evenly.
+    pub neighbours: bool,
     /// Measure engines only, and nothing that is no test.
     pub engines_only: bool,
     /// Whether to measure gdb too.
@@ -113,7 +118,12 @@ impl<'a> Bench<'a> {
         let session = session::prepare(&pair, key, &spec, &mut engine, Choice::ALL)?;
         let points = {
             let all = session.record.trace.points.len();
-            spread(all, options.tests.unwrap_or(all))
+            let count = options.tests.unwrap_or(all);
+            if options.neighbours {
+                neighbours(all, count, TURN)
+            } else {
+                spread(all, count)
+            }
         };
         if points.is_empty() {
             return Err(StudyError::Workload {
@@ -271,6 +281,7 @@ impl<'a> Bench<'a> {
             workload: record.session.workload.clone(),
             points: record.trace.points.len(),
             resident_mib: self.spec.resident >> 20,
+            neighbours: options.neighbours,
             rows: times.rows(&self.pair.subject.name, &ways),
             stages: stages.rows(),
             engines,
@@ -292,6 +303,10 @@ impl<'a> Bench<'a> {
             let kind = agreement.engine;
             if let (Some((_, restart)), Some((_, tested))) = (by(Way::Restart), by(Way::of(kind))) {
                 agreement.by_restart += u64::from(tested.engine != kind);
+                agreement.stopped += u64::from(tested.known_from.is_some());
+                let doubt = tested.doubt.iter();
+                let doubt = doubt.map(|doubt| format!("{id}: {doubt}"));
+                agreement.differences.extend(doubt);
                 let ask = &mut |kind| {
                     let again = self.play(Way::of(kind), point, &mut StageTimes::default())?;
                     Ok(again.observation)
@@ -313,6 +328,8 @@ impl<'a> Bench<'a> {
             observation,
             engine: EngineKind::Restart,
             instead: None,
+            known_from: None,
+            doubt: None,
             spent: Vec::new(),
         };
         let tested = match way {
@@ -471,31 +488,4 @@ fn processor() -> usize {
             (0..nix::sched::CpuSet::count()).find(|cpu| set.is_set(*cpu).unwrap_or(false))
         })
         .unwrap_or(0)
-}
-
-/// `count` numbers below `all`, evenly spread; with more tests than points they
-/// come round again.
-fn spread(all: usize, count: usize) -> Vec<usize> {
-    if all == 0 {
-        return Vec::new();
-    }
-    if count > all {
-        return (0..count).map(|number| number % all).collect();
-    }
-    (0..count)
-        .map(|number| (2 * number + 1) * all / (2 * count))
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn points_are_spread_over_the_session() {
-        assert_eq!(spread(100, 4), [12, 37, 62, 87]);
-        assert_eq!(spread(3, 3), [0, 1, 2]);
-        assert_eq!(spread(2, 3), [0, 1, 0]);
-        assert!(spread(0, 3).is_empty());
-    }
 }

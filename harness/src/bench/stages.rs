@@ -86,6 +86,8 @@ pub struct EngineAgreement {
     pub differences: Vec<String>,
     /// Points that it left to restart.
     pub by_restart: u64,
+    /// Points at which it stopped since the rest was known from another test.
+    pub stopped: u64,
     /// Points at which both engines had to be asked again.
     pub repeated: u64,
     #[serde(skip)]
@@ -101,6 +103,7 @@ impl EngineAgreement {
             engine,
             compared: 0,
             by_restart: 0,
+            stopped: 0,
             differences: Vec::new(),
             repeated: 0,
             comparison,
@@ -133,8 +136,12 @@ impl EngineAgreement {
             0 => String::new(),
             some => format!("; {some} of them it left to restart"),
         };
+        let stopped = match self.stopped {
+            0 => String::new(),
+            some => format!("; at {some} it stopped early, the rest being known"),
+        };
         format!(
-            "{} shows the same as restart at {equal} of {} points{repeated}{left}",
+            "{} shows the same as restart at {equal} of {} points{repeated}{left}{stopped}",
             self.engine, self.compared
         )
     }

@@ -44,6 +44,10 @@ pub struct Arguments {
     /// Tests of each way, at points spread evenly over the session
     #[arg(long, default_value_t = 30, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     tests: u32,
+    /// Let the tests of a turn be at ten neighbouring points, as when every point is
+    /// tested; the turns are spread evenly
+    #[arg(long)]
+    neighbours: bool,
     /// Leave out gdb, which takes hundreds of times longer
     #[arg(long)]
     no_gdb: bool,
@@ -97,6 +101,7 @@ pub fn run(arguments: &Arguments, project: &Project) -> anyhow::Result<ExitCode>
         } else {
             Some(usize::try_from(arguments.tests)?)
         },
+        neighbours: arguments.neighbours,
         engines_only: arguments.engines_only,
         gdb: !arguments.no_gdb && !arguments.engines_only,
         engine: arguments.engine,

@@ -98,7 +98,10 @@ impl ExitCode {
             | StudyError::Vanished { .. } => Self::Build,
             StudyError::NotRun { source, .. } => Self::of_study(source),
             StudyError::Store(error) => Self::of_store(error),
-            StudyError::Engine(_) | StudyError::GivenUp(_) | StudyError::File { .. } => Self::Fault,
+            StudyError::Engine(_)
+            | StudyError::Doubt { .. }
+            | StudyError::GivenUp(_)
+            | StudyError::File { .. } => Self::Fault,
         }
     }
 

@@ -68,6 +68,12 @@ pub struct Tested {
     pub engine: EngineKind,
     /// Why the one in use could not; none if it ran it.
     pub instead: Option<String>,
+    /// The exchange at whose end it was in a state from which an earlier test had gone
+    /// on to its end, so that the rest is that one's; none if it ran to its own end.
+    pub known_from: Option<u32>,
+    /// What it showed otherwise than such an earlier test, if it did: then what others
+    /// took over from each other is in doubt.
+    pub doubt: Option<String>,
     /// Where its time went.
     pub spent: stages::Spent,
 }

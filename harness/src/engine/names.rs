@@ -1,6 +1,6 @@
 //! Names for people: which function an address lies in, which role a process has.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use super::spec::{OwnFunction, RoleRule};
 use crate::binary::Address;
@@ -92,7 +92,7 @@ pub struct RoleNames<'a> {
 }
 
 /// How many processes there are of each role.
-pub type RoleCounts = HashMap<String, u32>;
+pub type RoleCounts = BTreeMap<String, u32>;
 
 impl<'a> RoleNames<'a> {
     /// Starts counting for a new run.
@@ -100,7 +100,7 @@ impl<'a> RoleNames<'a> {
     pub fn new(rules: &'a [RoleRule]) -> Self {
         Self {
             rules,
-            counts: HashMap::new(),
+            counts: RoleCounts::new(),
         }
     }
 
@@ -114,6 +114,12 @@ impl<'a> RoleNames<'a> {
     #[must_use]
     pub fn into_counts(self) -> RoleCounts {
         self.counts
+    }
+
+    /// How many there are of each role by now.
+    #[must_use]
+    pub const fn counts(&self) -> &RoleCounts {
+        &self.counts
     }
 
     /// The first process.

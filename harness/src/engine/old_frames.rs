@@ -204,6 +204,22 @@ impl OldFrames {
         Ok(())
     }
 
+    /// Adds the frames that are still active, and what is awaited of them, to a
+    /// description of the process's state.
+    pub fn tell(&self, state: &mut Vec<u8>) {
+        for frame in self.frames.iter().filter(|f| f.state != State::Gone) {
+            let place = |place: Option<Place>| {
+                place.map_or([0; 2], |place| [place.address.0, place.stack_pointer.0])
+            };
+            let running = u64::from(frame.state == State::Running);
+            let words = [u64::from(frame.thread), frame.code.start.0, running];
+            let places = [place(frame.resumes), place(frame.returns)];
+            for word in words.iter().chain(places.as_flattened()) {
+                state.extend_from_slice(&word.to_le_bytes());
+            }
+        }
+    }
+
     /// A thread has ended, and its frames with it.
     pub fn ended(&mut self, thread: u32) {
         let running = |frame: &&mut OldFrame| frame.is_running_in(thread);

@@ -74,6 +74,8 @@ mod tests {
             },
             engine: EngineKind::Rollback,
             instead: None,
+            known_from: None,
+            doubt: None,
             spent: Vec::new(),
         }
     }

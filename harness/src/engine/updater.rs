@@ -200,6 +200,20 @@ impl Updater<'_> {
         processes
     }
 
+    /// Whether it watches what code touches, which is told with the update.
+    #[must_use]
+    pub fn watches(&self) -> bool {
+        !self.watched.is_empty()
+    }
+
+    /// Adds the old frames of a process, and what is awaited of them, to a description
+    /// of its state.
+    pub fn tell_old_frames(&self, process: ProcessIndex, state: &mut Vec<u8>) {
+        if let Some(frames) = self.old_frames.get(&process) {
+            frames.tell(state);
+        }
+    }
+
     /// An exchange has ended, and the only thread of a process stands still with this
     /// stack: old frames that have run are awaited again.
     ///

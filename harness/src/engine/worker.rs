@@ -164,12 +164,14 @@ impl Worker {
         if self.kind == EngineKind::Rollback {
             let (engine, limits) = (&mut self.engine, self.limits);
             match self.simulation.test(engine, limits, point, at_point) {
-                Ok((observation, spent)) => {
+                Ok(rolled) => {
                     return Ok(Tested {
-                        observation,
+                        observation: rolled.observation,
                         engine: EngineKind::Rollback,
                         instead,
-                        spent,
+                        known_from: rolled.known_from,
+                        doubt: rolled.doubt,
+                        spent: rolled.spent,
                     });
                 }
                 Err(simulated::Unfit::Host(error)) => return Err(error),
@@ -199,6 +201,8 @@ impl Worker {
             observation,
             engine: by.0,
             instead: None,
+            known_from: None,
+            doubt: None,
             spent: by.1,
         })
     }

@@ -120,6 +120,17 @@ pub enum StudyError {
         /// Why.
         source: Box<StudyError>,
     },
+    /// A test showed what makes others doubtful.
+    #[error(
+        "{test}: {why}; what tests of this session by rollback took over from each other is \
+         in doubt: run it with --engine restart, and report this"
+    )]
+    Doubt {
+        /// The test.
+        test: String,
+        /// What it showed.
+        why: String,
+    },
     /// A worker ended a session for good.
     #[error("given up after {0} tests in a row that could not be run")]
     GivenUp(u32),

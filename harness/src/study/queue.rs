@@ -72,6 +72,17 @@ pub struct Faults {
 }
 
 impl Faults {
+    /// A test showed what makes others doubtful.
+    fn doubt(&self, test: &PlannedTest, why: String) {
+        self.problems
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(StudyError::Doubt {
+                test: test.id.clone(),
+                why,
+            });
+    }
+
     fn note(&self, tests: &[&PlannedTest], source: StudyError) {
         let why = source.to_string();
         let tests: Vec<String> = tests.iter().map(|test| test.id.clone()).collect();
@@ -160,7 +171,7 @@ impl Queue<'_> {
     fn append(
         &self,
         test: &PlannedTest,
-        engine: EngineKind,
+        ran: Ran,
         mut observations: Vec<Observation>,
         failed: bool,
     ) -> Result<(), StoreError> {
@@ -176,7 +187,8 @@ impl Queue<'_> {
             test: test.id.clone(),
             wall_us: observations.iter().map(|seen| seen.wall_us).sum(),
             observations,
-            engine: engine.name().to_owned(),
+            engine: ran.engine.name().to_owned(),
+            known_from: ran.known_from,
         };
         self.store
             .lock()
@@ -196,6 +208,13 @@ struct Worker<'a> {
     engine: Option<(usize, RemoteEngine)>,
     /// Tests of its session that could not be run since the last that could.
     lost_in_a_row: u32,
+}
+
+/// How a test was run the first time.
+#[derive(Clone, Copy)]
+struct Ran {
+    engine: EngineKind,
+    known_from: Option<u32>,
 }
 
 /// Takes finished tests at the given positions.
@@ -230,24 +249,34 @@ impl Worker<'_> {
     fn chunk(&mut self, place: usize, tests: &[&PlannedTest]) -> Result<(), StoreError> {
         let queue = self.queue;
         let session = queue.todo[place].session;
-        let mut failing: BTreeMap<usize, (EngineKind, Vec<Observation>)> = BTreeMap::new();
+        let mut failing: BTreeMap<usize, (Ran, Vec<Observation>)> = BTreeMap::new();
         let all: Vec<usize> = (0..tests.len()).collect();
         let first_time = queue.earlier.is_none();
         for (position, test) in tests.iter().enumerate() {
             if let Some(record) = queue.earlier.and_then(|earlier| earlier.get(&test.id)) {
-                let engine = EngineKind::of_name(&record.engine).unwrap_or_default();
-                failing.insert(position, (engine, record.observations.clone()));
+                let ran = Ran {
+                    engine: EngineKind::of_name(&record.engine).unwrap_or_default(),
+                    known_from: record.known_from,
+                };
+                failing.insert(position, (ran, record.observations.clone()));
             }
         }
         let all = if first_time { &all[..] } else { &[] };
         self.pass(place, tests, all, &mut |position, tested| {
-            let (test, engine, seen) = (tests[position], tested.engine, tested.observation);
+            let (test, seen) = (tests[position], tested.observation);
+            let ran = Ran {
+                engine: tested.engine,
+                known_from: tested.known_from,
+            };
+            if let Some(why) = tested.doubt {
+                queue.faults.doubt(test, why);
+            }
             let fails = session.judge(&test.point, &seen).verdict.is_failure();
             if queue.repeat > 0 && fails {
-                failing.insert(position, (engine, vec![seen]));
+                failing.insert(position, (ran, vec![seen]));
                 Ok(())
             } else {
-                queue.append(test, engine, vec![seen], fails)
+                queue.append(test, ran, vec![seen], fails)
             }
         })?;
         // The repeats of a test follow each other: a server that is put back after each
@@ -258,6 +287,9 @@ impl Worker<'_> {
             .flat_map(|position| std::iter::repeat_n(*position, repeats))
             .collect();
         let lost = self.pass(place, tests, &again, &mut |position, tested| {
+            if let Some(why) = tested.doubt {
+                queue.faults.doubt(tests[position], why);
+            }
             // A repeat that misses the point says nothing about it.
             if !matches!(tested.observation.update, Update::NotReached { .. })
                 && let Some((_, observations)) = failing.get_mut(&position)
@@ -272,12 +304,12 @@ impl Worker<'_> {
         if !again.is_empty() && queue.go_on().is_break() {
             return Ok(());
         }
-        for (position, (engine, observations)) in failing {
+        for (position, (ran, observations)) in failing {
             let test = tests[position];
             let failed = observations
                 .first()
                 .is_some_and(|seen| session.judge(&test.point, seen).verdict.is_failure());
-            queue.append(test, engine, observations, failed)?;
+            queue.append(test, ran, observations, failed)?;
         }
         Ok(())
     }

@@ -109,6 +109,7 @@ mod tests {
             self.records.push(TestRecord {
                 test: test.id.clone(),
                 observations: vec![observation],
+                known_from: None,
                 engine: EngineKind::Restart.name().to_owned(),
                 wall_us: 0,
             });

@@ -20,6 +20,8 @@ const IDENTITY_OFFSET: u64 = 16;
 pub const MAX_THREADS: u32 = 1024;
 /// The counter that stands behind those of threads.
 const ASIDE: Address = Address(COUNTERS.0 + COUNTER_STRIDE * MAX_THREADS as u64);
+/// The page of the first thread's counter and of some that follow.
+pub const COUNTER_PAGE: std::ops::Range<u64> = COUNTERS.0..COUNTERS.0 + 0x1000;
 const PRIVATE_LENGTH: u64 = 0x1000 + COUNTER_STRIDE * (MAX_THREADS as u64 + 1);
 /// Entry counts of functions of the patch image, shared by all processes of a test.
 pub const COVERAGE: Address = Address(0x3f10_0000);

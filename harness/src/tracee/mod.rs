@@ -12,6 +12,7 @@ pub mod convert;
 pub mod copy;
 pub mod counter;
 pub mod descriptors;
+pub mod digest;
 pub mod error;
 pub mod hold;
 pub mod inject;
@@ -33,6 +34,7 @@ pub mod tree;
 pub mod unwind;
 pub mod watchpoint;
 pub mod words;
+pub mod write_watch;
 pub mod written;
 
 pub use error::TraceeError;

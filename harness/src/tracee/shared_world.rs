@@ -1,17 +1,20 @@
 //! The memory of a simulated world: the server's processes share it with Kairos, which
 //! looks at it, copies what of it is in use, and puts that back.
 
+use std::mem::take;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 
 use kairos_simulator::cache::Cached;
 use kairos_simulator::layout;
 use kairos_simulator::parts;
-use kairos_simulator::world::World;
+use kairos_simulator::transcript::Transcript;
+use kairos_simulator::world::{Told, World};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::unistd::{Pid, ftruncate};
 
 use super::TraceeError;
+use super::digest::Digest;
 use crate::binary::Address;
 
 // The simulator runs on 64-bit machines alone.
@@ -89,6 +92,38 @@ impl SharedWorld {
         }
         // SAFETY: within the mapping; nothing of the server runs meanwhile.
         Some(unsafe { std::slice::from_raw_parts(self.base.as_ptr().add(start), length) })
+    }
+
+    /// A digest of everything in use that what follows can depend on: what the client
+    /// has received, and what harness and simulator tell each other, are none of it.
+    #[must_use]
+    pub fn digest(&mut self) -> Digest {
+        let world = self.world_mut();
+        let told = world.control.told();
+        let count = world.known().len();
+        let armed = world.processes[..count]
+            .iter_mut()
+            .map(|process| (take(&mut process.armed_in), take(&mut process.armed)));
+        let armed: Vec<_> = armed.collect();
+        world.control.tell(Told::NOTHING);
+        let mut digest = Digest::default();
+        let transcript = std::mem::offset_of!(World, transcript);
+        let received = transcript..transcript + size_of::<Transcript>();
+        parts::each(self.world(), &mut |start, length| {
+            if received.contains(&start) {
+                return;
+            }
+            let address = layout::SHARED + start as u64;
+            if let Some(part) = self.bytes(Address(address), length) {
+                digest.add(address, part);
+            }
+        });
+        let world = self.world_mut();
+        world.control.tell(told);
+        for (process, armed) in world.processes.iter_mut().zip(armed) {
+            (process.armed_in, process.armed) = armed;
+        }
+        digest
     }
 
     /// A file as it was before the session, which the server knows by its address; none

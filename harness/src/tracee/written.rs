@@ -7,101 +7,18 @@
 //! not: a copy costs less than the fault that would tell.
 
 use std::fs::File;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::ops::Range;
+use std::os::fd::{AsFd as _, OwnedFd};
 
-use nix::errno::Errno;
 use nix::unistd::Pid;
 
-use super::inject::{self, Gadget};
-use super::{Memory, Stopped, TraceeError};
+use super::digest::Digest;
+use super::write_watch::{self, Found, watch_range};
+use super::{Memory, TraceeError};
 use crate::binary::Address;
 
 const PAGE: u64 = 4096;
-
-/// Version of the kernel's interface.
-const API: u64 = 0xaa;
-/// `UFFD_FEATURE_WP_UNPOPULATED`, `UFFD_FEATURE_WP_ASYNC`.
-const FEATURES: u64 = 1 << 13 | 1 << 15;
-/// `UFFDIO_REGISTER_MODE_WP`.
-const MODE_WP: u64 = 2;
-
-/// Only user space may be held up by faults: anybody may have that, and in the
-/// asynchronous mode nothing is ever held up.
-const USER_MODE_ONLY: u64 = 1;
-
-#[repr(C)]
-struct Api {
-    version: u64,
-    features: u64,
-    ioctls: u64,
-}
-
-#[repr(C)]
-struct Register {
-    start: u64,
-    length: u64,
-    mode: u64,
-    ioctls: u64,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy, Default)]
-struct Found {
-    start: u64,
-    end: u64,
-    categories: u64,
-}
-
-#[repr(C)]
-struct Scan {
-    size: u64,
-    flags: u64,
-    start: u64,
-    end: u64,
-    walk_end: u64,
-    found: u64,
-    found_length: u64,
-    max_pages: u64,
-    category_inverted: u64,
-    category_mask: u64,
-    category_any: u64,
-    return_mask: u64,
-}
-
-/// The requests; the macro makes public functions that cannot be documented.
-mod request {
-    #![allow(missing_docs)]
-    nix::ioctl_readwrite!(api, 0xaa, 0x3f, super::Api);
-    nix::ioctl_readwrite!(register, 0xaa, 0x00, super::Register);
-    nix::ioctl_readwrite!(scan, b'f', 16, super::Scan);
-}
-
-impl Scan {
-    /// Lists the pages written in a range since they were last protected; and protects
-    /// them again, if that is wanted.
-    fn of(start: u64, end: u64, found: &mut [Found], protect: bool) -> Self {
-        const PROTECT: u64 = 1;
-        const ALLOWED_AND_WRITTEN: u64 = 3;
-        const WRITTEN: u64 = 2;
-        // Memory that nothing ever touched is passed over: most of what is watched has
-        // no pages, and to look at each of them would cost more than a test.
-        const PRESENT_OR_SWAPPED: u64 = 1 << 3 | 1 << 4;
-        Self {
-            size: size_of::<Self>() as u64,
-            flags: u64::from(protect) * PROTECT,
-            start,
-            end,
-            walk_end: 0,
-            found: found.as_mut_ptr() as u64,
-            found_length: found.len() as u64,
-            max_pages: 0,
-            category_inverted: 0,
-            category_mask: ALLOWED_AND_WRITTEN,
-            category_any: PRESENT_OR_SWAPPED,
-            return_mask: WRITTEN,
-        }
-    }
-}
+const PAGE_BYTES: usize = 4096;
 
 /// Most ranges that one look returns; a longer list takes several.
 const MOST_FOUND: usize = 1024;
@@ -134,117 +51,18 @@ pub struct Written {
     pages: Option<u64>,
     /// Whether so many are without protection by now that most are copied in vain.
     many: bool,
-}
-
-/// Opens the kernel's watch inside a process. It must be done before the process
-/// gives up any right.
-///
-/// # Errors
-/// When the process is gone or the kernel refuses.
-pub fn open_watch(stopped: &Stopped, gadget: Gadget, pid: Pid) -> Result<OwnedFd, TraceeError> {
-    let flags = libc::O_CLOEXEC as u64 | libc::O_NONBLOCK as u64 | USER_MODE_ONLY;
-    let arguments = [flags, 0, 0, 0, 0, 0];
-    let number = inject::checked_call(
-        stopped,
-        gadget,
-        "userfaultfd in the process",
-        libc::SYS_userfaultfd,
-        arguments,
-    )?;
-    let watch = take_descriptor(pid, number)?;
-    inject::close(stopped, gadget, i32::try_from(number).unwrap_or(-1))?;
-    let mut api = Api {
-        version: API,
-        features: FEATURES,
-        ioctls: 0,
-    };
-    // SAFETY: the structure that the request takes.
-    unsafe { request::api(watch.as_raw_fd(), &raw mut api) }
-        .map_err(TraceeError::from_errno("UFFDIO_API", pid))?;
-    Ok(watch)
-}
-
-/// Tries on this very process what [`Written`] needs of the kernel.
-///
-/// # Errors
-/// What was refused, and the kernel's reason.
-pub fn try_on_ourselves() -> Result<(), String> {
-    let because = |what: &'static str| move |errno: Errno| format!("{what}: {errno}");
-    let flags = libc::O_CLOEXEC as u64 | USER_MODE_ONLY;
-    // SAFETY: the call takes a number and returns a new descriptor, which is ours.
-    let watch = unsafe {
-        let number = Errno::result(libc::syscall(libc::SYS_userfaultfd, flags))
-            .map_err(because("userfaultfd"))?;
-        OwnedFd::from_raw_fd(i32::try_from(number).unwrap_or(-1))
-    };
-    let mut api = Api {
-        version: API,
-        features: FEATURES,
-        ioctls: 0,
-    };
-    // SAFETY: the structure that the request takes.
-    unsafe { request::api(watch.as_raw_fd(), &raw mut api) }
-        .map_err(because("UFFDIO_API with asynchronous write protection"))?;
-    let length = usize::try_from(PAGE).unwrap_or(0);
-    let protection = libc::PROT_READ | libc::PROT_WRITE;
-    let kind = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
-    // SAFETY: a new mapping, which the end of this process takes away.
-    let page = unsafe { libc::mmap(std::ptr::null_mut(), length, protection, kind, -1, 0) };
-    let start = page as u64;
-    let mut register = Register {
-        start,
-        length: PAGE,
-        mode: MODE_WP,
-        ioctls: 0,
-    };
-    // SAFETY: the structure that the request takes.
-    unsafe { request::register(watch.as_raw_fd(), &raw mut register) }
-        .map_err(because("UFFDIO_REGISTER"))?;
-    let pagemap = File::open("/proc/self/pagemap").map_err(|e| format!("pagemap: {e}"))?;
-    let mut found = [Found::default(); 2];
-    let mut look = || {
-        let mut scan = Scan::of(start, start + PAGE, &mut found, true);
-        // SAFETY: the structure that the request takes, with room for the answer.
-        unsafe { request::scan(pagemap.as_raw_fd(), &raw mut scan) }
-            .map_err(because("PAGEMAP_SCAN"))
-    };
-    let mut seen = Vec::new();
-    for byte in 1..=2_u8 {
-        // SAFETY: the page that was just mapped.
-        unsafe { page.cast::<u8>().write_volatile(byte) };
-        seen.push(look()?);
-        seen.push(look()?);
-    }
-    if seen == [1, 0, 1, 0] {
-        Ok(())
-    } else {
-        Err(format!(
-            "looks after and without writes found {seen:?} ranges"
-        ))
-    }
-}
-
-/// Takes a copy of a descriptor of the process.
-fn take_descriptor(pid: Pid, number: i64) -> Result<OwnedFd, TraceeError> {
-    // SAFETY: both calls take numbers and return a new descriptor, which is ours.
-    unsafe {
-        let process = Errno::result(libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0))
-            .map_err(TraceeError::from_errno("pidfd_open", pid))?;
-        let process = OwnedFd::from_raw_fd(i32::try_from(process).unwrap_or(-1));
-        let copy = Errno::result(libc::syscall(
-            libc::SYS_pidfd_getfd,
-            process.as_raw_fd(),
-            number,
-            0,
-        ))
-        .map_err(TraceeError::from_errno("pidfd_getfd", pid))?;
-        Ok(OwnedFd::from_raw_fd(i32::try_from(copy).unwrap_or(-1)))
-    }
+    /// Pages that its digest leaves out.
+    apart: Vec<Range<u64>>,
+    /// How the baseline differs from the first one.
+    digest: Digest,
+    /// Room for what is read to be compared.
+    room: Vec<u8>,
 }
 
 impl Written {
     /// Watches all memory that the process may write for itself, and the code of its
-    /// files; what it holds now is the baseline. `kept` are ranges that are left alone.
+    /// files; what it holds now is the baseline. `kept` are ranges that are left alone,
+    /// `apart` those that its digest leaves out.
     ///
     /// # Errors
     /// When the process is gone or the kernel refuses.
@@ -252,7 +70,8 @@ impl Written {
         watch: OwnedFd,
         pid: Pid,
         memory: &Memory,
-        kept: &[std::ops::Range<u64>],
+        kept: &[Range<u64>],
+        apart: Vec<Range<u64>>,
     ) -> Result<Self, TraceeError> {
         let pagemap =
             File::open(format!("/proc/{pid}/pagemap")).map_err(|source| TraceeError::Memory {
@@ -278,23 +97,19 @@ impl Written {
             tests: TESTS_BETWEEN,
             pages: None,
             many: false,
+            apart,
+            digest: Digest::default(),
+            room: Vec::new(),
             watch,
         };
         for region in &mut written.regions {
             if region.file {
                 memory.read(Address(region.start), &mut region.copy)?;
             }
-            let mut register = Register {
-                start: region.start,
-                length: region.end - region.start,
-                mode: MODE_WP,
-                ioctls: 0,
-            };
-            // SAFETY: the structure that the request takes.
-            unsafe { request::register(written.watch.as_raw_fd(), &raw mut register) }
-                .map_err(TraceeError::from_errno("UFFDIO_REGISTER", pid))?;
+            watch_range(&written.watch, (region.start, region.end), pid)?;
         }
         written.absorb(pid, memory)?;
+        written.digest = Digest::default();
         Ok(written)
     }
 
@@ -308,18 +123,67 @@ impl Written {
             (self.tests, self.pages, self.many) = (0, None, false);
         }
         let written = self.look(pid, protect)?;
-        let mut pieces: Vec<(Address, &mut [u8])> = Vec::new();
+        self.digest = self.compare(&written, memory, &mut |old, new| old.copy_from_slice(new))?;
+        Ok(())
+    }
+
+    /// How what the process holds now differs from the first baseline, without what the
+    /// digest leaves out. Equal digests of one watch mean equal memory.
+    ///
+    /// # Errors
+    /// When the process is gone or the kernel refuses.
+    pub fn digest(&mut self, pid: Pid, memory: &Memory) -> Result<Digest, TraceeError> {
+        let written = self.look(pid, false)?;
+        self.compare(&written, memory, &mut |_, _| {})
+    }
+
+    /// How the baseline differs from the first one.
+    #[must_use]
+    pub const fn baseline_digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// Reads runs of pages, hands each page that differs to `differs`, after what the
+    /// baseline holds there, and returns the digest of the process's memory.
+    fn compare(
+        &mut self,
+        written: &[Found],
+        memory: &Memory,
+        differs: &mut dyn FnMut(&mut [u8], &[u8]),
+    ) -> Result<Digest, TraceeError> {
+        let all = self.regions.iter();
+        let runs: Vec<_> = all
+            .flat_map(|region| within(written, region.start, region.end))
+            .collect();
+        let total = runs.iter().map(|run| length(run.start, run.end)).sum();
+        self.room.resize(total, 0);
+        let mut pieces = Vec::with_capacity(runs.len());
+        let mut rest = &mut self.room[..];
+        for run in &runs {
+            let (piece, after) = rest.split_at_mut(length(run.start, run.end));
+            pieces.push((Address(run.start), piece));
+            rest = after;
+        }
+        memory.read_pieces(&mut pieces)?;
+        let mut digest = self.digest;
+        let mut now = self.room.chunks_exact(PAGE_BYTES);
         for region in &mut self.regions {
-            let mut rest = &mut region.copy[..];
-            let mut begins = region.start;
-            for found in within(&written, region.start, region.end) {
-                let (_, after) = rest.split_at_mut(length(begins, found.start));
-                let (piece, after) = after.split_at_mut(length(found.start, found.end));
-                pieces.push((Address(found.start), piece));
-                (rest, begins) = (after, found.end);
+            for run in within(&runs, region.start, region.end) {
+                let from = length(region.start, run.start);
+                let copy = &mut region.copy[from..from + length(run.start, run.end)];
+                let addresses = (run.start..run.end).step_by(PAGE_BYTES);
+                for (address, old) in addresses.zip(copy.chunks_exact_mut(PAGE_BYTES)) {
+                    let Some(new) = now.next().filter(|new| *new != old) else {
+                        continue;
+                    };
+                    if !self.apart.iter().any(|range| range.contains(&address)) {
+                        digest.replace(address, old, new);
+                    }
+                    differs(old, new);
+                }
             }
         }
-        memory.read_pieces(&mut pieces)
+        Ok(digest)
     }
 
     /// Puts back the baseline.
@@ -368,11 +232,8 @@ impl Written {
         };
         let (mut start, end) = (first.start, last.end);
         while start < end {
-            let mut scan = Scan::of(start, end, &mut self.found, protect);
-            // SAFETY: the structure that the request takes, with room for the answer.
-            let count = unsafe { request::scan(self.pagemap.as_raw_fd(), &raw mut scan) }
-                .map_err(TraceeError::from_errno("PAGEMAP_SCAN", pid))?;
-            let count = usize::try_from(count).unwrap_or(0);
+            let pagemap = self.pagemap.as_fd();
+            let count = write_watch::look(pagemap, (start, end), &mut self.found, protect, pid)?;
             written.extend_from_slice(&self.found[..count]);
             // A full answer ends where its last range does.
             start = if count == self.found.len() {
@@ -404,7 +265,7 @@ fn length(from: u64, to: u64) -> usize {
 
 /// Private memory that is writable, and code of files: merged where they touch and are
 /// alike, with whether there is a file below, and whether it is writable.
-fn private_ranges(pid: Pid, kept: &[std::ops::Range<u64>]) -> Vec<(u64, u64, bool, bool)> {
+fn private_ranges(pid: Pid, kept: &[Range<u64>]) -> Vec<(u64, u64, bool, bool)> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
     let mut ranges: Vec<(u64, u64, bool, bool)> = Vec::new();
     for line in text.lines() {
@@ -438,7 +299,7 @@ fn private_ranges(pid: Pid, kept: &[std::ops::Range<u64>]) -> Vec<(u64, u64, boo
 
 /// The parts of a range that lie in none of those that are kept, which are ascending: the
 /// kernel shows neighbouring mappings as one.
-fn outside(start: u64, end: u64, kept: &[std::ops::Range<u64>]) -> Vec<(u64, u64)> {
+fn outside(start: u64, end: u64, kept: &[Range<u64>]) -> Vec<(u64, u64)> {
     let mut parts = Vec::new();
     let mut from = start;
     for range in kept {

@@ -1,9 +1,12 @@
 //! A server that lives in a simulated world: started once, brought from point to point,
 //! and put back after each test.
-use super::Unfit;
+use std::os::fd::OwnedFd;
+
+use super::known_ends::{Counts, KnownEnds};
 use super::members::{Member, Saved};
 use super::run::{Played, Reached, Run, disarm, update};
 use super::starting::{Readiness, Starting, make_world, run_to};
+use super::{Unfit, seen};
 use crate::binary::Address;
 use crate::engine::names::RoleCounts;
 use crate::engine::parts::{Note, Parts};
@@ -17,7 +20,7 @@ use crate::tracee::intercept::{self, Rewritten};
 use crate::tracee::shared_world::{SharedWorld, Snapshot};
 use crate::tracee::simulator;
 use crate::tracee::tree::Tree;
-use crate::tracee::written;
+use crate::tracee::write_watch;
 use crate::tracee::{Stopped, TraceeError};
 use crate::verdict::observation::Stall;
 use crate::workload::flat::Flat;
@@ -70,6 +73,11 @@ pub struct Live {
     /// Files of the end state as they were before the session.
     pub(super) files: std::collections::BTreeMap<String, Vec<u8>>,
     pub(super) busy: std::time::Duration,
+    /// How its tests went on from where they were.
+    pub(super) ends: KnownEnds,
+    /// Counts of entries of new functions, which all its processes share, and how many
+    /// bytes of them are in use.
+    coverage: (OwnedFd, usize),
     stop: String,
     _folder: RunFolder,
 }
@@ -110,7 +118,7 @@ impl Live {
         let memory = &tree.processes[0].memory;
         let code = simulator::Simulator::new();
         let scripts = code.load(&stopped, memory, GADGET, &[&flat[0], &flat[1]])?;
-        let watch = written::open_watch(&stopped, GADGET, pid).map_err(refused)?;
+        let watch = write_watch::open_watch(&stopped, GADGET, pid).map_err(refused)?;
         intercept::stop_other_calls(&stopped, memory, GADGET).map_err(refused)?;
         stopped.set_registers(&registers)?;
         let rewritten = engine.tools.interceptor.rewrite(pid, memory, code.gate)?;
@@ -173,9 +181,21 @@ impl Live {
             connections,
             files,
             busy: Limits::BASELINE.busy,
+            ends: KnownEnds::default(),
+            coverage: seen::coverage_of(engine)?,
             stop: engine.spec.stop.clone(),
             _folder: folder,
         })
+    }
+
+    /// Counts of entries of new functions as they stand.
+    pub(super) fn counts(&self) -> Result<Counts, Unfit> {
+        seen::read_counts(&self.coverage)
+    }
+
+    /// Forgets the entries of new functions that were counted before.
+    pub(super) fn clear_counts(&self) -> Result<(), Unfit> {
+        seen::clear_counts(&self.coverage)
     }
 
     /// Names of the connections of the session, or of its probe.
@@ -269,6 +289,7 @@ impl Live {
             target: Some(to.clone()),
             stall: None,
             survey: None,
+            known: None,
         };
         run.go_on(parts, None)
     }
@@ -334,7 +355,7 @@ impl Live {
         let mut signal = 0;
         if let Some(updater) = &mut updater {
             let stopped = self.members[running].stopped.take().ok_or_else(lost)?;
-            signal = update(parts, &mut self.shared, updater, running, &stopped)?;
+            signal = update(parts, self, updater, running, &stopped)?;
             self.members[running].stopped = Some(stopped);
         } else {
             disarm(&mut self.shared, &parts.tree.processes[running].memory)?;
@@ -344,13 +365,21 @@ impl Live {
             target: None,
             stall: None,
             survey: None,
+            known: None,
         };
+        let from = run.live.shared.world().control.exchange;
         run.go_on_with(parts, updater, signal)?;
         let stall = run.stall.take();
+        let known = run.known.take();
+        if known.is_none() {
+            let exchange = self.shared.world().control.exchange;
+            self.ends.played(exchange.saturating_sub(from));
+        }
         let stall = stall.or_else(|| self.stall());
         Ok(Played {
             stall,
             notes: parts.notes.clone(),
+            known,
         })
     }
 

@@ -3,9 +3,11 @@
 
 use nix::unistd::Pid;
 
+use super::state::{apart, stack_of};
 use crate::tracee::counter::GADGET;
 use crate::tracee::tree::Process;
-use crate::tracee::written::{self, Written};
+use crate::tracee::write_watch;
+use crate::tracee::written::Written;
 use crate::tracee::{Stopped, TraceeError};
 use kairos_simulator::layout;
 
@@ -42,7 +44,16 @@ pub(super) struct Member {
     pub gone: bool,
     /// Whether it ran since it was last put back, or taken as it is.
     pub ran: bool,
-    kept: Option<(Saved, Written)>,
+    pub(super) kept: Option<Kept>,
+}
+
+/// What is kept of a process in order to put it back.
+pub(super) struct Kept {
+    saved: Saved,
+    /// Its memory.
+    pub written: Written,
+    /// The stack of its thread, if it is known.
+    pub stack: Option<std::ops::Range<u64>>,
 }
 
 impl Member {
@@ -78,8 +89,14 @@ impl Member {
             return Ok(());
         };
         let kept = layout::KEPT..layout::KEPT + layout::KEPT_LENGTH;
-        let written = Written::watch(watch, self.pid, &process.memory, &[kept])?;
-        self.kept = Some((Saved::of(stopped)?, written));
+        let stack = stack_of(self.pid);
+        let apart = apart(stack.clone());
+        let written = Written::watch(watch, self.pid, &process.memory, &[kept], apart)?;
+        self.kept = Some(Kept {
+            saved: Saved::of(stopped)?,
+            written,
+            stack,
+        });
         self.ran = false;
         Ok(())
     }
@@ -92,13 +109,13 @@ impl Member {
         match &mut self.kept {
             None => {
                 let now = Saved::of(stopped)?;
-                let watch = written::open_watch(stopped, GADGET, self.pid)?;
+                let watch = write_watch::open_watch(stopped, GADGET, self.pid)?;
                 now.restore(stopped)?;
                 return self.keep(process, watch);
             }
-            Some((saved, written)) if self.ran => {
-                written.absorb(self.pid, &process.memory)?;
-                *saved = Saved::of(stopped)?;
+            Some(kept) if self.ran => {
+                kept.written.absorb(self.pid, &process.memory)?;
+                kept.saved = Saved::of(stopped)?;
             }
             Some(_) => {}
         }
@@ -112,9 +129,9 @@ impl Member {
             return Ok(());
         }
         process.breakpoints = crate::tracee::breakpoint::Breakpoints::default();
-        if let (Some(stopped), Some((saved, written))) = (&self.stopped, &mut self.kept) {
-            written.put_back(self.pid, &process.memory)?;
-            saved.restore(stopped)?;
+        if let (Some(stopped), Some(kept)) = (&self.stopped, &mut self.kept) {
+            kept.written.put_back(self.pid, &process.memory)?;
+            kept.saved.restore(stopped)?;
         }
         self.ran = false;
         Ok(())

@@ -1,11 +1,13 @@
 //! The rollback engine: one server lives in a simulated world; at each point it takes
 //! the update in place and finishes, and then its memory and registers are put back.
 
+mod known_ends;
 mod live;
 mod members;
 mod run;
 mod seen;
 mod starting;
+mod state;
 mod survey;
 
 use std::time::Instant;
@@ -21,6 +23,7 @@ use super::watch::Watcher as _;
 use crate::sandbox::processes;
 use crate::trace::Scope;
 use crate::tracee::TraceeError;
+use crate::tracee::apply::coverage;
 use crate::tracee::shared_world::SharedWorld;
 use crate::tracee::spawn::Tracing;
 use crate::verdict::Observation;
@@ -29,6 +32,7 @@ use crate::world::{HostError, Limits};
 
 pub use live::Live;
 use live::Place;
+use run::Played;
 use survey::Survey;
 
 /// Why a test could not be run by rollback. Another engine can.
@@ -70,6 +74,22 @@ pub struct Simulation {
     live: Option<Live>,
     /// Where points are met.
     survey: Option<Survey>,
+    /// Whether a test showed something else than an earlier one in the same state: none
+    /// takes anything over any more.
+    doubted: bool,
+}
+
+/// A test run by rollback.
+pub struct Rolled {
+    /// What was seen.
+    pub observation: Observation,
+    /// The exchange from whose end on it is what an earlier test showed; none if it ran
+    /// to its own end.
+    pub known_from: Option<u32>,
+    /// What it showed otherwise than an earlier test in the same state, if it did.
+    pub doubt: Option<String>,
+    /// Where its time went.
+    pub spent: Spent,
 }
 
 impl Simulation {
@@ -103,7 +123,7 @@ impl Simulation {
         limits: Limits,
         point: &PointRequest,
         at_point: AtPoint,
-    ) -> Result<(Observation, Spent), Unfit> {
+    ) -> Result<Rolled, Unfit> {
         let Some(exchange) = point.id.exchange else {
             return Err(Unfit::Declined("a point before it was ready".to_owned()));
         };
@@ -124,17 +144,19 @@ impl Simulation {
         point: &PointRequest,
         place: &Place,
         at_point: AtPoint,
-    ) -> Result<(Observation, Spent), Unfit> {
+    ) -> Result<Rolled, Unfit> {
         for _ in 0..2 {
             let mut server = match self.live.take() {
                 Some(server) => server,
                 None => engine.simulate()?,
             };
+            server.ends.begin(!self.doubted);
             match engine.roll(&mut server, limits, (point, place), at_point) {
                 Err(Unfit::Passed) => {}
-                Ok(seen) => {
+                Ok(rolled) => {
                     self.live = Some(server);
-                    return Ok(seen);
+                    self.doubted |= rolled.doubt.is_some();
+                    return Ok(rolled);
                 }
                 // What it did may not be undone: the next test gets a fresh one.
                 other => return other,
@@ -214,7 +236,7 @@ impl Restart {
         limits: Limits,
         (point, place): (&PointRequest, &Place),
         at_point: AtPoint,
-    ) -> Result<(Observation, Spent), Unfit> {
+    ) -> Result<Rolled, Unfit> {
         let begun = Instant::now();
         let mut clock = StageClock::start();
         if self.spec.scope == Scope::Tree && self.spec.roles.len() > 1 {
@@ -225,7 +247,7 @@ impl Restart {
         live.allow(limits);
         self.with_parts(live, &mut |live, parts| live.advance(parts, place))?;
         live.remember();
-        seen::clear_coverage(self)?;
+        live.clear_counts()?;
         let mut updater = Updater::new(point, Search::Index, at_point, 1);
         updater.turns_program = false;
         let played = self.with_parts(live, &mut |live, parts| {
@@ -239,11 +261,42 @@ impl Restart {
         let mut seen = self.seen(live, &played)?;
         seen.update = updater.update;
         seen.old_frame_exchanges = updater.old_frame_exchanges;
+        let doubt = self.complete(live, &played, &mut seen)?;
         clock.over(Stage::Look);
         live.go_back(self)?;
         clock.over(Stage::CleanUp);
         seen.wall_us = microseconds(begun);
-        Ok((seen, clock.into_spent()))
+        Ok(Rolled {
+            observation: seen,
+            known_from: played.known.map(|(exchange, _)| exchange),
+            doubt,
+            spent: clock.into_spent(),
+        })
+    }
+
+    /// Completes what a test showed by what is known of its rest, and remembers it for
+    /// tests that come. Tells where it ran to its end and showed something else than was
+    /// expected.
+    fn complete(
+        &self,
+        live: &mut Live,
+        played: &Played,
+        seen: &mut Observation,
+    ) -> Result<Option<String>, Unfit> {
+        let mut counts = live.counts()?;
+        if let Some((exchange, end)) = &played.known {
+            end.go_on(*exchange, seen, &mut counts);
+        }
+        if let Some(patch) = &self.spec.patch {
+            seen.new_entries = coverage(patch, &counts);
+        }
+        let differs = live.ends.showed(seen, &counts);
+        Ok(differs.map(|exchange| {
+            format!(
+                "it went on from the end of exchange {exchange} otherwise than an earlier \
+                 test that was in the same state there"
+            )
+        }))
     }
 
     /// Does something with the server's processes and everything that is known of them.

@@ -1,7 +1,11 @@
 //! One run of a server in a simulated world, from a point to the next or to its end:
 //! what its processes stop for, and what becomes of them.
 
+use std::rc::Rc;
+use std::time::Instant;
+
 use super::Unfit;
+use super::known_ends::{End, Found};
 use super::live::{Live, Place, lost};
 use super::members::Member;
 use super::survey::Survey;
@@ -25,6 +29,8 @@ pub(super) struct Played {
     pub stall: Option<Stall>,
     /// What is known of the processes.
     pub notes: Vec<Note>,
+    /// The exchange at whose end the rest was known already, and the rest.
+    pub known: Option<(u32, Rc<End>)>,
 }
 
 /// Where a run came to.
@@ -44,6 +50,8 @@ pub(super) struct Run<'l> {
     pub stall: Option<Stall>,
     /// What is found out about the session, if that is what it is played for.
     pub survey: Option<Survey>,
+    /// The exchange at whose end the rest was known already, and the rest.
+    pub known: Option<(u32, Rc<End>)>,
 }
 
 impl Run<'_> {
@@ -109,7 +117,7 @@ impl Run<'_> {
                     let stays =
                         self.breakpoint(parts, updater.as_deref_mut(), &stopped, address)?;
                     if let Some(updater) = &updater {
-                        follow(&mut self.live.shared, updater);
+                        follow(self.live, updater);
                     }
                     if stays {
                         let back = parts.tree.step_once(running, stopped, address)?;
@@ -224,12 +232,45 @@ impl Run<'_> {
                     for process in updater.running_processes() {
                         self.old_frames_wait(parts, updater, process, exchange, stopped)?;
                     }
-                    follow(&mut self.live.shared, updater);
+                    if self.rest_is_known(parts, updater, exchange, stopped)? {
+                        return Ok(Told::Over);
+                    }
+                    follow(self.live, updater);
                 }
             }
             _ => {}
         }
         Ok(Told::GoesOn)
+    }
+
+    /// Looks at the end of an exchange whether the rest of the test is known; the test
+    /// stops then.
+    fn rest_is_known(
+        &mut self,
+        parts: &Parts<'_>,
+        updater: &Updater<'_>,
+        exchange: u32,
+        running: &Stopped,
+    ) -> Result<bool, Unfit> {
+        let begun = Instant::now();
+        let control = &self.live.shared.world().control;
+        // Probe and stop follow the session.
+        let left = control.session_exchanges.saturating_sub(exchange + 1) + 2;
+        if updater.watches() || !self.live.ends.looks(left) {
+            return Ok(false);
+        }
+        let Some(state) = self.state(parts, updater, running)? else {
+            return Ok(false);
+        };
+        let counts = self.live.counts()?;
+        let ends = &mut self.live.ends;
+        match ends.is_in(exchange, state, counts, begun.elapsed()) {
+            Found::GoesOn => Ok(false),
+            Found::Stops(end) => {
+                self.known = Some((exchange, end));
+                Ok(true)
+            }
+        }
     }
 
     /// An exchange ended in which old frames of a process ran: they are awaited again.
@@ -394,16 +435,18 @@ enum Told {
     HandsOver(usize),
 }
 
-/// Has the simulator stop at the end of exchanges for as long as an old frame runs.
-fn follow(shared: &mut SharedWorld, updater: &Updater<'_>) {
-    shared.world_mut().control.stop_at_exchange_end = u32::from(updater.runs_old());
+/// Has the simulator stop at the end of exchanges for as long as an old frame runs, or
+/// the rest of the test may turn out to be known.
+fn follow(live: &mut Live, updater: &Updater<'_>) {
+    let stops = updater.runs_old() || live.ends.wants_ends();
+    live.shared.world_mut().control.stop_at_exchange_end = u32::from(stops);
 }
 
 /// Applies the update at the point where a process stands; returns the signal to go on
 /// with.
 pub(super) fn update(
     parts: &mut Parts<'_>,
-    shared: &mut SharedWorld,
+    live: &mut Live,
     updater: &mut Updater<'_>,
     process: ProcessIndex,
     stopped: &Stopped,
@@ -412,8 +455,8 @@ pub(super) fn update(
         return Err(Unfit::Declined("the point is no entry".to_owned()));
     };
     let signal = updater.entered(parts, process, 0, stopped, function)?;
-    follow(shared, updater);
-    disarm(shared, &parts.tree.processes[process].memory)?;
+    follow(live, updater);
+    disarm(&mut live.shared, &parts.tree.processes[process].memory)?;
     Ok(signal)
 }
 

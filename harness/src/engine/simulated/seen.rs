@@ -1,6 +1,7 @@
 //! Reads out of a simulated world what a run showed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::OwnedFd;
 
 use kairos_simulator::cache::{CACHED_AT, Cached};
 use kairos_simulator::files::{Files, Inode};
@@ -10,6 +11,7 @@ use nix::errno::Errno;
 use nix::sys::uio::{pread, pwrite};
 
 use super::Unfit;
+use super::known_ends::Counts;
 use super::live::Live;
 use super::run::Played;
 use crate::binary::Address;
@@ -17,7 +19,7 @@ use crate::engine::parts::Note;
 use crate::engine::restart::Restart;
 use crate::engine::server::log_path;
 use crate::sandbox::root::RUN_FOLDER;
-use crate::tracee::apply::{counted_functions, coverage};
+use crate::tracee::apply::counted_functions;
 use crate::tracee::shared_world::SharedWorld;
 use crate::tracee::tree::signal_name;
 use crate::verdict::Observation;
@@ -139,14 +141,31 @@ fn output_of(files: &WorldFiles<'_>) -> BTreeMap<String, String> {
     output
 }
 
+/// Where entries of new functions are counted, and how many bytes of that are in use.
+pub(super) fn coverage_of(engine: &Restart) -> Result<(OwnedFd, usize), Unfit> {
+    let patch = engine.spec.patch.as_ref();
+    let counted = patch.map_or(0, |patch| counted_functions(patch).len());
+    let own = engine.coverage.try_clone();
+    let own = own.map_err(|error| {
+        let errno = error
+            .raw_os_error()
+            .map_or(Errno::UnknownErrno, Errno::from_raw);
+        refused(errno)
+    })?;
+    Ok((own, 4 * counted))
+}
+
 /// Forgets the entries of new functions that were counted before.
-pub(super) fn clear_coverage(engine: &Restart) -> Result<(), Unfit> {
-    let Some(patch) = &engine.spec.patch else {
-        return Ok(());
-    };
-    let zeros = vec![0; 4 * counted_functions(patch).len()];
-    pwrite(&engine.coverage, &zeros, 0).map_err(refused)?;
+pub(super) fn clear_counts((coverage, length): &(OwnedFd, usize)) -> Result<(), Unfit> {
+    pwrite(coverage, &vec![0; *length], 0).map_err(refused)?;
     Ok(())
+}
+
+/// The entries of new functions that were counted by now.
+pub(super) fn read_counts((coverage, length): &(OwnedFd, usize)) -> Result<Counts, Unfit> {
+    let mut counts = vec![0; *length];
+    pread(coverage, &mut counts, 0).map_err(refused)?;
+    Ok(counts)
 }
 
 fn refused(errno: Errno) -> Unfit {
@@ -157,16 +176,12 @@ fn refused(errno: Errno) -> Unfit {
 }
 
 impl Restart {
-    /// What a run showed, read out of its world.
+    /// What a run showed, read out of its world; entries of new functions apart. Where
+    /// the rest of the run is known, it is what was seen so far.
     pub(super) fn seen(&mut self, live: &Live, played: &Played) -> Result<Observation, Unfit> {
         let world = live.shared.world();
         let files = WorldFiles::of(&live.shared);
-        let mut new_entries = BTreeMap::new();
-        if let Some(patch) = &self.spec.patch {
-            let mut counts = vec![0; 4 * counted_functions(patch).len()];
-            pread(&self.coverage, &mut counts, 0).map_err(refused)?;
-            new_entries = coverage(patch, &counts);
-        }
+        let whole = played.known.is_none();
         Ok(Observation {
             update: Update::None,
             exchanges: self.seen_exchanges(live, played, &files)?,
@@ -177,12 +192,14 @@ impl Restart {
                 .zip(world.known())
                 .map(|(note, process)| seen_process(note, process, world.control.exchange))
                 .collect(),
-            files: self.seen_files(live, &files),
+            files: whole
+                .then(|| self.seen_files(live, &files))
+                .unwrap_or_default(),
             stall: played.stall.clone(),
-            new_entries,
+            new_entries: BTreeMap::new(),
             old_frame_exchanges: BTreeSet::new(),
             wall_us: 0,
-            output: output_of(&files),
+            output: whole.then(|| output_of(&files)).unwrap_or_default(),
         })
     }
 

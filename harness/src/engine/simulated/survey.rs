@@ -94,6 +94,7 @@ impl Live {
             live: self,
             target: None,
             stall: None,
+            known: None,
             survey: Some(Survey::default()),
         };
         let reached = run.go_on(parts, None)?;

@@ -61,8 +61,11 @@ pub fn figures(kept: &[Kept]) -> Vec<Figure> {
         .collect();
     let by_subject = figure("cost", &plain, |bench| {
         format!(
-            "{}, {} ({} points)",
-            bench.pair, bench.workload, bench.points
+            "{}, {} ({} points, {})",
+            bench.pair,
+            bench.workload,
+            bench.points,
+            bench.tested()
         )
     });
     let by_memory = figure("cost-memory", &memory, |bench| match bench.resident_mib {
@@ -73,7 +76,8 @@ pub fn figures(kept: &[Kept]) -> Vec<Figure> {
 }
 
 fn of_one_session(one: &Kept, other: &Kept) -> bool {
-    (&one.pair, &one.workload) == (&other.pair, &other.workload)
+    let session = |bench: &Kept| (bench.pair.clone(), bench.workload.clone(), bench.neighbours);
+    session(one) == session(other)
 }
 
 fn figure(

@@ -351,6 +351,10 @@ pub struct TestRecord {
     pub observations: Vec<Observation>,
     /// Engine that ran it.
     pub engine: String,
+    /// The exchange at whose end the first run was in a state from which an earlier test
+    /// had been observed to its end: what follows is that one's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub known_from: Option<u32>,
     /// Wall-clock time in microseconds, repeats included.
     pub wall_us: u64,
 }

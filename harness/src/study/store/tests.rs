@@ -7,6 +7,7 @@ fn record(test: &str) -> TestRecord {
     TestRecord {
         test: test.to_owned(),
         observations: Vec::new(),
+        known_from: None,
         engine: "restart".to_owned(),
         wall_us: 4200,
     }

@@ -178,7 +178,7 @@ fn tmpfs() -> Result<String, String> {
 
 fn written_pages() -> Result<String, String> {
     user_namespace()?;
-    crate::tracee::written::try_on_ourselves().map(|()| "told by the kernel".to_owned())
+    crate::tracee::write_watch::try_on_ourselves().map(|()| "told by the kernel".to_owned())
 }
 
 fn fixed_addresses() -> Result<String, String> {
