@@ -9,6 +9,7 @@ use super::Observation;
 use super::difference::difference;
 use super::observation::{Ending, SeenProcess};
 use crate::trace::RoleInstance;
+use crate::verdict::entries::Entries;
 
 /// How processes of one session were seen to end while no update was in them.
 #[derive(Clone, Debug, Default)]
@@ -136,13 +137,12 @@ fn processes_apart(one: &Observation, other: &Observation, endings: &Endings) ->
 }
 
 /// Functions that were entered another number of times, with both numbers.
-fn entries_apart(one: &BTreeMap<String, u64>, other: &BTreeMap<String, u64>) -> Option<String> {
-    let names: BTreeSet<&String> = one.keys().chain(other.keys()).collect();
-    let count = |entries: &BTreeMap<String, u64>, name| entries.get(name).copied().unwrap_or(0);
-    let differing: Vec<String> = names
-        .into_iter()
+fn entries_apart(one: &Entries, other: &Entries) -> Option<String> {
+    let count = |entries: &Entries, name| entries.get(name).copied().unwrap_or(0);
+    let differing: Vec<String> = one
+        .since(other)
+        .keys()
         .map(|name| (name, count(one, name), count(other, name)))
-        .filter(|(_, one, other)| one != other)
         .map(|(name, one, other)| format!("{name} {one} against {other}"))
         .collect();
     (!differing.is_empty()).then(|| format!("entries of new code: {}", differing.join(", ")))
@@ -319,7 +319,7 @@ mod tests {
             &|o| o.processes[1].updated = false,
             &|o| o.processes.truncate(1),
             &|o| o.files = [("log".to_owned(), "line".to_owned())].into(),
-            &|o| o.new_entries = [("f".to_owned(), 1)].into(),
+            &|o| o.new_entries = [("f", 1)].into_iter().collect(),
             &|o| o.old_frame_exchanges = [3].into(),
         ];
         for (number, change) in changes.iter().enumerate() {

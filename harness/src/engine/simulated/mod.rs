@@ -23,7 +23,6 @@ use super::watch::Watcher as _;
 use crate::sandbox::processes;
 use crate::trace::Scope;
 use crate::tracee::TraceeError;
-use crate::tracee::apply::coverage;
 use crate::tracee::shared_world::SharedWorld;
 use crate::tracee::spawn::Tracing;
 use crate::verdict::Observation;
@@ -278,7 +277,7 @@ impl Restart {
     /// tests that come. Tells where it ran to its end and showed something else than was
     /// expected.
     fn complete(
-        &self,
+        &mut self,
         live: &mut Live,
         played: &Played,
         seen: &mut Observation,
@@ -287,9 +286,7 @@ impl Restart {
         if let Some((exchange, end)) = &played.known {
             end.go_on(*exchange, seen, &mut counts);
         }
-        if let Some(patch) = &self.spec.patch {
-            seen.new_entries = coverage(patch, &counts);
-        }
+        seen.new_entries = self.counted.entries(&counts);
         let differs = live.ends.showed(seen, &counts);
         Ok(differs.map(|exchange| {
             format!(
