@@ -19,6 +19,7 @@ use crate::tracee::counter::{self, GADGET, NEVER};
 use crate::tracee::intercept::{self, Rewritten};
 use crate::tracee::shared_world::{SharedWorld, Snapshot};
 use crate::tracee::simulator;
+use crate::tracee::ticks::Ticks;
 use crate::tracee::tree::Tree;
 use crate::tracee::write_watch;
 use crate::tracee::{Stopped, TraceeError};
@@ -79,6 +80,8 @@ pub struct Live {
     /// bytes of them are in use.
     coverage: (OwnedFd, usize),
     stop: String,
+    /// Lets a wait for a server that is busy come to its end.
+    _ticks: Ticks,
     _folder: RunFolder,
 }
 
@@ -184,6 +187,7 @@ impl Live {
             ends: KnownEnds::default(),
             coverage: seen::coverage_of(engine)?,
             stop: engine.spec.stop.clone(),
+            _ticks: Ticks::start(),
             _folder: folder,
         })
     }

@@ -71,7 +71,6 @@ impl Run<'_> {
         mut updater: Option<&mut Updater<'_>>,
         mut signal: i32,
     ) -> Result<Reached, Unfit> {
-        let _ticks = crate::tracee::ticks::Ticks::start();
         let mut used = Used { at: None };
         let mut now = self.take_running()?;
         loop {

@@ -30,10 +30,7 @@ const PROCESS: u64 = 2;
 const FRAMES: u64 = 3;
 const ROLES: u64 = 4;
 
-/// Where the control words lie in saved extended registers (`FXSAVE`).
-const CONTROL_WORD: Range<usize> = 0..2;
-const VECTOR_CONTROL: Range<usize> = 24..28;
-/// Where the registers themselves lie there.
+/// Where the floating-point registers themselves lie in what `FXSAVE` saves.
 const FLOATING: Range<usize> = 32..BELOW_FRAME as usize;
 
 /// What a digest of a process's memory leaves out, since it is looked at more closely
@@ -141,11 +138,10 @@ impl Member {
             .and_then(|own| own.get_mut(FLOATING));
         floating.into_iter().for_each(|bytes| bytes.fill(0));
         digest.add(live.start, &own);
-        let extended = stopped.extended_state()?;
+        let (control, vector_control) = stopped.floating_control()?;
         let mut bytes = Vec::with_capacity(size_of::<libc::user_regs_struct>() + 16);
-        for range in [CONTROL_WORD, VECTOR_CONTROL] {
-            bytes.extend_from_slice(extended.get(range).unwrap_or_default());
-        }
+        bytes.extend_from_slice(&control.to_le_bytes());
+        bytes.extend_from_slice(&vector_control.to_le_bytes());
         bytes.extend_from_slice(&stopped.signal_mask()?.to_le_bytes());
         for word in words(&registers) {
             bytes.extend_from_slice(&word.to_le_bytes());
