@@ -1,7 +1,7 @@
 //! Watches a run in order to apply the update at one point, and to follow what
 //! old code still does afterwards.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Instant;
 
 use super::PointRequest;
@@ -65,6 +65,8 @@ pub struct Updater<'a> {
     pub announce: Option<Announce<'a>>,
     /// Whether a later `execve` of the program's own file starts the new version.
     pub turns_program: bool,
+    /// Whether the caller follows old frames: no breakpoints are set.
+    pub in_place: bool,
 }
 
 /// Is told which process waits for a debugger.
@@ -91,6 +93,7 @@ impl<'a> Updater<'a> {
             updated_at: None,
             announce: None,
             turns_program: true,
+            in_place: false,
         }
     }
 
@@ -175,6 +178,12 @@ impl<'a> Updater<'a> {
             self.old_frame_exchanges.insert(parts.exchange);
         }
         self.old_frames = updated.old_frames;
+        if !self.in_place {
+            for (process, frames) in &self.old_frames {
+                let target = &mut parts.tree.processes[*process];
+                frames.watch(&target.memory, &mut target.breakpoints)?;
+            }
+        }
         self.watched = updated.watched;
         Ok(updated.signal)
     }
@@ -186,6 +195,22 @@ impl Updater<'_> {
     #[must_use]
     pub fn runs_old(&self) -> bool {
         self.old_frames.values().any(OldFrames::running)
+    }
+
+    /// The old frames of a process.
+    pub(super) fn frames_of(&mut self, process: ProcessIndex) -> Option<&mut OldFrames> {
+        self.old_frames.get_mut(&process)
+    }
+
+    /// The old frames that are awaited or run, by process: together with the simulator's
+    /// marks they say in which exchanges from now on an old frame is seen to run.
+    #[must_use]
+    pub fn standing_frames(&self) -> BTreeMap<ProcessIndex, OldFrames> {
+        self.old_frames
+            .iter()
+            .map(|(process, frames)| (*process, frames.standing()))
+            .filter(|(_, frames)| *frames != OldFrames::default())
+            .collect()
     }
 
     /// Processes in which old frames have run that are not awaited again yet.

@@ -2,6 +2,7 @@
 //! the update in place and finishes, and then its memory and registers are put back.
 
 mod live;
+mod marks;
 mod members;
 mod run;
 mod seen;
@@ -16,7 +17,7 @@ use super::parts::Parts;
 use super::restart::{LAST_PID, Mode, Restart};
 use super::spec::Which;
 use super::stages::{Spent, Stage, StageClock};
-use super::updater::{AtPoint, Search, Updater};
+use super::updater::AtPoint;
 use super::watch::Watcher as _;
 use crate::sandbox::processes;
 use crate::trace::Scope;
@@ -225,12 +226,7 @@ impl Restart {
         live.allow(limits);
         self.with_parts(live, &mut |live, parts| live.advance(parts, place))?;
         live.remember();
-        seen::clear_coverage(self)?;
-        let mut updater = Updater::new(point, Search::Index, at_point, 1);
-        updater.turns_program = false;
-        let played = self.with_parts(live, &mut |live, parts| {
-            live.play(parts, Some(&mut updater))
-        })?;
+        let (updater, played) = self.play_test(live, point, at_point)?;
         if let Update::NotReached { reason } = updater.update {
             live.go_back(self)?;
             return Err(Unfit::Elsewhere(reason));
