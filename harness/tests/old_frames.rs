@@ -101,7 +101,11 @@ await c *
 
 send c x
 await c *
-await c *";
+await c *
+
+finish c
+await c *
+await c eof";
 
 /// A callee that is interrupted while its caller waits, and a child that goes on in the
 /// caller.
