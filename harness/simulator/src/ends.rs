@@ -1,5 +1,6 @@
 //! The ends of processes: what becomes of what they had, who is told, who asks.
 
+use crate::marks::{self, Marks};
 use crate::network::EINVAL;
 use crate::numbers::ECHILD;
 use crate::own;
@@ -21,6 +22,8 @@ const NO_HANG: u64 = 1;
 pub fn end(world: &mut World, status: i32) -> Result<(), Declined> {
     let me = own::number();
     let exchange = world.control.exchange;
+    marks::check(world);
+    world.me_mut().marks = Marks::default();
     world.close_all();
     for at in 0..world.count as usize {
         let child = &mut world.processes[at];

@@ -2,6 +2,7 @@
 
 use crate::cache::Path;
 use crate::client::Event;
+use crate::marks;
 use crate::network::{End, FIRST_LOCAL_PORT};
 use crate::script::{Kind, Script, Step};
 use crate::transcript::{END_OF_FILE, MOST_EXCHANGES, MOST_LOGS, REFUSED, RESET};
@@ -143,7 +144,8 @@ fn end_exchange(world: &mut World) -> Result<(), Declined> {
     }
     note_logs(world, number as usize);
     world.transcript.ended = number;
-    if world.control.stop_at_exchange_end != 0 {
+    marks::rest(world);
+    if world.control.stop_at_exchange_end != 0 || marks::any_runs(world) {
         trap(
             world,
             Reason::ExchangeEnded,

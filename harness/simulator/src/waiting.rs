@@ -4,6 +4,7 @@ use core::arch::asm;
 
 use crate::descriptors::Kind;
 use crate::layout::{COUNTER, NEVER};
+use crate::marks;
 use crate::memory;
 use crate::own;
 use crate::play::{self, Turn};
@@ -284,6 +285,7 @@ pub fn over_if_stopped(world: &mut World) {
 
 /// Ends the run: the harness takes it from here.
 pub fn over(world: &mut World) -> ! {
+    marks::check(world);
     world.control.phase = Phase::Over;
     loop {
         trap(world, Reason::Over, 0, 0);

@@ -2,8 +2,10 @@
 //! point: whether one runs on, and until when. Only such a frame excuses an old
 //! reply after the update.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
+
+use kairos_simulator::marks::{Frame, MOST_MARKS, Mark, Marks};
 
 use crate::binary::Address;
 use crate::patch::Patch;
@@ -19,17 +21,26 @@ struct Place {
     stack_pointer: Address,
 }
 
+impl Place {
+    /// Where the return address lies that leads here.
+    const fn slot(self) -> u64 {
+        self.stack_pointer.0.wrapping_sub(8)
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     /// Control is in a function that the frame called.
     Waiting,
     /// The frame has run since the update and has not returned.
     Running,
+    /// The simulator notes when it runs and when it returns.
+    Noted,
     /// It has returned.
     Gone,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct OldFrame {
     /// Its thread, by order of creation.
     thread: u32,
@@ -41,32 +52,32 @@ struct OldFrame {
 }
 
 impl OldFrame {
+    /// What the simulator knows it by.
+    fn name(&self) -> Option<Frame> {
+        Some(Frame {
+            end: self.returns?.stack_pointer.0,
+            code: self.code.start.0,
+        })
+    }
+
     fn is_running_in(&self, thread: u32) -> bool {
         self.thread == thread && self.state == State::Running
     }
 }
 
 /// The old frames of one process.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OldFrames {
     frames: Vec<OldFrame>,
 }
 
 impl OldFrames {
-    /// Takes the stacks of a process's threads (by order of creation) at the update and
-    /// sets the breakpoints that follow their old frames of changed functions. With `entering`, the first
-    /// stack is that of the thread at the point: the function being entered is an old
-    /// frame only if it was deleted, for a redirected one runs its new version.
-    ///
-    /// # Errors
-    /// When the process is gone.
-    pub fn follow(
-        patch: &Patch,
-        walks: &[(u32, &Walk)],
-        entering: bool,
-        memory: &Memory,
-        breakpoints: &mut Breakpoints,
-    ) -> Result<Self, TraceeError> {
+    /// Finds the old frames of changed functions on the stacks of a process's threads (by
+    /// order of creation) at the update. With `entering`, the first stack is that of the
+    /// thread at the point: the function being entered is an old frame only if it was
+    /// deleted, for a redirected one runs its new version.
+    #[must_use]
+    pub fn find(patch: &Patch, walks: &[(u32, &Walk)], entering: bool) -> Self {
         let mut frames = Vec::new();
         let all = walks.iter().enumerate().flat_map(|(at, (thread, walk))| {
             let frames = walk.frames.iter().enumerate();
@@ -95,9 +106,6 @@ impl OldFrames {
                 .frames
                 .get(index + 1)
                 .map(|caller| place(caller.address, frame.cfa));
-            for wanted in [resumes, returns].into_iter().flatten() {
-                breakpoints.set(memory, wanted.address)?;
-            }
             frames.push(OldFrame {
                 thread,
                 code,
@@ -110,7 +118,19 @@ impl OldFrames {
                 },
             });
         }
-        Ok(Self { frames })
+        Self { frames }
+    }
+
+    /// Sets the breakpoints that follow the frames.
+    ///
+    /// # Errors
+    /// When the process is gone.
+    pub fn watch(&self, memory: &Memory, breakpoints: &mut Breakpoints) -> Result<(), TraceeError> {
+        let places = self.frames.iter().flat_map(|f| [f.resumes, f.returns]);
+        for place in places.flatten() {
+            breakpoints.set(memory, place.address)?;
+        }
+        Ok(())
     }
 
     /// A thread reached `address` with this stack pointer: updates the frames it
@@ -204,10 +224,95 @@ impl OldFrames {
         Ok(())
     }
 
+    /// What the simulator has to know in order to note when the frames of a process of one
+    /// thread run and return; none where it cannot.
+    #[must_use]
+    pub fn marks(&self) -> Option<Marks> {
+        let mut marks = BTreeMap::new();
+        let mut runs = Frame::NONE;
+        for frame in &self.frames {
+            let returns = frame.returns?;
+            marks.insert(returns.slot(), (returns.address, Frame::NONE));
+        }
+        for frame in &self.frames {
+            match (frame.state, frame.resumes) {
+                (State::Waiting, Some(resumes)) => {
+                    marks.insert(resumes.slot(), (resumes.address, frame.name()?));
+                }
+                (State::Running, _) if runs == Frame::NONE => runs = frame.name()?,
+                _ => return None,
+            }
+        }
+        // A frame that runs will wait.
+        let room = MOST_MARKS - usize::from(runs != Frame::NONE);
+        if self.frames.iter().any(|frame| frame.thread != 0) || marks.len() > room {
+            return None;
+        }
+        let mut made = Marks {
+            count: marks.len() as u64,
+            runs,
+            ..Marks::default()
+        };
+        let places = &mut made.all[MOST_MARKS - marks.len()..];
+        for (place, (slot, (address, leads))) in places.iter_mut().zip(marks) {
+            *place = Mark {
+                slot,
+                resumes: address.0,
+                leads,
+            };
+        }
+        Some(made)
+    }
+
+    /// From now on the simulator notes when the frames run and return.
+    pub fn note(&mut self) {
+        for frame in &mut self.frames {
+            frame.state = State::Noted;
+        }
+    }
+
+    /// Takes over what the simulator knows: of the noted frames one has run, and some have
+    /// returned.
+    pub fn noted(&mut self, marks: &Marks) {
+        for frame in self.frames.iter_mut().filter(|f| f.state == State::Noted) {
+            let name = frame.name();
+            if name == Some(marks.runs) {
+                frame.state = State::Running;
+            } else if marks.standing().iter().all(|m| Some(m.leads) != name) {
+                frame.state = State::Gone;
+            }
+        }
+    }
+
+    /// The frame that was noted last waits on this stack: the simulator notes it again.
+    /// Returns where the return address into it lies; none if it does not wait.
+    ///
+    /// # Errors
+    /// When the process is gone.
+    pub fn note_again(
+        &mut self,
+        named: Frame,
+        memory: &Memory,
+        breakpoints: &mut Breakpoints,
+    ) -> Result<Option<(Address, Address)>, TraceeError> {
+        let waits = |f: &&mut OldFrame| f.name() == Some(named) && f.state == State::Waiting;
+        let Some(frame) = self.frames.iter_mut().find(waits) else {
+            return Ok(None);
+        };
+        let Some(resumes) = frame.resumes else {
+            return Ok(None);
+        };
+        frame.state = State::Noted;
+        breakpoints.clear(memory, resumes.address)?;
+        Ok(Some((Address(resumes.slot()), resumes.address)))
+    }
+
     /// Adds the frames that are still active, and what is awaited of them, to a
-    /// description of the process's state.
+    /// description of the process's state. The simulator's marks tell of those that it
+    /// notes.
     pub fn tell(&self, state: &mut Vec<u8>) {
-        for frame in self.frames.iter().filter(|f| f.state != State::Gone) {
+        let told = |frame: &&OldFrame| !matches!(frame.state, State::Gone | State::Noted);
+        for frame in self.frames.iter().filter(told) {
             let place = |place: Option<Place>| {
                 place.map_or([0; 2], |place| [place.address.0, place.stack_pointer.0])
             };

@@ -26,7 +26,7 @@ pub struct Updated {
     pub refused: Option<String>,
     /// Signal that the transformer took in the process at the point (0: none).
     pub signal: i32,
-    /// Old frames of each updated process.
+    /// Old frames of each updated process; nothing follows them yet.
     pub old_frames: HashMap<ProcessIndex, OldFrames>,
     /// Microseconds that applying took, holding the threads not counted.
     pub apply_us: f64,
@@ -170,14 +170,7 @@ fn update_held(
             .into_iter()
             .map(|walked| (walked.thread, &walked.walk))
             .collect();
-        let target = &mut parts.tree.processes[index];
-        let frames = OldFrames::follow(
-            patch,
-            &walks,
-            index == process,
-            &target.memory,
-            &mut target.breakpoints,
-        )?;
+        let frames = OldFrames::find(patch, &walks, index == process);
         updated.old_frames.insert(index, frames);
     }
     Ok(updated)
@@ -241,14 +234,9 @@ pub fn update_forked(
     };
     apply(patch, &target, &mut parts.tools.libraries)?;
     let process = &mut parts.tree.processes[child];
-    let (memory, breakpoints) = (&process.memory, &mut process.breakpoints);
-    Ok(Some(OldFrames::follow(
-        patch,
-        &[(0, &walk)],
-        false,
-        memory,
-        breakpoints,
-    )?))
+    let frames = OldFrames::find(patch, &[(0, &walk)], false);
+    frames.watch(&process.memory, &mut process.breakpoints)?;
+    Ok(Some(frames))
 }
 
 /// Frames of a thread with their registers, if live state is to be converted.

@@ -127,6 +127,7 @@ impl Live {
         let rewritten = engine.tools.interceptor.rewrite(pid, memory, code.gate)?;
         engine.tools.unwinder.know(rewritten.clone());
         make_world(engine, shared.world_mut(), scripts)?;
+        shared.world_mut().rests.noting = code.noting.0;
         let names = |script: Option<&crate::workload::Script>| {
             script.map_or_else(Vec::new, |script| script.connections.clone())
         };

@@ -3,6 +3,7 @@
 
 mod known_ends;
 mod live;
+mod marks;
 mod members;
 mod run;
 mod seen;
@@ -18,7 +19,7 @@ use super::parts::Parts;
 use super::restart::{LAST_PID, Mode, Restart};
 use super::spec::Which;
 use super::stages::{Spent, Stage, StageClock};
-use super::updater::{AtPoint, Search, Updater};
+use super::updater::AtPoint;
 use super::watch::Watcher as _;
 use crate::sandbox::processes;
 use crate::trace::Scope;
@@ -149,7 +150,7 @@ impl Simulation {
                 Some(server) => server,
                 None => engine.simulate()?,
             };
-            server.ends.begin(!self.doubted);
+            server.ends.used = !self.doubted;
             match engine.roll(&mut server, limits, (point, place), at_point) {
                 Err(Unfit::Passed) => {}
                 Ok(rolled) => {
@@ -246,12 +247,7 @@ impl Restart {
         live.allow(limits);
         self.with_parts(live, &mut |live, parts| live.advance(parts, place))?;
         live.remember();
-        live.clear_counts()?;
-        let mut updater = Updater::new(point, Search::Index, at_point, 1);
-        updater.turns_program = false;
-        let played = self.with_parts(live, &mut |live, parts| {
-            live.play(parts, Some(&mut updater))
-        })?;
+        let (updater, played) = self.play_test(live, point, at_point)?;
         if let Update::NotReached { reason } = updater.update {
             live.go_back(self)?;
             return Err(Unfit::Elsewhere(reason));

@@ -23,6 +23,7 @@ use crate::tracee::simulator::{self, BELOW_FRAME};
 use crate::tracee::tree::ProcessIndex;
 use crate::tracee::{Memory, Stopped, TraceeError};
 use kairos_simulator::layout;
+use kairos_simulator::own::Own;
 
 /// Kinds of what a state is made of, each told apart by its place.
 const REGISTERS: u64 = 1;
@@ -36,7 +37,7 @@ const FLOATING: Range<usize> = 32..BELOW_FRAME as usize;
 /// What a digest of a process's memory leaves out, since it is looked at more closely
 /// or not at all.
 pub(super) fn apart(stack: Option<Range<u64>>) -> Vec<Range<u64>> {
-    let own = layout::STACK..layout::STACK_TOP;
+    let own = layout::STACK..layout::OWN + layout::OWN_LENGTH;
     [COUNTER_PAGE, own].into_iter().chain(stack).collect()
 }
 
@@ -129,7 +130,8 @@ impl Member {
         // The red zone belongs to the caller.
         let live = caller.rsp - 0x80..stack.end;
         digest.add(live.start, &read(memory, &live)?);
-        let live = registers.rsp..layout::STACK_TOP;
+        // The simulator's own words lie on top of its stack.
+        let live = registers.rsp..layout::OWN + size_of::<Own>() as u64;
         let mut own = read(memory, &live)?;
         let saved = simulator::frame_of(memory)?.0 - BELOW_FRAME;
         let floating = usize::try_from(saved.wrapping_sub(live.start)).unwrap_or(usize::MAX);
