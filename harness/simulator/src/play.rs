@@ -58,11 +58,17 @@ pub fn turn(world: &mut World, blocked: bool) -> Result<Turn, Declined> {
 
 fn next_phase(world: &mut World) {
     world.control.idle = 0;
+    let mut left = false;
     for link in 0..world.network.links.len() {
         // The client is gone, and its connections with it.
         if world.network.links[link].open {
             world.network.drop_link(link, false);
+            left = true;
         }
+    }
+    if left {
+        // The server takes note of that before anybody comes again.
+        return;
     }
     if world.control.phase == Phase::Session && world.control.has_probe != 0 {
         world.control.phase = Phase::Probe;
