@@ -4,6 +4,7 @@ use crate::cache::Path;
 use crate::client::Event;
 use crate::network::{End, FIRST_LOCAL_PORT};
 use crate::script::{Kind, Script, Step};
+use crate::signals::Sender;
 use crate::transcript::{END_OF_FILE, MOST_EXCHANGES, MOST_LOGS, REFUSED, RESET};
 use crate::waiting::{arm, stalled, trap};
 use crate::world::{Awaited, Declined, Phase, Reason, World};
@@ -80,7 +81,7 @@ fn next_phase(world: &mut World) {
     world.control.phase = Phase::Stop;
     if world.control.dead == 0 {
         let signal = world.control.stop_signal;
-        world.processes[0].signals.send(signal);
+        world.processes[0].signals.send(signal, Sender::KAIROS);
     }
 }
 
@@ -116,7 +117,7 @@ fn act(
         }
         Kind::Signal => {
             if step.a != 0 && world.control.dead == 0 {
-                world.processes[0].signals.send(step.number);
+                world.processes[0].signals.send(step.number, Sender::KAIROS);
             }
         }
         Kind::Write => write(

@@ -288,7 +288,6 @@ pub fn enter(
 ) -> Result<Restart, Box<dyn std::error::Error>> {
     descriptors::raise_limit();
     namespaces::pin_to(spec.processor)?;
-    namespaces::take_turns()?;
     namespaces::enter(spec.identity)?;
     let builds: Vec<Mounted> = [Which::Old, Which::New]
         .into_iter()

@@ -50,23 +50,6 @@ pub fn pin_to(processor: usize) -> Result<(), SandboxError> {
         )))
 }
 
-/// Lets this thread, and everything it starts, go on until it waits or its share of the
-/// processor is used up: no other of them that wakes meanwhile takes the processor away
-/// from it. Otherwise it would depend on who has run for how long whether a server sees
-/// what its child, or the client, does at once or together with what comes next.
-///
-/// # Errors
-/// When the system refuses it.
-pub fn take_turns() -> Result<(), SandboxError> {
-    let parameters = libc::sched_param { sched_priority: 0 };
-    #[allow(unsafe_code)]
-    // SAFETY: the structure outlives the call.
-    let result = unsafe { libc::sched_setscheduler(0, libc::SCHED_BATCH, &raw const parameters) };
-    nix::errno::Errno::result(result)
-        .map(drop)
-        .map_err(SandboxError::refused("taking turns on the processor"))
-}
-
 /// Keeps this thread on one processor while it lives.
 #[derive(Debug)]
 pub struct Pinned(Option<CpuSet>);
