@@ -10,7 +10,7 @@ use crate::own;
 use crate::play::{self, Turn};
 use crate::processes::{Awaited as Wanted, State, hand_over};
 use crate::raw;
-use crate::signals::{self, Delivered};
+use crate::signals::{self, Delivered, Sender};
 use crate::world::{Awaited, Declined, EVERY_PROCESS, Phase, Reason, World};
 
 /// `POLLIN`.
@@ -269,7 +269,7 @@ pub fn pass_time(world: &mut World) -> Result<(), Declined> {
             } else {
                 0
             };
-            process.signals.send(SIGALRM);
+            process.signals.send(SIGALRM, Sender::KERNEL);
         }
     }
     Ok(())
