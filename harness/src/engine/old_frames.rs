@@ -362,3 +362,67 @@ fn deleted(patch: &Patch, address: Address) -> Option<Range<Address>> {
         .find(|function| address.since(function.old) < function.old_size)
         .map(|function| function.old..function.old.plus(function.old_size))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(code: u64, resumes: (u64, u64), returns: (u64, u64)) -> OldFrame {
+        let place = |(address, stack_pointer): (u64, u64)| Place {
+            address: Address(address),
+            stack_pointer: Address(stack_pointer),
+        };
+        OldFrame {
+            thread: 0,
+            code: Address(code)..Address(code + 0x100),
+            resumes: Some(place(resumes)),
+            returns: Some(place(returns)),
+            state: State::Waiting,
+        }
+    }
+
+    /// A loop that `main` called, both old.
+    fn two() -> OldFrames {
+        let inner = frame(0x1000, (0x1010, 0x7000), (0x2010, 0x7100));
+        let outer = frame(0x2000, (0x2010, 0x7100), (0x9010, 0x7200));
+        OldFrames {
+            frames: vec![inner, outer],
+        }
+    }
+
+    #[test]
+    fn a_return_address_between_two_old_frames_leads_into_the_outer_one() {
+        let marks = two().marks().unwrap();
+        let seen: Vec<_> = marks.standing().iter().map(|mark| mark.slot).collect();
+        assert_eq!(seen, [0x6ff8, 0x70f8, 0x71f8]);
+        let leads: Vec<_> = marks.standing().iter().map(|m| m.leads.code).collect();
+        assert_eq!(leads, [0x1000, 0x2000, 0]);
+    }
+
+    #[test]
+    fn what_the_marks_say_is_taken_over() {
+        let mut frames = two();
+        let mut marks = frames.marks().unwrap();
+        frames.note();
+        // The loop has returned, and `main` has run.
+        marks.count = 1;
+        marks.runs = marks.all[MOST_MARKS - 2].leads;
+        frames.noted(&marks);
+        let states: Vec<_> = frames.frames.iter().map(|frame| frame.state).collect();
+        assert_eq!(states, [State::Gone, State::Running]);
+        assert!(marks.waits(0x70f8, 0x2020));
+        assert_eq!(marks.standing().len(), 2);
+    }
+
+    #[test]
+    fn more_frames_than_there_is_room_for_are_not_marked() {
+        let frames = (0..20).map(|at| {
+            let end = 0x7000 + 0x100 * at;
+            frame(0x1000, (0x1010, end), (0x1010, end + 0x100))
+        });
+        let frames = OldFrames {
+            frames: frames.collect(),
+        };
+        assert!(frames.marks().is_none());
+    }
+}

@@ -158,7 +158,7 @@ impl<'a> Updater<'a> {
             self.update = applied;
             return Ok(0);
         };
-        let updated = update(parts, patch, process, stopped, walk)?;
+        let updated = update(parts, patch, process, stopped, walk, !self.in_place)?;
         if let Some(reason) = updated.refused {
             self.update = Update::NotApplied { reason };
             return Ok(0);
@@ -178,12 +178,6 @@ impl<'a> Updater<'a> {
             self.old_frame_exchanges.insert(parts.exchange);
         }
         self.old_frames = updated.old_frames;
-        if !self.in_place {
-            for (process, frames) in &self.old_frames {
-                let target = &mut parts.tree.processes[*process];
-                frames.watch(&target.memory, &mut target.breakpoints)?;
-            }
-        }
         self.watched = updated.watched;
         Ok(updated.signal)
     }

@@ -26,7 +26,7 @@ pub struct Updated {
     pub refused: Option<String>,
     /// Signal that the transformer took in the process at the point (0: none).
     pub signal: i32,
-    /// Old frames of each updated process; nothing follows them yet.
+    /// Old frames of each updated process.
     pub old_frames: HashMap<ProcessIndex, OldFrames>,
     /// Microseconds that applying took, holding the threads not counted.
     pub apply_us: f64,
@@ -47,7 +47,8 @@ struct Walked<'a> {
 }
 
 /// Updates the process of `stopped`, which is at the point with the stack `walk`,
-/// and in the scope of the whole tree every other process too.
+/// and in the scope of the whole tree every other process too. With `watches`,
+/// breakpoints follow old frames from then on.
 ///
 /// # Errors
 /// When the harness fails.
@@ -57,6 +58,7 @@ pub fn update(
     process: ProcessIndex,
     stopped: &Stopped,
     walk: &Walk,
+    watches: bool,
 ) -> Result<Updated, HostError> {
     let at_point = stopped.thread();
     let scope = parts.spec.scope;
@@ -70,8 +72,25 @@ pub fn update(
         in_scope && thread != at_point
     })?;
     let result = update_held(parts, patch, process, stopped, walk, &held);
+    let watched = match &result {
+        Ok(updated) if watches => watch(parts, &updated.old_frames),
+        _ => Ok(()),
+    };
     parts.tree.release(held)?;
+    watched?;
     result
+}
+
+/// Sets the breakpoints that follow old frames.
+fn watch(
+    parts: &mut Parts<'_>,
+    old_frames: &HashMap<ProcessIndex, OldFrames>,
+) -> Result<(), HostError> {
+    for (process, frames) in old_frames {
+        let target = &mut parts.tree.processes[*process];
+        frames.watch(&target.memory, &mut target.breakpoints)?;
+    }
+    Ok(())
 }
 
 fn update_held(
