@@ -57,9 +57,9 @@ fn family() -> Project {
         .session("conformable", SESSION)
 }
 
-#[test]
-fn a_family_of_processes_is_seen_alike_at_every_point() {
-    let project = family();
+/// At every point of the project's session rollback shows what restart shows; how many
+/// points there are.
+fn every_point_is_seen_alike(project: &Project) -> u64 {
     project.write();
     let output = project
         .kairos()
@@ -79,7 +79,40 @@ fn a_family_of_processes_is_seen_alike_at_every_point() {
         "{report}"
     );
     assert_eq!(rollback["by_restart"], 0, "{report}");
-    assert!(rollback["compared"].as_u64().unwrap() > 25, "{report}");
+    rollback["compared"].as_u64().unwrap()
+}
+
+#[test]
+fn a_family_of_processes_is_seen_alike_at_every_point() {
+    assert!(every_point_is_seen_alike(&family()) > 25);
+}
+
+/// A client whose connection the server shuts down closes it at once.
+fn turns() -> Project {
+    Project::of("turns")
+        .manifest("[[role]]\nname = \"server\"\nfirst = true\n[state]\nfiles = [\"**\"]\n")
+        .session("conformable", "open c main\nsend c leave\nawait c eof")
+}
+
+#[test]
+fn who_acts_when_is_seen_alike_at_every_point() {
+    assert!(every_point_is_seen_alike(&turns()) > 2);
+}
+
+/// On real sockets, where it could be otherwise: a server that is at work sees no end of a
+/// connection, and process 1 stops it.
+#[test]
+fn nobody_acts_before_the_server_waits() {
+    let run = turns().study("--engine restart");
+    let observations = run.observations();
+    assert!(!observations.is_empty());
+    for (place, observation) in observations {
+        let notes = observation["files"]["notes"].as_str().unwrap();
+        assert!(
+            notes.ends_with("early 0\nasked by 1\n"),
+            "{place:?}: {notes}"
+        );
+    }
 }
 
 /// What each process shows is known: the rows of a study by rollback say it.
