@@ -171,7 +171,11 @@ pub fn apply(
         for (action, written) in patch.data.iter().zip(written) {
             settle_data(action, written, memory, image)?;
         }
-        redirect(patch, memory)?;
+        if process.switch {
+            counter::set_switch(memory)?;
+        } else {
+            redirect(patch, memory)?;
+        }
         for other in others {
             leave_pad(patch, other)?;
         }
@@ -405,6 +409,26 @@ fn redirect(patch: &Patch, memory: &Memory) -> Result<(), TraceeError> {
     memory.patch(&jumps)
 }
 
+/// Has the pads of functions that the patch redirects name the new ones, where the
+/// process goes once its switch is set: then applying writes no code. Whether that could
+/// be done.
+///
+/// # Errors
+/// When the process is gone.
+pub fn place_switch(patch: &Patch, memory: &Memory) -> Result<bool, TraceeError> {
+    let redirected = patch.redirects.iter().filter(|function| !function.kept);
+    let named = redirected.map(|function| {
+        let at = function.old.plus(REDIRECT_OFFSET);
+        Some((at, counter::leads_to(function.new)?))
+    });
+    let Some(mut named) = named.collect::<Option<Vec<_>>>() else {
+        return Ok(false);
+    };
+    named.sort_unstable_by_key(|(at, _)| *at);
+    memory.patch(&named)?;
+    Ok(true)
+}
+
 /// Whether a process, or the one that it was forked from, has received `patch`.
 ///
 /// # Errors
@@ -418,9 +442,12 @@ pub fn is_applied(patch: &Patch, memory: &Memory) -> Result<bool, TraceeError> {
     };
     let at = function.old.plus(REDIRECT_OFFSET);
     let jump = counter::relative(0xe9, at, function.new);
-    let mut found = [0; 5];
+    let mut found = [0; 6];
     memory.read(at, &mut found)?;
-    Ok(found == jump)
+    if counter::leads_to(function.new) == Some(found) {
+        return counter::is_switched(memory);
+    }
+    Ok(found[..5] == jump)
 }
 
 /// Whether the image's room, which is zeroed at `execve`, has something there.

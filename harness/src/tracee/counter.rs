@@ -36,12 +36,33 @@ pub const NEVER: u64 = 1 << 60;
 /// Bytes of the call that the entry pad begins with.
 pub const CALL_LENGTH: u64 = 5;
 
-/// `sub qword gs:[0], 1; jz +1; ret; int3; ret`
-const STUB_CODE: [u8; 15] = [
-    0x65, 0x48, 0x83, 0x2c, 0x25, 0, 0, 0, 0, 1, 0x74, 0x01, 0xc3, 0xcc, 0xc3,
+/// Where behind a counter its thread's switch is kept: whether pads that name another
+/// function lead there.
+const SWITCH_OFFSET: u64 = 8;
+/// Counts down and traps at zero; then returns, or goes where the pad says, if the
+/// switch is set. Only `r11` is changed, which no caller expects to be kept, and no
+/// function to be given.
+#[rustfmt::skip]
+const STUB_CODE: [u8; 48] = [
+    0x65, 0x48, 0x83, 0x2c, 0x25, 0, 0, 0, 0, 1, // sub qword gs:[0], 1
+    0x74, 12,                                    // jz trap
+    0x65, 0x80, 0x3c, 0x25, 8, 0, 0, 0, 0,       // look: cmp byte gs:[8], 0
+    0x75, 4,                                     // jne switched
+    0xc3,                                        // ret
+    0xcc,                                        // trap: int3
+    0xeb, 0xf1,                                  // jmp look
+    0x4c, 0x8b, 0x1c, 0x24,                      // switched: mov r11, [rsp]
+    0x66, 0x41, 0x81, 0x3b, 0xeb, 0x04,          // cmp word [r11], LEADS
+    0x75, 8,                                     // jne back
+    0x45, 0x8b, 0x5b, 0x02,                      // mov r11d, [r11 + 2]
+    0x4c, 0x89, 0x1c, 0x24,                      // mov [rsp], r11
+    0xc3,                                        // back: ret
 ];
 /// Instruction pointer after the stub's `int3`.
-const AFTER_TRAP: Address = STUB.plus(14);
+const AFTER_TRAP: Address = STUB.plus(25);
+/// What a pad that names another function has behind the counting call: a jump over the
+/// four bytes of that function's address.
+const LEADS: [u8; 2] = [0xeb, 0x04];
 
 /// The gadget for injected calls, placed beside the stub.
 pub const GADGET: Gadget = Gadget {
@@ -176,6 +197,35 @@ pub fn set(memory: &Memory, thread: u32, value: u64) -> Result<(), TraceeError> 
 /// When the process is gone.
 pub fn get(memory: &Memory, thread: u32) -> Result<u64, TraceeError> {
     memory.word(place(thread))
+}
+
+/// What makes a pad, behind its counting call, name a function to go to instead; none
+/// if that lies too far up.
+#[must_use]
+pub fn leads_to(function: Address) -> Option<[u8; 6]> {
+    let mut code = [0; 6];
+    code[..2].copy_from_slice(&LEADS);
+    code[2..].copy_from_slice(&u32::try_from(function.0).ok()?.to_le_bytes());
+    Some(code)
+}
+
+/// From now on, calls in the process's first thread of functions whose pads name
+/// others go to these.
+///
+/// # Errors
+/// When the process is gone.
+pub fn set_switch(memory: &Memory) -> Result<(), TraceeError> {
+    memory.write(place(0).plus(SWITCH_OFFSET), &[1])
+}
+
+/// Whether they do.
+///
+/// # Errors
+/// When the process is gone.
+pub fn is_switched(memory: &Memory) -> Result<bool, TraceeError> {
+    let mut set = [0];
+    memory.read(place(0).plus(SWITCH_OFFSET), &mut set)?;
+    Ok(set != [0])
 }
 
 fn place(thread: u32) -> Address {

@@ -49,6 +49,8 @@ pub struct Process {
     pub borrows_memory: bool,
     /// The patch image as it lies in the process already, before any update.
     pub image: Option<Vec<u8>>,
+    /// Whether its entry pads lead to that image as soon as its switch is set.
+    pub switch: bool,
     /// How it ended.
     pub ending: Option<Ending>,
 }
@@ -192,6 +194,7 @@ impl Tree {
             counted,
             borrows_memory,
             image: None,
+            switch: false,
             ending: None,
         });
         self.threads.insert(pid, (index, 0));

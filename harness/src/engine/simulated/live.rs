@@ -14,7 +14,7 @@ use crate::engine::restart::Restart;
 use crate::engine::updater::Updater;
 use crate::sandbox::run_folder::{RunFolder, read_files};
 use crate::trace::RoleInstance;
-use crate::tracee::apply::place_image;
+use crate::tracee::apply::{place_image, place_switch};
 use crate::tracee::counter::{self, GADGET, NEVER};
 use crate::tracee::intercept::{self, Rewritten};
 use crate::tracee::shared_world::{SharedWorld, Snapshot};
@@ -150,7 +150,9 @@ impl Live {
             let libraries = &mut engine.tools.libraries;
             let image = place_image(patch, &tree.processes[0], &stopped, libraries)?;
             before.restore(&stopped)?;
-            tree.processes[0].image = Some(image);
+            let first = &mut tree.processes[0];
+            first.image = Some(image);
+            first.switch = place_switch(patch, &first.memory)?;
         }
         let mut first = Member::new(pid, stopped);
         first.keep(&tree.processes[0], watch).map_err(refused)?;

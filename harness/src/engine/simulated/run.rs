@@ -19,7 +19,7 @@ use crate::tracee::counter::{self, NEVER};
 use crate::tracee::intercept;
 use crate::tracee::shared_world::SharedWorld;
 use crate::tracee::simulator;
-use crate::tracee::tree::{Event, ProcessIndex, Stop};
+use crate::tracee::tree::{Event, Process, ProcessIndex, Stop};
 use crate::tracee::{Memory, Stopped, TraceeError};
 use crate::verdict::observation::Stall;
 use kairos_simulator::world::{Reason, World};
@@ -320,8 +320,10 @@ impl Run<'_> {
                 world.control.arm_process = u32::try_from(child).unwrap_or(u32::MAX);
             }
             // What lies in its parent's memory lies in its own.
-            let image = parts.tree.processes[parent].image.clone();
-            parts.tree.processes[child].image = image;
+            let Process { image, switch, .. } = &parts.tree.processes[parent];
+            let (image, switch) = (image.clone(), *switch);
+            let own = &mut parts.tree.processes[child];
+            (own.image, own.switch) = (image, switch);
         } else if self.survey.is_some() {
             counter::set(&parts.tree.processes[child].memory, 0, 1)?;
             self.live.shared.world_mut().processes[child].armed_in = exchange + 1;
