@@ -86,6 +86,7 @@ impl Survey {
 impl Live {
     /// Plays the session from readiness on and stops at every entry.
     pub(super) fn survey(&mut self, parts: &mut Parts<'_>) -> Result<Survey, Unfit> {
+        self.stand_aside(&mut parts.tree)?;
         let control = &mut self.shared.world_mut().control;
         (control.arm_exchange, control.arm_count) = (0, 1);
         control.arm_process = EVERY_PROCESS;
