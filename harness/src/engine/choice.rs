@@ -95,7 +95,13 @@ mod tests {
 
     #[test]
     fn wishes_are_read_and_written_alike() {
-        for text in ["auto", "restart", "fork-server", "fork-snapshot", "rollback"] {
+        for text in [
+            "auto",
+            "restart",
+            "fork-server",
+            "fork-snapshot",
+            "rollback",
+        ] {
             let wish: EngineWish = text.parse().unwrap();
             assert_eq!(wish.to_string(), text);
             let json = serde_json::to_string(&wish).unwrap();

@@ -8,11 +8,16 @@ use std::mem::replace;
 use super::Unfit;
 use super::live::{Live, lost, refused};
 use super::members::Member;
+use crate::binary::Address;
 use crate::engine::EngineKind;
+use crate::engine::fork_server::traits::check_memory;
 use crate::engine::restart::Restart;
 use crate::tracee::TraceeError;
 use crate::tracee::copy::copy;
+use crate::tracee::counter::COVERAGE;
 use crate::tracee::tree::{Process, ProcessIndex, Tree};
+use kairos_simulator::layout;
+use nix::unistd::Pid;
 
 /// How a server in a simulated world comes back to the point where it stood.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,6 +46,14 @@ pub(super) struct Original {
     at: ProcessIndex,
     member: Member,
     process: Process,
+}
+
+/// Checks that a copy of a process has all of its memory, and shares nothing of it but
+/// what all processes share with Kairos.
+pub(super) fn check(pid: Pid) -> Result<(), Unfit> {
+    let declined = |why: &dyn std::fmt::Display| Unfit::Declined(why.to_string());
+    let maps = std::fs::read_to_string(format!("/proc/{pid}/smaps")).map_err(|e| declined(&e))?;
+    check_memory(&maps, &[COVERAGE, Address(layout::SHARED)]).map_err(|why| declined(&why))
 }
 
 /// Why a point is left to another engine: copies of several processes would have to be

@@ -2,7 +2,7 @@
 //! where it stands again after each test.
 use std::os::fd::OwnedFd;
 
-use super::copies::{ComingBack, Original};
+use super::copies::{self, ComingBack, Original};
 use super::known_ends::{Counts, KnownEnds};
 use super::members::{Member, Saved};
 use super::run::{Played, Reached, Run, disarm, update};
@@ -157,8 +157,9 @@ impl Live {
             tree.processes[0].image = Some(image);
         }
         let mut first = Member::new(pid, stopped);
-        if let Some(watch) = watch {
-            first.keep(&tree.processes[0], watch).map_err(refused)?;
+        match watch {
+            Some(watch) => first.keep(&tree.processes[0], watch).map_err(refused)?,
+            None => copies::check(pid)?,
         }
         let mut roles = crate::engine::names::RoleNames::new(&engine.spec.roles);
         let note = Note {

@@ -103,11 +103,7 @@ impl Simulation {
     ///
     /// # Errors
     /// When the session cannot be simulated, or the machine refuses something.
-    pub fn prepare(
-        &mut self,
-        engine: &mut Restart,
-        coming_back: ComingBack,
-    ) -> Result<(), Unfit> {
+    pub fn prepare(&mut self, engine: &mut Restart, coming_back: ComingBack) -> Result<(), Unfit> {
         (self.live, self.survey) = (None, None);
         self.coming_back = coming_back;
         let mut fresh = engine.simulate(coming_back)?;
@@ -141,7 +137,7 @@ impl Simulation {
             self.prepare(engine, self.coming_back)?;
         }
         let place = match &self.survey {
-            Some(survey) => survey.place(point, exchange)?,
+            Some(survey) => survey.place(point, exchange, self.coming_back)?,
             None => return Err(live::lost()),
         };
         self.roll(engine, limits, point, &place, at_point)
