@@ -232,6 +232,38 @@ fn a_family_of_processes_is_left_to_restart() {
     assert!(copied["by_restart"].as_u64().unwrap() > 20, "{copied}");
 }
 
+/// Memory that a server shares would be written by copies, and is not put back.
+#[test]
+fn a_server_that_shares_memory_is_left_to_restart() {
+    let mut project =
+        Project::of("stall").session("conformable", "open c main\nsend c A\nawait c *\n\nclose c");
+    let (opens, shares) = (
+        "    int listener = listen_on(7000);\n",
+        "    int listener = listen_on(7000);\n    int *shared = mmap(NULL, 4096, PROT_READ | \
+         PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);\n    *shared = 1;\n",
+    );
+    assert_eq!(project.source.matches(opens).count(), 1);
+    let header = "#include \"line_server.h\"\n";
+    let with_map = format!("{header}#include <sys/mman.h>\n");
+    let source = project.source.replace(header, &with_map);
+    project.source = source.replace(opens, shares);
+    project.write();
+    let output = project
+        .kairos()
+        .args(["bench", "--engines-only", "--json", "--tests", "1"])
+        .args(["--subject", "tiny"])
+        .output()
+        .unwrap();
+    let message = String::from_utf8_lossy(&output.stderr);
+    let report: Value =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {message}"));
+    let notes = report["notes"].to_string();
+    for engine in ["rollback", "fork-snapshot", "fork-server"] {
+        let why = format!("{engine}: not measured: it shares writable memory (");
+        assert!(notes.contains(&why), "{notes}");
+    }
+}
+
 /// What each process shows is known: the rows of a study by rollback say it.
 #[test]
 fn roles_and_endings_are_those_that_the_server_is_known_to_have() {

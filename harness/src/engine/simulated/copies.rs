@@ -48,11 +48,16 @@ pub(super) struct Original {
     process: Process,
 }
 
-/// Checks that a copy of a process has all of its memory, and shares nothing of it but
-/// what all processes share with Kairos.
-pub(super) fn check(pid: Pid) -> Result<(), Unfit> {
+/// Checks that a process shares no memory but what Kairos shares with it, and that a copy
+/// of it, if there are to be some, has all of its memory.
+pub(super) fn check(pid: Pid, coming_back: ComingBack) -> Result<(), Unfit> {
     let declined = |why: &dyn std::fmt::Display| Unfit::Declined(why.to_string());
-    let maps = std::fs::read_to_string(format!("/proc/{pid}/smaps")).map_err(|e| declined(&e))?;
+    let file = match coming_back {
+        ComingBack::PutBack => "maps",
+        // It also tells what `fork` leaves out.
+        ComingBack::Copied => "smaps",
+    };
+    let maps = std::fs::read_to_string(format!("/proc/{pid}/{file}")).map_err(|e| declined(&e))?;
     check_memory(&maps, &[COVERAGE, Address(layout::SHARED)]).map_err(|why| declined(&why))
 }
 

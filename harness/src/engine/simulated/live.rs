@@ -157,9 +157,9 @@ impl Live {
             tree.processes[0].image = Some(image);
         }
         let mut first = Member::new(pid, stopped);
-        match watch {
-            Some(watch) => first.keep(&tree.processes[0], watch).map_err(refused)?,
-            None => copies::check(pid)?,
+        copies::check(pid, coming_back)?;
+        if let Some(watch) = watch {
+            first.keep(&tree.processes[0], watch).map_err(refused)?;
         }
         let mut roles = crate::engine::names::RoleNames::new(&engine.spec.roles);
         let note = Note {
