@@ -38,7 +38,14 @@ fn link(archive: &Path, code: &Path) {
     command
         .args(["-static", "-nostdlib", "--gc-sections", "--build-id=none"])
         .args(["-z", "noexecstack", "-e", "kairos_gate"])
-        .args(["-u", "kairos_leave", "-u", "kairos_died"])
+        .args([
+            "-u",
+            "kairos_leave",
+            "-u",
+            "kairos_died",
+            "-u",
+            "kairos_noting",
+        ])
         .arg(format!("-Ttext-segment={CODE}"))
         .arg("-o")
         .arg(code)

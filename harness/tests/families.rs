@@ -264,6 +264,35 @@ fn a_server_that_shares_memory_is_left_to_restart() {
     }
 }
 
+/// A client whose connection the server shuts down closes it at once.
+fn turns() -> Project {
+    Project::of("turns")
+        .manifest("[[role]]\nname = \"server\"\nfirst = true\n[state]\nfiles = [\"**\"]\n")
+        .session("conformable", "open c main\nsend c leave\nawait c eof")
+}
+
+#[test]
+fn who_acts_when_is_seen_alike_at_every_point() {
+    let rollback = by_rollback(&turns());
+    assert!(rollback["compared"].as_u64().unwrap() > 2, "{rollback}");
+}
+
+/// On real sockets, where it could be otherwise: a server that is at work sees no end of a
+/// connection, and process 1 stops it.
+#[test]
+fn nobody_acts_before_the_server_waits() {
+    let run = turns().study("--engine restart");
+    let observations = run.observations();
+    assert!(!observations.is_empty());
+    for (place, observation) in observations {
+        let notes = observation["files"]["notes"].as_str().unwrap();
+        assert!(
+            notes.ends_with("early 0\nasked by 1\n"),
+            "{place:?}: {notes}"
+        );
+    }
+}
+
 /// What each process shows is known: the rows of a study by rollback say it.
 #[test]
 fn roles_and_endings_are_those_that_the_server_is_known_to_have() {

@@ -1,12 +1,13 @@
 //! The ends of processes: what becomes of what they had, who is told, who asks.
 
+use crate::marks::{self, Marks};
 use crate::network::EINVAL;
 use crate::numbers::ECHILD;
 use crate::own;
 use crate::play::{self, Turn};
 use crate::processes::{Awaited, NO_PROCESS, State, hand_over};
 use crate::raw;
-use crate::signals::IGNORE;
+use crate::signals::{IGNORE, Sender};
 use crate::waiting::{self, EINTR, Wait, Woken};
 use crate::world::{Answer, Declined, Phase, World};
 
@@ -21,7 +22,10 @@ const NO_HANG: u64 = 1;
 pub fn end(world: &mut World, status: i32) -> Result<(), Declined> {
     let me = own::number();
     let exchange = world.control.exchange;
+    marks::check(world);
+    world.me_mut().marks = Marks::default();
     world.close_all();
+    let dying = Sender::process(world.me().pid);
     for at in 0..world.count as usize {
         let child = &mut world.processes[at];
         if child.parent as usize != me || !matches!(child.state, State::Runs | State::Waits) {
@@ -32,7 +36,7 @@ pub fn end(world: &mut World, status: i32) -> Result<(), Declined> {
         }
         child.parent = NO_PROCESS;
         if child.death_signal != 0 {
-            child.signals.send(child.death_signal);
+            child.signals.send(child.death_signal, dying);
         }
     }
     let process = &mut world.processes[me];
@@ -47,7 +51,8 @@ pub fn end(world: &mut World, status: i32) -> Result<(), Declined> {
         if world.processes[parent].signals.handler(SIGCHLD) == IGNORE {
             world.processes[me].state = State::Gone;
         } else {
-            world.processes[parent].signals.send(SIGCHLD);
+            let ended = Sender::child(world.me().pid, status as u32);
+            world.processes[parent].signals.send(SIGCHLD, ended);
         }
     }
     if me == 0 {

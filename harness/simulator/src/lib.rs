@@ -22,6 +22,7 @@ pub mod folders;
 pub mod forks;
 pub mod identity;
 pub mod layout;
+pub mod marks;
 pub mod memory;
 pub mod network;
 pub mod numbers;

@@ -2,8 +2,10 @@
 
 use crate::cache::Path;
 use crate::client::Event;
+use crate::marks;
 use crate::network::{End, FIRST_LOCAL_PORT};
 use crate::script::{Kind, Script, Step};
+use crate::signals::Sender;
 use crate::transcript::{END_OF_FILE, MOST_EXCHANGES, MOST_LOGS, REFUSED, RESET};
 use crate::waiting::{arm, stalled, trap};
 use crate::world::{Awaited, Declined, Phase, Reason, World};
@@ -58,11 +60,17 @@ pub fn turn(world: &mut World, blocked: bool) -> Result<Turn, Declined> {
 
 fn next_phase(world: &mut World) {
     world.control.idle = 0;
+    let mut left = false;
     for link in 0..world.network.links.len() {
         // The client is gone, and its connections with it.
         if world.network.links[link].open {
             world.network.drop_link(link, false);
+            left = true;
         }
+    }
+    if left {
+        // The server takes note of that before anybody comes again.
+        return;
     }
     if world.control.phase == Phase::Session && world.control.has_probe != 0 {
         world.control.phase = Phase::Probe;
@@ -74,7 +82,7 @@ fn next_phase(world: &mut World) {
     world.control.phase = Phase::Stop;
     if world.control.dead == 0 {
         let signal = world.control.stop_signal;
-        world.processes[0].signals.send(signal);
+        world.processes[0].signals.send(signal, Sender::KAIROS);
     }
 }
 
@@ -110,7 +118,7 @@ fn act(
         }
         Kind::Signal => {
             if step.a != 0 && world.control.dead == 0 {
-                world.processes[0].signals.send(step.number);
+                world.processes[0].signals.send(step.number, Sender::KAIROS);
             }
         }
         Kind::Write => write(
@@ -143,7 +151,8 @@ fn end_exchange(world: &mut World) -> Result<(), Declined> {
     }
     note_logs(world, number as usize);
     world.transcript.ended = number;
-    if world.control.stop_at_exchange_end != 0 {
+    marks::rest(world);
+    if world.control.stop_at_exchange_end != 0 || marks::any_runs(world) {
         trap(
             world,
             Reason::ExchangeEnded,

@@ -3,6 +3,7 @@
 
 use crate::cache::Path;
 use crate::descriptors::{MOST_DESCRIPTORS, Slot};
+use crate::marks::{self, Marks};
 use crate::memory::Memory;
 use crate::own;
 use crate::signals::Signals;
@@ -127,6 +128,8 @@ pub struct Process {
     pub root: Path,
     /// Signals.
     pub signals: Signals,
+    /// Its frames of old code.
+    pub marks: Marks,
     /// Memory handed out.
     pub memory: Memory,
     /// Descriptors.
@@ -231,6 +234,7 @@ pub fn hand_over(world: &mut World, next: usize) -> Result<(), Declined> {
     }
     world.turns += 1;
     world.me_mut().since = world.turns;
+    marks::rest(world);
     trap(world, Reason::HandsOver, next as i64, 0);
     crate::waiting::arm(world);
     Ok(())

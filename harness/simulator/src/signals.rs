@@ -21,7 +21,11 @@ pub const IGNORE: u64 = 1;
 const RT_SIGACTION: i64 = 13;
 const RT_SIGPROCMASK: i64 = 14;
 const GETPID: i64 = 39;
+const GETUID: i64 = 102;
 const TGKILL: i64 = 234;
+/// `rt_tgsigqueueinfo`: a process may tell itself whatever it wants.
+const TELL: i64 = 297;
+const KILL: i64 = 62;
 const SIGKILL: u32 = 9;
 /// `SIGSTOP`, `SIGTSTP`, `SIGTTIN`, `SIGTTOU`.
 const STOPS: u64 = 1 << 18 | 1 << 19 | 1 << 20 | 1 << 21;
@@ -44,6 +48,60 @@ pub struct Signals {
     pub actions: [Action; MOST_SIGNALS + 1],
     /// Signals that wait, as a set.
     pub pending: u64,
+    /// Where each came from, by number.
+    pub senders: [Sender; MOST_SIGNALS + 1],
+}
+
+/// Where a signal comes from, as its handler may ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Sender {
+    /// `si_code`.
+    code: i32,
+    /// `si_pid`.
+    pid: u32,
+    /// `si_status`.
+    status: u32,
+}
+
+impl Sender {
+    /// The kernel.
+    pub const KERNEL: Self = Self {
+        code: 0x80,
+        pid: 0,
+        status: 0,
+    };
+    /// Kairos, the first process of the sandbox.
+    pub const KAIROS: Self = Self::process(1);
+
+    /// A process, by `kill`.
+    #[must_use]
+    pub const fn process(pid: u32) -> Self {
+        Self {
+            code: 0,
+            pid,
+            status: 0,
+        }
+    }
+
+    /// A process, by `tgkill`.
+    const fn thread(pid: u32) -> Self {
+        Self {
+            code: -6,
+            ..Self::process(pid)
+        }
+    }
+
+    /// A child that has ended, with its status as `wait4` tells it.
+    #[must_use]
+    pub const fn child(pid: u32, status: u32) -> Self {
+        let killed = status & 0x7f;
+        Self {
+            code: if killed == 0 { 1 } else { 2 },
+            pid,
+            status: if killed == 0 { status >> 8 } else { killed },
+        }
+    }
 }
 
 /// What came of delivering signals.
@@ -63,7 +121,10 @@ const fn bit(signal: u32) -> u64 {
 
 impl Signals {
     /// Makes a signal wait for its delivery.
-    pub fn send(&mut self, signal: u32) {
+    pub fn send(&mut self, signal: u32, sender: Sender) {
+        if self.pending & bit(signal) == 0 {
+            self.senders[signal as usize] = sender;
+        }
         self.pending |= bit(signal);
     }
 
@@ -232,16 +293,22 @@ fn run_handler(world: &mut World, signal: u32, mask: Option<u64>) {
     }
     own::set(within);
     // SAFETY: a question without arguments.
-    let pid = unsafe { raw::call(GETPID, [0; 6]) };
+    let (pid, user) = unsafe { (raw::call(GETPID, [0; 6]), raw::call(GETUID, [0; 6])) };
+    let sender = world.me().signals.senders[signal as usize];
+    // `siginfo_t`; the sandbox has one user.
+    let mut told = [0_u32; 32];
+    told[0] = signal;
+    told[2] = sender.code.cast_unsigned();
+    (told[4], told[5], told[6]) = (sender.pid, user as u32, sender.status);
     let set = mask.map(set_blocked);
     // The pointer goes in, so that the world counts as changed by what the handler does.
     // SAFETY: sends a signal to this thread alone.
     unsafe {
         asm!(
             "syscall",
-            inlateout("rax") TGKILL => _,
+            inlateout("rax") TELL => _,
             in("rdi") pid, in("rsi") pid, in("rdx") u64::from(signal),
-            in("r8") &raw mut *world,
+            in("r8") &raw mut *world, in("r10") &raw const told,
             lateout("rcx") _, lateout("r11") _,
         );
     }
@@ -266,6 +333,10 @@ pub fn kill(world: &mut World, number: i64, a: [u64; 6]) -> Answer {
         return Ok(EINVAL);
     }
     let (me, group) = (own::number(), world.me().group);
+    let sender = match number {
+        KILL => Sender::process(world.me().pid),
+        _ => Sender::thread(world.me().pid),
+    };
     let mut any = false;
     for at in 0..world.count as usize {
         let process = &mut world.processes[at];
@@ -280,7 +351,7 @@ pub fn kill(world: &mut World, number: i64, a: [u64; 6]) -> Answer {
         }
         any = true;
         if signal != 0 && process.lives() {
-            process.signals.send(signal as u32);
+            process.signals.send(signal as u32, sender);
         }
     }
     if !any {

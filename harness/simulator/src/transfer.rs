@@ -8,7 +8,7 @@ use crate::numbers::EISDIR;
 use crate::passing;
 use crate::processes::Awaited;
 use crate::raw;
-use crate::signals;
+use crate::signals::{self, Sender};
 use crate::waiting;
 use crate::waiting::{EINTR, INPUT, OUTPUT, Wait, Woken};
 use crate::world::{Answer, Declined, World};
@@ -211,7 +211,8 @@ fn write(
         Kind::Epoll => EINVAL,
     };
     if answer == EPIPE && flags & NO_SIGNAL == 0 {
-        world.me_mut().signals.send(SIGPIPE);
+        let sender = Sender::process(world.me().pid);
+        world.me_mut().signals.send(SIGPIPE, sender);
         signals::deliver(world, None)?;
     }
     Ok(answer)

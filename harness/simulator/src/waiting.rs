@@ -4,12 +4,13 @@ use core::arch::asm;
 
 use crate::descriptors::Kind;
 use crate::layout::{COUNTER, NEVER};
+use crate::marks;
 use crate::memory;
 use crate::own;
 use crate::play::{self, Turn};
 use crate::processes::{Awaited as Wanted, State, hand_over};
 use crate::raw;
-use crate::signals::{self, Delivered};
+use crate::signals::{self, Delivered, Sender};
 use crate::world::{Awaited, Declined, EVERY_PROCESS, Phase, Reason, World};
 
 /// `POLLIN`.
@@ -268,7 +269,7 @@ pub fn pass_time(world: &mut World) -> Result<(), Declined> {
             } else {
                 0
             };
-            process.signals.send(SIGALRM);
+            process.signals.send(SIGALRM, Sender::KERNEL);
         }
     }
     Ok(())
@@ -284,6 +285,7 @@ pub fn over_if_stopped(world: &mut World) {
 
 /// Ends the run: the harness takes it from here.
 pub fn over(world: &mut World) -> ! {
+    marks::check(world);
     world.control.phase = Phase::Over;
     loop {
         trap(world, Reason::Over, 0, 0);

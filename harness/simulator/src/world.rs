@@ -6,6 +6,7 @@ use crate::channels::{Channel, MOST_CHANNELS};
 use crate::client::Client;
 use crate::descriptors::Descriptors;
 use crate::files::Files;
+use crate::marks::{Noted, Rests};
 use crate::network::Network;
 use crate::processes::{MOST_PROCESSES, Process};
 use crate::script::Placed;
@@ -204,6 +205,8 @@ pub struct World {
     pub opened: u32,
     /// Processes that there ever were.
     pub count: u32,
+    /// Exchanges in which old frames ran.
+    pub noted: Noted,
     /// Paths of the logs; empty where there are fewer.
     pub logs: [Path; MOST_LOGS],
     /// Open files.
@@ -218,6 +221,8 @@ pub struct World {
     pub processes: [Process; MOST_PROCESSES],
     /// What the client received.
     pub transcript: Transcript,
+    /// Stacks that are known, from test to test.
+    pub rests: Rests,
 }
 
 const _: () = assert!(core::mem::size_of::<World>() as u64 <= crate::layout::WORLD_LENGTH);

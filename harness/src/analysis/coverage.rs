@@ -55,9 +55,9 @@ impl NewCode {
         let functions = record
             .observations
             .iter()
-            .flat_map(|observation| &observation.new_entries)
+            .flat_map(|observation| observation.new_entries.iter())
             .filter(|(_, entries)| **entries > 0)
-            .map(|(function, _)| function.clone())
+            .map(|(function, _)| function.to_string())
             .collect();
         self.by_test
             .insert(place, (test.session.clone(), functions));

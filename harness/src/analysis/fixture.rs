@@ -285,7 +285,7 @@ fn observation(verdict: Option<Verdict>) -> Observation {
         processes: Vec::new(),
         files: told.into_iter().collect(),
         stall: None,
-        new_entries: BTreeMap::from([("parse".to_owned(), 2)]),
+        new_entries: [("parse", 2)].into_iter().collect(),
         old_frame_exchanges: BTreeSet::new(),
         wall_us: 4200,
         output: BTreeMap::new(),

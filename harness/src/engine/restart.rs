@@ -23,8 +23,8 @@ use crate::binary::Address;
 use crate::sandbox::root::{RUN_FOLDER, Root};
 use crate::sandbox::run_folder::{RunFolder, Temporary};
 use crate::sandbox::{SandboxError, processes};
-use crate::tracee::apply::coverage;
 use crate::tracee::counter::Instrument;
+use crate::tracee::coverage::Counted;
 use crate::tracee::spawn::{Descriptors, Program, SHARED_DESCRIPTOR, Tracing, start};
 use crate::tracee::stamps::Stamp;
 use crate::tracee::stopped::Until;
@@ -50,6 +50,8 @@ pub struct Restart {
     pub(super) tools: Tools,
     pub(super) reports: SignalFd,
     pub(super) coverage: OwnedFd,
+    /// What is counted there.
+    pub(super) counted: Counted,
     stamps: File,
     temporary: Temporary,
 }
@@ -110,6 +112,7 @@ impl Restart {
         Ok(Self {
             stamps: File::from(stamps),
             names: FunctionNames::new(&spec.functions, spec.patch.as_ref()),
+            counted: Counted::of(spec.patch.as_ref()),
             pads: spec
                 .functions
                 .iter()
@@ -202,14 +205,12 @@ impl Restart {
     }
 
     /// Adds what is known of a run once all its processes are gone.
-    pub(super) fn finish_run(&self, served: Served, begun: Instant, clock: StageClock) -> Run {
+    pub(super) fn finish_run(&mut self, served: Served, begun: Instant, clock: StageClock) -> Run {
         let Served {
             mut observation,
             longest,
         } = served;
-        if let Some(patch) = &self.spec.patch {
-            observation.new_entries = coverage(patch, &read_counts(&self.coverage));
-        }
+        observation.new_entries = self.counted.entries(&read_counts(&self.coverage));
         observation.wall_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
         Run {
             observation,

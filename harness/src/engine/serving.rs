@@ -11,6 +11,7 @@ use super::stages::{Stage, StageClock};
 use crate::sandbox::run_folder::read_files;
 use crate::tracee::Stopped;
 use crate::verdict::Observation;
+use crate::verdict::entries::Entries;
 use crate::verdict::observation::{Ending, SeenExchange, SeenProcess, Update};
 use crate::workload::{Normaliser, Script};
 use crate::world::{HostError, Limits, Played, play};
@@ -129,7 +130,7 @@ impl Service<'_> {
                 processes: seen_processes(server),
                 files,
                 stall: played.stall,
-                new_entries: BTreeMap::new(),
+                new_entries: Entries::default(),
                 old_frame_exchanges: std::collections::BTreeSet::new(),
                 wall_us: 0,
                 output: last_output(),

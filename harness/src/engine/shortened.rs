@@ -4,16 +4,20 @@
 use serde::{Deserialize, Serialize};
 
 use super::Tested;
+use crate::verdict::entries::Entries;
 use crate::verdict::observation::SeenExchange;
 
-/// The exchanges of the last test that was sent, or arrived.
+/// What the last test showed that was sent, or arrived.
 #[derive(Debug, Default)]
-pub struct Last(Vec<SeenExchange>);
+pub struct Last {
+    exchanges: Vec<SeenExchange>,
+    entries: Entries,
+}
 
-/// A test without the exchanges that the one before it showed as well.
+/// A test without what the one before it showed as well.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Shortened {
-    /// The test; of its exchanges, those that differ.
+    /// The test; of its exchanges and counts of entries, those that differ.
     tested: Tested,
     /// The places of these, ascending.
     places: Vec<usize>,
@@ -26,15 +30,18 @@ impl Last {
     pub fn shorten(&mut self, mut tested: Tested) -> Shortened {
         let all = std::mem::take(&mut tested.observation.exchanges);
         let places: Vec<usize> = (0..all.len())
-            .filter(|place| self.0.get(*place) != Some(&all[*place]))
+            .filter(|place| self.exchanges.get(*place) != Some(&all[*place]))
             .collect();
         let differing = places.iter().map(|place| all[*place].clone());
         tested.observation.exchanges = differing.collect();
-        self.0 = all;
+        self.exchanges = all;
+        let entries = std::mem::take(&mut tested.observation.new_entries);
+        tested.observation.new_entries = entries.since(&self.entries);
+        self.entries = entries;
         Shortened {
             tested,
             places,
-            exchanges: self.0.len(),
+            exchanges: self.exchanges.len(),
         }
     }
 
@@ -42,15 +49,17 @@ impl Last {
     /// the order in which they were sent.
     pub fn complete(&mut self, shortened: Shortened) -> Tested {
         let mut tested = shortened.tested;
-        self.0
+        self.exchanges
             .resize_with(shortened.exchanges, SeenExchange::default);
         let differing = std::mem::take(&mut tested.observation.exchanges);
         for (place, exchange) in shortened.places.into_iter().zip(differing) {
-            if let Some(known) = self.0.get_mut(place) {
+            if let Some(known) = self.exchanges.get_mut(place) {
                 *known = exchange;
             }
         }
-        tested.observation.exchanges.clone_from(&self.0);
+        tested.observation.exchanges.clone_from(&self.exchanges);
+        self.entries.take_over(&tested.observation.new_entries);
+        tested.observation.new_entries.clone_from(&self.entries);
         tested
     }
 }
@@ -70,6 +79,7 @@ mod tests {
             observation: Observation {
                 exchanges: replies.iter().map(exchange).collect(),
                 session_exchanges: 1,
+                new_entries: replies.iter().map(|reply| (*reply, 1)).collect(),
                 ..Observation::default()
             },
             engine: EngineKind::Rollback,

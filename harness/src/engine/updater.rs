@@ -65,6 +65,8 @@ pub struct Updater<'a> {
     pub announce: Option<Announce<'a>>,
     /// Whether a later `execve` of the program's own file starts the new version.
     pub turns_program: bool,
+    /// Whether the caller follows old frames: no breakpoints are set.
+    pub in_place: bool,
 }
 
 /// Is told which process waits for a debugger.
@@ -91,6 +93,7 @@ impl<'a> Updater<'a> {
             updated_at: None,
             announce: None,
             turns_program: true,
+            in_place: false,
         }
     }
 
@@ -155,7 +158,7 @@ impl<'a> Updater<'a> {
             self.update = applied;
             return Ok(0);
         };
-        let updated = update(parts, patch, process, stopped, walk)?;
+        let updated = update(parts, patch, process, stopped, walk, !self.in_place)?;
         if let Some(reason) = updated.refused {
             self.update = Update::NotApplied { reason };
             return Ok(0);
@@ -186,6 +189,11 @@ impl Updater<'_> {
     #[must_use]
     pub fn runs_old(&self) -> bool {
         self.old_frames.values().any(OldFrames::running)
+    }
+
+    /// The old frames of a process.
+    pub(super) fn frames_of(&mut self, process: ProcessIndex) -> Option<&mut OldFrames> {
+        self.old_frames.get_mut(&process)
     }
 
     /// Processes in which old frames have run that are not awaited again yet.

@@ -47,7 +47,8 @@ struct Walked<'a> {
 }
 
 /// Updates the process of `stopped`, which is at the point with the stack `walk`,
-/// and in the scope of the whole tree every other process too.
+/// and in the scope of the whole tree every other process too. With `watches`,
+/// breakpoints follow old frames from then on.
 ///
 /// # Errors
 /// When the harness fails.
@@ -57,6 +58,7 @@ pub fn update(
     process: ProcessIndex,
     stopped: &Stopped,
     walk: &Walk,
+    watches: bool,
 ) -> Result<Updated, HostError> {
     let at_point = stopped.thread();
     let scope = parts.spec.scope;
@@ -70,8 +72,25 @@ pub fn update(
         in_scope && thread != at_point
     })?;
     let result = update_held(parts, patch, process, stopped, walk, &held);
+    let watched = match &result {
+        Ok(updated) if watches => watch(parts, &updated.old_frames),
+        _ => Ok(()),
+    };
     parts.tree.release(held)?;
+    watched?;
     result
+}
+
+/// Sets the breakpoints that follow old frames.
+fn watch(
+    parts: &mut Parts<'_>,
+    old_frames: &HashMap<ProcessIndex, OldFrames>,
+) -> Result<(), HostError> {
+    for (process, frames) in old_frames {
+        let target = &mut parts.tree.processes[*process];
+        frames.watch(&target.memory, &mut target.breakpoints)?;
+    }
+    Ok(())
 }
 
 fn update_held(
@@ -170,14 +189,7 @@ fn update_held(
             .into_iter()
             .map(|walked| (walked.thread, &walked.walk))
             .collect();
-        let target = &mut parts.tree.processes[index];
-        let frames = OldFrames::follow(
-            patch,
-            &walks,
-            index == process,
-            &target.memory,
-            &mut target.breakpoints,
-        )?;
+        let frames = OldFrames::find(patch, &walks, index == process);
         updated.old_frames.insert(index, frames);
     }
     Ok(updated)
@@ -241,14 +253,9 @@ pub fn update_forked(
     };
     apply(patch, &target, &mut parts.tools.libraries)?;
     let process = &mut parts.tree.processes[child];
-    let (memory, breakpoints) = (&process.memory, &mut process.breakpoints);
-    Ok(Some(OldFrames::follow(
-        patch,
-        &[(0, &walk)],
-        false,
-        memory,
-        breakpoints,
-    )?))
+    let frames = OldFrames::find(patch, &[(0, &walk)], false);
+    frames.watch(&process.memory, &mut process.breakpoints)?;
+    Ok(Some(frames))
 }
 
 /// Frames of a thread with their registers, if live state is to be converted.

@@ -292,7 +292,7 @@ fn a_trace_without_events_has_no_classes() {
 
 fn observation(entries: u64, old_frames: &[u32]) -> Observation {
     Observation {
-        new_entries: [("f".to_owned(), entries)].into(),
+        new_entries: [("f", entries)].into_iter().collect(),
         old_frame_exchanges: old_frames.iter().copied().collect(),
         wall_us: entries,
         ..Observation::default()

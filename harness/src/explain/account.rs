@@ -16,6 +16,7 @@ use crate::study::plan::SessionKey;
 use crate::study::session::SessionFacts;
 use crate::study::store::Division;
 use crate::trace::{Point, PointId, Scope, Stack};
+use crate::verdict::entries::Entries;
 use crate::verdict::observation::{Ending, Fault, SeenProcess, Stall, Update};
 use crate::verdict::{Finding, Judgement, Observation, findings};
 
@@ -105,7 +106,7 @@ pub struct RunAccount {
     /// another way, and those that took a fatal signal.
     pub processes: Vec<ProcessLine>,
     /// Entries of new code after the update.
-    pub new_entries: BTreeMap<String, u64>,
+    pub new_entries: Entries,
     /// Exchanges in which an old frame of a changed function ran.
     pub old_frame_exchanges: BTreeSet<u32>,
     /// Where it stood still.

@@ -125,7 +125,7 @@ fn changed(account: &Account) -> String {
     )
 }
 
-fn counts(entries: &BTreeMap<String, u64>) -> String {
+fn counts<N: std::fmt::Display>(entries: &BTreeMap<N, u64>) -> String {
     entries
         .iter()
         .map(|(name, count)| format!("{name} ×{count}"))
@@ -166,7 +166,7 @@ pub fn render_run(run: &RunAccount, width: u16) -> String {
             stall.exchange, stall.waiting_for
         );
     }
-    let new = counts(&run.new_entries);
+    let new = counts(&*run.new_entries);
     let new = if new.is_empty() { "never" } else { &new };
     _ = writeln!(text, "new code entered  {new}");
     if !run.old_frame_exchanges.is_empty() {

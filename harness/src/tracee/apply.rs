@@ -3,7 +3,6 @@
 //! here needs a system call that a sandboxed process might be refused.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 
 use super::access::{Access, Accesses};
 use super::convert::{Converted, convert};
@@ -65,19 +64,6 @@ pub fn counted_functions(patch: &Patch) -> Vec<(&str, Address)> {
         .chain(added)
         .take(usize::try_from(counter::COVERAGE_LENGTH / 4).unwrap_or(usize::MAX))
         .collect()
-}
-
-/// Adds up the shared counts by function name.
-#[must_use]
-pub fn coverage(patch: &Patch, counts: &[u8]) -> BTreeMap<String, u64> {
-    let mut entries = BTreeMap::new();
-    for ((name, _), count) in counted_functions(patch).into_iter().zip(counts.chunks(4)) {
-        let count = count.try_into().map_or(0, u32::from_le_bytes);
-        if count > 0 {
-            *entries.entry(name.to_owned()).or_insert(0) += u64::from(count);
-        }
-    }
-    entries
 }
 
 /// A process to be updated, all of its threads being stopped.

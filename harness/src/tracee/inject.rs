@@ -220,6 +220,7 @@ pub(super) fn run_to_trap(
         };
         Stopped::reported(thread).resume(until, 0)?;
         let status = wait_for(thread)?;
+        stopped.ran();
         let injection = |status| TraceeError::Injection {
             what,
             pid: thread,

@@ -11,6 +11,7 @@ pub mod call_names;
 pub mod convert;
 pub mod copy;
 pub mod counter;
+pub mod coverage;
 pub mod descriptors;
 pub mod digest;
 pub mod error;

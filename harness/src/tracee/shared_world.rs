@@ -7,6 +7,7 @@ use std::ptr::NonNull;
 
 use kairos_simulator::cache::Cached;
 use kairos_simulator::layout;
+use kairos_simulator::marks::Noted;
 use kairos_simulator::parts;
 use kairos_simulator::transcript::Transcript;
 use kairos_simulator::world::{Told, World};
@@ -95,7 +96,8 @@ impl SharedWorld {
     }
 
     /// A digest of everything in use that what follows can depend on: what the client
-    /// has received, and what harness and simulator tell each other, are none of it.
+    /// has received, which old frames ran, and what harness and simulator tell each
+    /// other, are none of it.
     #[must_use]
     pub fn digest(&mut self) -> Digest {
         let world = self.world_mut();
@@ -106,6 +108,8 @@ impl SharedWorld {
             .map(|process| (take(&mut process.armed_in), take(&mut process.armed)));
         let armed: Vec<_> = armed.collect();
         world.control.tell(Told::NOTHING);
+        let noted = world.noted;
+        world.noted = Noted::NOTHING;
         let mut digest = Digest::default();
         let transcript = std::mem::offset_of!(World, transcript);
         let received = transcript..transcript + size_of::<Transcript>();
@@ -120,6 +124,7 @@ impl SharedWorld {
         });
         let world = self.world_mut();
         world.control.tell(told);
+        world.noted = noted;
         for (process, armed) in world.processes.iter_mut().zip(armed) {
             (process.armed_in, process.armed) = armed;
         }

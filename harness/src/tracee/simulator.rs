@@ -1,8 +1,13 @@
 //! Puts the simulator into a server's process.
 
+use std::mem::offset_of;
+
 use kairos_simulator::layout;
+use kairos_simulator::marks::{MOST_MARKS, Mark, Marks};
 use kairos_simulator::own::{MOST_HANDLERS, Own};
+use kairos_simulator::processes::{MOST_PROCESSES, Process};
 use kairos_simulator::script::{Part, Placed, Script, Span, Step};
+use kairos_simulator::world::World;
 use object::{Object, ObjectSegment, ObjectSymbol};
 
 use super::inject::{self, Gadget};
@@ -25,6 +30,8 @@ pub struct Simulator {
     pub leave: Address,
     /// Where the run goes on once the server has ended.
     pub died: Address,
+    /// What a return address is replaced by to note that it was reached.
+    pub noting: Address,
 }
 
 impl Simulator {
@@ -50,6 +57,7 @@ impl Simulator {
             gate: symbol("kairos_gate"),
             leave: symbol("kairos_leave"),
             died: symbol("kairos_died"),
+            noting: symbol("kairos_noting"),
         }
     }
 
@@ -93,7 +101,7 @@ impl Simulator {
         for (address, bytes) in &self.segments {
             memory.write(*address, bytes)?;
         }
-        let stack = Address(layout::OWN + std::mem::offset_of!(Own, stack) as u64);
+        let stack = Address(layout::OWN + offset_of!(Own, stack) as u64);
         memory.write(stack, &layout::STACK_TOP.to_le_bytes())?;
         let mut at = layout::SCRIPTS;
         let mut placed = [Placed::default(); 2];
@@ -202,9 +210,9 @@ pub fn interrupted(
     outwards: usize,
 ) -> Option<libc::user_regs_struct> {
     let word = |offset: usize| memory.word(Address(layout::OWN + offset as u64)).ok();
-    let handlers = usize::try_from(word(std::mem::offset_of!(Own, handlers))?).ok()?;
+    let handlers = usize::try_from(word(offset_of!(Own, handlers))?).ok()?;
     let at = handlers.checked_sub(outwards)?.min(MOST_HANDLERS - 1);
-    let frame = word(std::mem::offset_of!(Own, interrupted) + 8 * at)?;
+    let frame = word(offset_of!(Own, interrupted) + 8 * at)?;
     caller_at(memory, Address(frame), rewritten, &nothing()).ok()
 }
 
@@ -229,8 +237,35 @@ fn caller_at(
     (registers.r14, registers.r15) = (word(11), word(12));
     let stack = word(13);
     registers.rip = rewritten.behind(memory.word(Address(stack))?);
-    registers.rsp = stack + 8 + 0x80;
+    registers.rsp = stack + STEPPED_DOWN;
     Ok(registers)
+}
+
+/// Bytes from where the return address of a rewritten call lies to the caller's stack
+/// pointer: the address, and the red zone.
+pub const STEPPED_DOWN: u64 = 8 + 0x80;
+
+/// The return address that the simulator replaced in this place; none if it did not.
+#[must_use]
+pub fn replaced(memory: &Memory, slot: Address) -> Option<u64> {
+    let number = Address(layout::OWN + offset_of!(Own, number) as u64);
+    let number = memory.word(number).ok()?;
+    if number >= MOST_PROCESSES as u64 {
+        return None;
+    }
+    let process = layout::WORLD + offset_of!(World, processes) as u64;
+    let marks = process + number * size_of::<Process>() as u64 + offset_of!(Process, marks) as u64;
+    let all = Address(marks + offset_of!(Marks, all) as u64);
+    (0..MOST_MARKS as u64)
+        .map(|at| all.plus(at * size_of::<Mark>() as u64))
+        .find(|mark| {
+            let place = mark.plus(offset_of!(Mark, slot) as u64);
+            memory.word(place).is_ok_and(|word| word == slot.0)
+        })
+        .and_then(|mark| {
+            let place = mark.plus(offset_of!(Mark, resumes) as u64);
+            memory.word(place).ok()
+        })
 }
 
 /// Where a process saved the registers of the call that it is answering.
@@ -238,7 +273,7 @@ fn caller_at(
 /// # Errors
 /// When the process is gone.
 pub fn frame_of(memory: &Memory) -> Result<Address, TraceeError> {
-    let place = layout::OWN + std::mem::offset_of!(Own, frame) as u64;
+    let place = layout::OWN + offset_of!(Own, frame) as u64;
     memory.word(Address(place)).map(Address)
 }
 

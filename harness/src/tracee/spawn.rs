@@ -146,6 +146,18 @@ fn leave_others_behind() -> nix::Result<()> {
     nix::errno::Errno::result(answer).map(drop)
 }
 
+/// Lets this thread, and everything it starts, go on until it waits or its share of the
+/// processor is used up: no other of them that wakes meanwhile takes the processor away
+/// from it. Otherwise it would depend on who has run for how long whether a server sees
+/// what its child does at once, or together with what comes next. Kairos itself does:
+/// a parent is told of a child's end only once its tracer has looked at it.
+fn take_turns() -> nix::Result<()> {
+    let parameters = libc::sched_param { sched_priority: 0 };
+    // SAFETY: the structure outlives the call.
+    let answer = unsafe { libc::sched_setscheduler(0, libc::SCHED_BATCH, &raw const parameters) };
+    nix::errno::Errno::result(answer).map(drop)
+}
+
 fn become_subject(
     arguments: &[CString],
     environment: &[CString],
@@ -161,6 +173,7 @@ fn become_subject(
         return Err(nix::errno::Errno::EPIPE);
     }
     setsid()?;
+    take_turns()?;
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
     // Rust ignores it; an ignored signal survives exec.
     // SAFETY: restores the default disposition.

@@ -1,6 +1,8 @@
 //! A thread that is stopped, as a value: only it can be read, changed or resumed,
 //! and resuming consumes it.
 
+use std::cell::Cell;
+
 use libc::user_regs_struct;
 use nix::errno::Errno;
 use nix::sys::ptrace;
@@ -14,6 +16,8 @@ use crate::binary::Address;
 #[must_use = "a stopped thread must be resumed"]
 pub struct Stopped {
     thread: Pid,
+    /// The integer registers once they were read: nothing changes them but us.
+    registers: Cell<Option<user_regs_struct>>,
 }
 
 /// A thread that was resumed; the next wait may turn it into a stopped one.
@@ -38,7 +42,15 @@ pub enum Until {
 impl Stopped {
     /// Takes the wait status of `thread` as proof that it is stopped.
     pub(super) const fn reported(thread: Pid) -> Self {
-        Self { thread }
+        Self {
+            thread,
+            registers: Cell::new(None),
+        }
+    }
+
+    /// It ran meanwhile, and has stopped again.
+    pub(super) fn ran(&self) {
+        self.registers.set(None);
     }
 
     /// The thread's number.
@@ -52,7 +64,13 @@ impl Stopped {
     /// # Errors
     /// When the thread is gone.
     pub fn registers(&self) -> Result<user_regs_struct, TraceeError> {
-        ptrace::getregs(self.thread).map_err(TraceeError::from_errno("PTRACE_GETREGS", self.thread))
+        if let Some(registers) = self.registers.get() {
+            return Ok(registers);
+        }
+        let registers = ptrace::getregs(self.thread)
+            .map_err(TraceeError::from_errno("PTRACE_GETREGS", self.thread))?;
+        self.registers.set(Some(registers));
+        Ok(registers)
     }
 
     /// Replaces the integer registers.
@@ -60,6 +78,8 @@ impl Stopped {
     /// # Errors
     /// When the thread is gone.
     pub fn set_registers(&self, registers: &user_regs_struct) -> Result<(), TraceeError> {
+        // The kernel may not take all of it as it is.
+        self.registers.set(None);
         ptrace::setregs(self.thread, *registers)
             .map_err(TraceeError::from_errno("PTRACE_SETREGS", self.thread))
     }
@@ -187,6 +207,25 @@ impl Stopped {
         Errno::result(answer)
             .map(drop)
             .map_err(TraceeError::from_errno("PTRACE_SETSIGMASK", self.thread))
+    }
+
+    /// What calls preserve of the floating-point unit: how it rounds, and which
+    /// exceptions it raises (the x87 control word, and `MXCSR`).
+    ///
+    /// # Errors
+    /// When the thread is gone.
+    pub fn floating_control(&self) -> Result<(u16, u32), TraceeError> {
+        // SAFETY: a plain structure of numbers, which the kernel fills.
+        let (answer, state) = unsafe {
+            let mut state: libc::user_fpregs_struct = std::mem::zeroed();
+            let none = std::ptr::null_mut::<libc::c_void>();
+            let request = libc::PTRACE_GETFPREGS;
+            let answer = libc::ptrace(request, self.thread.as_raw(), none, &raw mut state);
+            (answer, state)
+        };
+        Errno::result(answer)
+            .map(|_| (state.cwd, state.mxcsr))
+            .map_err(TraceeError::from_errno("PTRACE_GETFPREGS", self.thread))
     }
 
     /// The extended (floating-point and vector) state, as the kernel lays it out.

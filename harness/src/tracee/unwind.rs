@@ -475,7 +475,12 @@ fn caller(row: &Row, cfa: u64, now: &Registers, stack: &StackBytes<'_>) -> Calle
             None => return Caller::Unknown,
         }
     }
-    match recover(RETURN_ADDRESS, &row.return_address) {
+    let mut returns = recover(RETURN_ADDRESS, &row.return_address);
+    if returns.is_some_and(simulator::is_inside) && !row.signal_frame {
+        let slot = Address(cfa.wrapping_sub(8));
+        returns = simulator::replaced(stack.memory, slot).or(returns);
+    }
+    match returns {
         Some(0) => Caller::Bottom,
         // A frame that does not move up the stack would loop for ever.
         Some(_) if next.values[RSP] <= now.values[RSP] && !row.signal_frame => Caller::Unknown,

@@ -3,6 +3,7 @@
 
 pub mod alike;
 pub mod difference;
+pub mod entries;
 pub mod judge;
 pub mod observation;
 pub mod text;

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::entries::Entries;
 use crate::binary::Address;
 use crate::trace::{RoleInstance, Stack};
 
@@ -175,7 +176,7 @@ pub struct Observation {
     /// The stall, if the session stood still.
     pub stall: Option<Stall>,
     /// Entries of functions of the image after the update, by function name.
-    pub new_entries: BTreeMap<String, u64>,
+    pub new_entries: Entries,
     /// Exchanges during which an old frame of a changed function ran that was
     /// active at the point.
     pub old_frame_exchanges: BTreeSet<u32>,

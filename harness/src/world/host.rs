@@ -94,13 +94,28 @@ pub(crate) fn wait(
 /// # Errors
 /// When tracing fails.
 pub(crate) fn stands_still(host: &mut dyn Host) -> Result<(bool, Reading), HostError> {
+    agree(host, &|activity| activity == Activity::Blocked)
+}
+
+/// The same, where a thread may also wait for time to pass.
+///
+/// # Errors
+/// When tracing fails.
+pub(crate) fn waits(host: &mut dyn Host) -> Result<(bool, Reading), HostError> {
+    agree(host, &|activity| activity != Activity::Running)
+}
+
+fn agree(
+    host: &mut dyn Host,
+    wanted: &dyn Fn(Activity) -> bool,
+) -> Result<(bool, Reading), HostError> {
     host.pump()?;
     let first = host.reading();
-    if first.activity != Activity::Blocked {
+    if !wanted(first.activity) {
         return Ok((false, first));
     }
     host.pump()?;
     let second = host.reading();
-    let still = second.activity == Activity::Blocked && second.slices == first.slices;
+    let still = wanted(second.activity) && second.slices == first.slices;
     Ok((still, second))
 }

@@ -1,12 +1,17 @@
 //! Plays a session: performs the client's actions on real sockets, waits for
 //! events of sockets and server alike, and records what each exchange brought.
+//!
+//! The client acts, and takes what has arrived, only while every thread of the server
+//! waits. Otherwise it would depend on when the scheduler, or a stop of the tracer, lets
+//! the client in whether a server that is still at work finds the next request, or the
+//! end of a connection, now or later.
 
 use std::collections::BTreeMap;
 
 use nix::poll::PollFlags;
 
 use super::connection::{Connection, FIRST_LOCAL_PORT, Received};
-use super::host::{Host, HostError, stands_still, wait};
+use super::host::{Host, HostError, stands_still, wait, waits};
 use super::stall::{Limits, StallClock, Stalled};
 use crate::sandbox::root::RUN_FOLDER;
 use crate::tracee::activity::Activity;
@@ -51,8 +56,12 @@ pub fn play(
         connections: script.connections.iter().map(|_| None).collect(),
         exchanges: vec![BTreeMap::new()],
         longest: Limits::NONE,
+        waits: false,
     };
     let stall = session.run(first_exchange)?;
+    if stall.is_none() {
+        session.leave()?;
+    }
     Ok(Played {
         stall,
         exchanges: session.exchanges,
@@ -68,6 +77,8 @@ struct Session<'a> {
     connections: Vec<Option<Connection>>,
     exchanges: Vec<BTreeMap<String, Vec<u8>>>,
     longest: Limits,
+    /// Whether the server was seen to wait, and nothing was done since.
+    waits: bool,
 }
 
 impl Session<'_> {
@@ -101,6 +112,9 @@ impl Session<'_> {
     ) -> Result<Result<Action, Stalled>, HostError> {
         let script = self.script;
         let mut event = Event::Done;
+        if let Err(stalled) = self.ready_for(action)? {
+            return Ok(Err(stalled));
+        }
         match action {
             Action::Connect { connection, port } => {
                 let local = FIRST_LOCAL_PORT + *self.local_ports;
@@ -126,9 +140,6 @@ impl Session<'_> {
                 }
             }
             Action::Close { connection } | Action::Reset { connection } => {
-                if let Err(stalled) = self.settle()? {
-                    return Ok(Err(stalled));
-                }
                 self.close(*connection, matches!(action, Action::Reset { .. }));
             }
             Action::Signal { role, signal } => self.host.signal(role, signal),
@@ -142,9 +153,6 @@ impl Session<'_> {
                 let _ = std::fs::remove_file(format!("{RUN_FOLDER}/{path}"));
             }
             Action::Settle => {
-                if let Err(stalled) = self.settle()? {
-                    return Ok(Err(stalled));
-                }
                 self.host.exchange_over(number)?;
                 self.exchanges.push(BTreeMap::new());
             }
@@ -155,6 +163,54 @@ impl Session<'_> {
             self.exchanges.pop();
         }
         Ok(Ok(next))
+    }
+
+    /// Waits until the server is where the client does such a thing.
+    fn ready_for(&mut self, action: &Action) -> Result<Result<(), Stalled>, HostError> {
+        match action {
+            Action::Close { .. } | Action::Reset { .. } | Action::Settle => {
+                let settled = self.settle()?;
+                self.waits = matches!(action, Action::Settle);
+                Ok(settled)
+            }
+            // It waits by itself, whenever it takes something.
+            Action::Receive { .. } | Action::Finished => Ok(Ok(())),
+            _ => {
+                let mut clock = StallClock::start();
+                let waits = self.let_wait(&mut clock)?;
+                self.longest = self.longest.longest(clock.pause());
+                self.waits = false;
+                Ok(waits)
+            }
+        }
+    }
+
+    /// Lets the server run until it waits.
+    fn let_wait(&mut self, clock: &mut StallClock) -> Result<Result<(), Stalled>, HostError> {
+        while !self.waits {
+            let (waits, reading) = waits(self.host)?;
+            self.waits = waits;
+            clock.look(&reading);
+            if waits {
+                break;
+            }
+            if let Some(stalled) = clock.exceeds(self.limits) {
+                return Ok(Err(stalled));
+            }
+            // The server shares this processor: let it run.
+            std::thread::yield_now();
+        }
+        Ok(Ok(()))
+    }
+
+    /// The client is gone, and its connections with it: the server takes note of that
+    /// before anybody comes again.
+    fn leave(&mut self) -> Result<(), HostError> {
+        self.connections.clear();
+        self.waits = false;
+        // What the server makes of it is not the client's affair any more.
+        let _ = self.let_wait(&mut StallClock::start())?;
+        Ok(())
     }
 
     fn send(&mut self, at: u8, bytes: &[u8]) -> Result<Result<bool, Stalled>, HostError> {
@@ -196,8 +252,16 @@ impl Session<'_> {
                 // Either the same await goes on or the next one begins: both read here.
                 continue;
             }
+            if let Err(stalled) = self.let_wait(&mut clock)? {
+                return Ok(Err(stalled));
+            }
+            let Some(connection) = &mut self.connections[usize::from(at)] else {
+                continue;
+            };
             let mark = match connection.receive() {
                 Received::Bytes(_) => {
+                    // It may have waited for room.
+                    self.waits = false;
                     self.longest = self.longest.longest(clock.pause());
                     clock = StallClock::start();
                     continue;
@@ -214,6 +278,7 @@ impl Session<'_> {
             self.longest = self.longest.longest(clock.pause());
             self.record(at, mark.as_bytes());
             self.connections[usize::from(at)] = None;
+            self.waits = false;
             return Ok(Ok(client.on(script, Event::Ended).1));
         }
     }
@@ -228,6 +293,7 @@ impl Session<'_> {
         clock: &mut StallClock,
     ) -> Result<Result<(), Stalled>, HostError> {
         const LOOK_EVERY_MS: u8 = 20;
+        self.waits = false;
         loop {
             self.host.pump()?;
             let open: Vec<usize> = (0..self.connections.len())

@@ -4,7 +4,7 @@
 
 pub mod script;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io::Read as _;
 use std::os::fd::AsFd as _;
 use std::path::Path;
@@ -26,6 +26,7 @@ use crate::trace::{PointId, Stack, Trace};
 use crate::tracee::activity::all_threads;
 use crate::tracee::spawn::Tracing;
 use crate::verdict::Observation;
+use crate::verdict::entries::Entries;
 use crate::verdict::observation::Update;
 use crate::world::{HostError, Limits};
 
@@ -139,7 +140,7 @@ pub fn test(
     Ok(Observation {
         update: update(point, folder, debugger.said()),
         old_frame_exchanges: BTreeSet::new(),
-        new_entries: BTreeMap::new(),
+        new_entries: Entries::default(),
         ..run.observation
     })
 }

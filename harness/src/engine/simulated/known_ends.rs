@@ -55,6 +55,8 @@ pub(super) enum Found {
 /// How the tests of one living server went on from where they were at ends of exchanges.
 #[derive(Default)]
 pub(super) struct KnownEnds {
+    /// Whether tests may stop early.
+    pub used: bool,
     ends: HashMap<(u32, Digest), Rc<End>>,
     order: VecDeque<(u32, Digest)>,
     passed: Vec<Passed>,
@@ -71,13 +73,13 @@ pub(super) struct KnownEnds {
 }
 
 impl KnownEnds {
-    /// A test begins; `looks` says whether it may stop early.
-    pub(super) fn begin(&mut self, looks: bool) {
+    /// A test begins.
+    pub(super) fn begin(&mut self) {
         self.passed.clear();
         self.expected = None;
         self.tests = self.tests.wrapping_add(1);
         let seldom = self.in_vain > MOST_IN_VAIN && !self.tests.is_multiple_of(SELDOM);
-        self.left = if looks && !seldom { LOOKS } else { 0 };
+        self.left = if self.used && !seldom { LOOKS } else { 0 };
         self.began = Some(Instant::now());
     }
 
@@ -272,10 +274,17 @@ mod tests {
         digest
     }
 
+    fn used() -> KnownEnds {
+        KnownEnds {
+            used: true,
+            ..KnownEnds::default()
+        }
+    }
+
     /// Plays a test that is in a state at the end of exchange 0; tells whether it stops,
     /// and what it has shown otherwise than expected.
     fn play(ends: &mut KnownEnds, at: Digest, shown: &Observation) -> (bool, Option<u32>) {
-        ends.begin(true);
+        ends.begin();
         assert!(ends.looks(2));
         let counts = vec![1, 0, 0, 0];
         match ends.is_in(0, at, counts, Duration::from_nanos(1)) {
@@ -289,7 +298,7 @@ mod tests {
 
     #[test]
     fn the_rest_is_known_in_a_state_that_was_observed_to_its_end() {
-        let (mut ends, seen) = (KnownEnds::default(), shown(&["a", "b", "c"], 3));
+        let (mut ends, seen) = (used(), shown(&["a", "b", "c"], 3));
         assert_eq!(play(&mut ends, state(1), &seen), (false, None));
         assert_eq!(play(&mut ends, state(2), &seen), (false, None));
         for _ in 0..FIRST_CHECKS {
@@ -301,7 +310,7 @@ mod tests {
 
     #[test]
     fn a_test_that_goes_on_otherwise_is_told() {
-        let (mut ends, seen) = (KnownEnds::default(), shown(&["a", "b", "c"], 3));
+        let (mut ends, seen) = (used(), shown(&["a", "b", "c"], 3));
         assert_eq!(play(&mut ends, state(1), &seen), (false, None));
         let other = shown(&["a", "b", "x"], 3);
         assert_eq!(play(&mut ends, state(1), &other), (false, Some(0)));
@@ -334,12 +343,12 @@ mod tests {
 
     #[test]
     fn few_tests_look_while_nothing_is_found() {
-        let (mut ends, seen) = (KnownEnds::default(), shown(&["a", "b", "c"], 3));
+        let (mut ends, seen) = (used(), shown(&["a", "b", "c"], 3));
         for number in 0..=u8::try_from(MOST_IN_VAIN).unwrap() {
             assert_eq!(play(&mut ends, state(number), &seen), (false, None));
         }
         let looking = (0..2 * SELDOM).filter(|_| {
-            ends.begin(true);
+            ends.begin();
             ends.wants_ends()
         });
         assert_eq!(looking.count(), 2);

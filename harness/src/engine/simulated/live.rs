@@ -20,6 +20,7 @@ use crate::tracee::counter::{self, GADGET, NEVER};
 use crate::tracee::intercept::{self, Rewritten};
 use crate::tracee::shared_world::{SharedWorld, Snapshot};
 use crate::tracee::simulator;
+use crate::tracee::ticks::Ticks;
 use crate::tracee::tree::Tree;
 use crate::tracee::write_watch;
 use crate::tracee::{Stopped, TraceeError};
@@ -84,6 +85,8 @@ pub struct Live {
     /// bytes of them are in use.
     coverage: (OwnedFd, usize),
     stop: String,
+    /// Lets a wait for a server that is busy come to its end.
+    _ticks: Ticks,
     _folder: RunFolder,
 }
 
@@ -132,6 +135,7 @@ impl Live {
         let rewritten = engine.tools.interceptor.rewrite(pid, memory, code.gate)?;
         engine.tools.unwinder.know(rewritten.clone());
         make_world(engine, shared.world_mut(), scripts)?;
+        shared.world_mut().rests.noting = code.noting.0;
         let names = |script: Option<&crate::workload::Script>| {
             script.map_or_else(Vec::new, |script| script.connections.clone())
         };
@@ -197,6 +201,7 @@ impl Live {
             ends: KnownEnds::default(),
             coverage: seen::coverage_of(engine)?,
             stop: engine.spec.stop.clone(),
+            _ticks: Ticks::start(),
             _folder: folder,
         })
     }

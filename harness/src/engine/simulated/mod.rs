@@ -5,6 +5,7 @@
 mod copies;
 mod known_ends;
 mod live;
+mod marks;
 mod members;
 mod run;
 mod seen;
@@ -20,12 +21,11 @@ use super::parts::Parts;
 use super::restart::{LAST_PID, Mode, Restart};
 use super::spec::Which;
 use super::stages::{Spent, Stage, StageClock};
-use super::updater::{AtPoint, Search, Updater};
+use super::updater::AtPoint;
 use super::watch::Watcher as _;
 use crate::sandbox::processes;
 use crate::trace::Scope;
 use crate::tracee::TraceeError;
-use crate::tracee::apply::coverage;
 use crate::tracee::shared_world::SharedWorld;
 use crate::tracee::spawn::Tracing;
 use crate::verdict::Observation;
@@ -156,10 +156,8 @@ impl Simulation {
                 Some(server) => server,
                 None => engine.simulate(self.coming_back)?,
             };
-            // What is known of other tests' ends came from one engine alone: copies
-            // check it by playing theirs.
-            let takes_over = self.coming_back == ComingBack::PutBack && !self.doubted;
-            server.ends.begin(takes_over);
+            // A copy plays every test to its end, so that it checks what rollback takes over.
+            server.ends.used = self.coming_back == ComingBack::PutBack && !self.doubted;
             match engine.roll(&mut server, limits, (point, place), at_point) {
                 Err(Unfit::Passed) => {}
                 Ok(rolled) => {
@@ -256,12 +254,7 @@ impl Restart {
         live.allow(limits);
         self.with_parts(live, &mut |live, parts| live.advance(parts, place))?;
         live.remember();
-        live.clear_counts()?;
-        let mut updater = Updater::new(point, Search::Index, at_point, 1);
-        updater.turns_program = false;
-        let played = self.with_parts(live, &mut |live, parts| {
-            live.play(parts, Some(&mut updater))
-        })?;
+        let (updater, played) = self.play_test(live, point, at_point)?;
         if let Update::NotReached { reason } = updater.update {
             live.go_back(self)?;
             return Err(Unfit::Elsewhere(reason));
@@ -287,7 +280,7 @@ impl Restart {
     /// tests that come. Tells where it ran to its end and showed something else than was
     /// expected.
     fn complete(
-        &self,
+        &mut self,
         live: &mut Live,
         played: &Played,
         seen: &mut Observation,
@@ -296,9 +289,7 @@ impl Restart {
         if let Some((exchange, end)) = &played.known {
             end.go_on(*exchange, seen, &mut counts);
         }
-        if let Some(patch) = &self.spec.patch {
-            seen.new_entries = coverage(patch, &counts);
-        }
+        seen.new_entries = self.counted.entries(&counts);
         let differs = live.ends.showed(seen, &counts);
         Ok(differs.map(|exchange| {
             format!(

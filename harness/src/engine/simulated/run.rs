@@ -7,6 +7,7 @@ use std::time::Instant;
 use super::Unfit;
 use super::known_ends::{End, Found};
 use super::live::{Live, Place, lost};
+use super::marks::follow_frames;
 use super::members::Member;
 use super::survey::Survey;
 use crate::binary::Address;
@@ -71,7 +72,6 @@ impl Run<'_> {
         mut updater: Option<&mut Updater<'_>>,
         mut signal: i32,
     ) -> Result<Reached, Unfit> {
-        let _ticks = crate::tracee::ticks::Ticks::start();
         let mut used = Used { at: None };
         let mut now = self.take_running()?;
         loop {
@@ -230,9 +230,7 @@ impl Run<'_> {
             }
             Reason::ExchangeEnded if dead == 0 || parts.tree.processes.len() > 1 => {
                 if let Some(updater) = updater {
-                    for process in updater.running_processes() {
-                        self.old_frames_wait(parts, updater, process, exchange, stopped)?;
-                    }
+                    self.frames_rest(parts, updater, exchange, stopped)?;
                     if self.rest_is_known(parts, updater, exchange, stopped)? {
                         return Ok(Told::Over);
                     }
@@ -274,28 +272,8 @@ impl Run<'_> {
         }
     }
 
-    /// An exchange ended in which old frames of a process ran: they are awaited again.
-    fn old_frames_wait(
-        &self,
-        parts: &mut Parts<'_>,
-        updater: &mut Updater<'_>,
-        process: ProcessIndex,
-        exchange: u32,
-        running: &Stopped,
-    ) -> Result<(), Unfit> {
-        // Nothing runs on in a process that has ended.
-        if !self.live.shared.world().known()[process].lives() {
-            return Ok(());
-        }
-        let stopped = self.live.members[process].stopped.as_ref();
-        let registers = self.caller(parts, process, stopped.unwrap_or(running))?;
-        let walk = parts.walk_from(process, &registers);
-        updater.ended_with(parts, process, exchange, &walk)?;
-        Ok(())
-    }
-
     /// Registers of a process behind the call that it is making.
-    fn caller(
+    pub(super) fn caller(
         &self,
         parts: &Parts<'_>,
         process: ProcessIndex,
@@ -456,6 +434,7 @@ pub(super) fn update(
         return Err(Unfit::Declined("the point is no entry".to_owned()));
     };
     let signal = updater.entered(parts, process, 0, stopped, function)?;
+    follow_frames(parts, &mut live.shared, updater, process)?;
     follow(live, updater);
     disarm(&mut live.shared, &parts.tree.processes[process].memory)?;
     Ok(signal)

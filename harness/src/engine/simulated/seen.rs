@@ -19,10 +19,10 @@ use crate::engine::parts::Note;
 use crate::engine::restart::Restart;
 use crate::engine::server::log_path;
 use crate::sandbox::root::RUN_FOLDER;
-use crate::tracee::apply::counted_functions;
 use crate::tracee::shared_world::SharedWorld;
 use crate::tracee::tree::signal_name;
 use crate::verdict::Observation;
+use crate::verdict::entries::Entries;
 use crate::verdict::observation::{Ending, SeenExchange, SeenProcess, Update};
 
 /// Bytes that are kept of what the server printed.
@@ -143,8 +143,6 @@ fn output_of(files: &WorldFiles<'_>) -> BTreeMap<String, String> {
 
 /// Where entries of new functions are counted, and how many bytes of that are in use.
 pub(super) fn coverage_of(engine: &Restart) -> Result<(OwnedFd, usize), Unfit> {
-    let patch = engine.spec.patch.as_ref();
-    let counted = patch.map_or(0, |patch| counted_functions(patch).len());
     let own = engine.coverage.try_clone();
     let own = own.map_err(|error| {
         let errno = error
@@ -152,7 +150,7 @@ pub(super) fn coverage_of(engine: &Restart) -> Result<(OwnedFd, usize), Unfit> {
             .map_or(Errno::UnknownErrno, Errno::from_raw);
         refused(errno)
     })?;
-    Ok((own, 4 * counted))
+    Ok((own, engine.counted.bytes()))
 }
 
 /// Forgets the entries of new functions that were counted before.
@@ -196,7 +194,7 @@ impl Restart {
                 .then(|| self.seen_files(live, &files))
                 .unwrap_or_default(),
             stall: played.stall.clone(),
-            new_entries: BTreeMap::new(),
+            new_entries: Entries::default(),
             old_frame_exchanges: BTreeSet::new(),
             wall_us: 0,
             output: whole.then(|| output_of(&files)).unwrap_or_default(),

@@ -23,6 +23,7 @@ use crate::tracee::simulator::{self, BELOW_FRAME};
 use crate::tracee::tree::ProcessIndex;
 use crate::tracee::{Memory, Stopped, TraceeError};
 use kairos_simulator::layout;
+use kairos_simulator::own::Own;
 
 /// Kinds of what a state is made of, each told apart by its place.
 const REGISTERS: u64 = 1;
@@ -30,16 +31,13 @@ const PROCESS: u64 = 2;
 const FRAMES: u64 = 3;
 const ROLES: u64 = 4;
 
-/// Where the control words lie in saved extended registers (`FXSAVE`).
-const CONTROL_WORD: Range<usize> = 0..2;
-const VECTOR_CONTROL: Range<usize> = 24..28;
-/// Where the registers themselves lie there.
+/// Where the floating-point registers themselves lie in what `FXSAVE` saves.
 const FLOATING: Range<usize> = 32..BELOW_FRAME as usize;
 
 /// What a digest of a process's memory leaves out, since it is looked at more closely
 /// or not at all.
 pub(super) fn apart(stack: Option<Range<u64>>) -> Vec<Range<u64>> {
-    let own = layout::STACK..layout::STACK_TOP;
+    let own = layout::STACK..layout::OWN + layout::OWN_LENGTH;
     [COUNTER_PAGE, own].into_iter().chain(stack).collect()
 }
 
@@ -132,7 +130,8 @@ impl Member {
         // The red zone belongs to the caller.
         let live = caller.rsp - 0x80..stack.end;
         digest.add(live.start, &read(memory, &live)?);
-        let live = registers.rsp..layout::STACK_TOP;
+        // The simulator's own words lie on top of its stack.
+        let live = registers.rsp..layout::OWN + size_of::<Own>() as u64;
         let mut own = read(memory, &live)?;
         let saved = simulator::frame_of(memory)?.0 - BELOW_FRAME;
         let floating = usize::try_from(saved.wrapping_sub(live.start)).unwrap_or(usize::MAX);
@@ -141,11 +140,10 @@ impl Member {
             .and_then(|own| own.get_mut(FLOATING));
         floating.into_iter().for_each(|bytes| bytes.fill(0));
         digest.add(live.start, &own);
-        let extended = stopped.extended_state()?;
+        let (control, vector_control) = stopped.floating_control()?;
         let mut bytes = Vec::with_capacity(size_of::<libc::user_regs_struct>() + 16);
-        for range in [CONTROL_WORD, VECTOR_CONTROL] {
-            bytes.extend_from_slice(extended.get(range).unwrap_or_default());
-        }
+        bytes.extend_from_slice(&control.to_le_bytes());
+        bytes.extend_from_slice(&vector_control.to_le_bytes());
         bytes.extend_from_slice(&stopped.signal_mask()?.to_le_bytes());
         for word in words(&registers) {
             bytes.extend_from_slice(&word.to_le_bytes());

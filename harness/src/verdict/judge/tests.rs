@@ -25,7 +25,7 @@ fn run(replies: &[&str]) -> Observation {
         }],
         files: BTreeMap::new(),
         stall: None,
-        new_entries: BTreeMap::from([("f".to_owned(), 3)]),
+        new_entries: [("f", 3)].into_iter().collect(),
         old_frame_exchanges: BTreeSet::new(),
         wall_us: 1,
         output: BTreeMap::new(),
