@@ -1,6 +1,6 @@
 //! Engines differ in speed, never in what they observe: at every point of several
-//! sessions of kvd, a test by rollback in a simulated world shows what a test on real
-//! sockets shows.
+//! sessions of kvd, a test in a simulated world, by rollback or by fork snapshot, shows
+//! what a test on real sockets shows.
 
 mod support;
 
@@ -85,8 +85,13 @@ impl Prepared {
 
     /// A worker whose tests are run by rollback.
     fn simulated(&self) -> RemoteEngine {
+        self.by(EngineKind::Rollback)
+    }
+
+    /// A worker whose tests are run by an engine.
+    fn by(&self, kind: EngineKind) -> RemoteEngine {
         let mut worker = self.worker();
-        assert_eq!(worker.use_engine(EngineKind::Rollback).unwrap(), None);
+        assert_eq!(worker.use_engine(kind).unwrap(), None);
         worker
     }
 
@@ -124,9 +129,14 @@ impl Prepared {
         compared
     }
 
-    /// Runs every test both ways; how many points were compared.
+    /// Runs every test by rollback and by restart; how many points were compared.
     fn agrees(&self) -> usize {
-        let (mut real, mut simulated) = (self.worker(), self.simulated());
+        self.agrees_by(EngineKind::Rollback)
+    }
+
+    /// Runs every test by an engine and by restart; how many points were compared.
+    fn agrees_by(&self, kind: EngineKind) -> usize {
+        let (mut real, mut simulated) = (self.worker(), self.by(kind));
         let alone = simulated.test(&self.requests[0], false).unwrap();
         assert_eq!(
             difference(&self.session.record.old, &alone.observation),
@@ -135,12 +145,12 @@ impl Prepared {
         for request in &self.requests {
             let restarted = real.test(request, true).unwrap().observation;
             let rolled = simulated.test(request, true).unwrap();
-            assert_eq!(rolled.engine, EngineKind::Rollback, "{}", request.id);
+            assert_eq!(rolled.engine, kind, "{}", request.id);
             let rolled = rolled.observation;
             let difference = Comparison::default().apart(&restarted, &rolled);
             assert!(
                 difference.is_none(),
-                "{}: {difference:?}\nrollback {rolled:#?}\nrestart {restarted:#?}",
+                "{}: {difference:?}\n{kind} {rolled:#?}\nrestart {restarted:#?}",
                 request.id
             );
         }
@@ -162,6 +172,23 @@ fn pair_agrees(name: &str, workloads: &[&str]) {
 #[test]
 fn a_plain_update_is_seen_alike() {
     pair_agrees("kvd-v1-v2", &["basic", "numbers"]);
+}
+
+/// Copies of a server that stands at the point, all of whose tests go to their ends.
+#[test]
+fn a_copy_at_each_point_is_seen_alike() {
+    let (catalogue, build) = (catalogue(), build());
+    for (name, workload) in [
+        ("kvd-v1-v2", "numbers"),
+        ("kvd-v8-v9", "two-clients"),
+        ("kvd-v9-v10", "two-clients"),
+    ] {
+        let pair = single::pair(&catalogue, name, &build).unwrap();
+        let prepared = Prepared::new(&pair, workload, None);
+        let points = prepared.agrees_by(EngineKind::ForkSnapshot);
+        println!("{name} {workload}: {points} points agree");
+        assert!(points > 100, "{points}");
+    }
 }
 
 #[test]
@@ -215,27 +242,31 @@ fn usage(pid: u32) -> (u64, usize) {
 fn only_child(pid: u32) -> u32 {
     let path = format!("/proc/{pid}/task/{pid}/children");
     let children = std::fs::read_to_string(path).unwrap();
-    children
-        .split_ascii_whitespace()
-        .next()
-        .unwrap()
-        .parse()
-        .unwrap()
+    let mut children = children.split_ascii_whitespace();
+    let only = children.next().unwrap().parse().unwrap();
+    assert_eq!(children.next(), None, "{pid} has more than one child");
+    only
 }
 
 /// Worker and server neither grow nor keep anything open, however many tests one
-/// server lives through.
+/// server lives through, and no process is left.
 #[test]
 fn many_tests_leave_nothing_behind() {
+    for kind in [EngineKind::Rollback, EngineKind::ForkSnapshot] {
+        leave_nothing_behind(kind);
+    }
+}
+
+fn leave_nothing_behind(kind: EngineKind) {
     const ROUNDS: usize = 8;
     let (catalogue, build) = (catalogue(), build());
     let pair = single::pair(&catalogue, "kvd-v1-v2", &build).unwrap();
     let prepared = Prepared::new(&pair, "basic", None);
-    let mut engine = prepared.simulated();
+    let mut engine = prepared.by(kind);
     let round = |engine: &mut RemoteEngine| {
         for request in prepared.requests.iter().step_by(2) {
             let tested = engine.test(request, true).unwrap();
-            assert_eq!(tested.engine, EngineKind::Rollback, "{}", request.id);
+            assert_eq!(tested.engine, kind, "{}", request.id);
         }
     };
     round(&mut engine);
@@ -245,8 +276,9 @@ fn many_tests_leave_nothing_behind() {
         round(&mut engine);
     }
     let after = usage(worker);
+    // Of its copies none is left.
     let server = usage(only_child(worker));
-    println!("worker: {before:?} then {after:?} (KB, descriptors); server: {server:?}");
+    println!("{kind}: worker: {before:?} then {after:?} (KB, descriptors); server: {server:?}");
     assert!(after.0 < before.0 + 4096, "{before:?} {after:?}");
     assert_eq!(after.1, before.1);
 }

@@ -45,7 +45,7 @@ fn every_way_is_measured_and_gdb_agrees() {
             "{note}"
         ),
     }
-    expected.push("fork-server");
+    expected.extend(["fork-snapshot", "fork-server"]);
     let unable = |note: &&str| note.contains("it cannot write this processor's registers");
     if notes.iter().any(unable) {
         assert_eq!(ways, expected, "{report}");

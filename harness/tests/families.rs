@@ -1,6 +1,7 @@
 //! Servers of several processes in the simulated world: at every point of a session a
-//! test by rollback shows what a test on real sockets shows, and what is known of the
-//! server beforehand; also where tests go on alike and stop early.
+//! test by rollback, or by fork snapshot where one process lives, shows what a test on
+//! real sockets shows, and what is known of the server beforehand; also where tests go on
+//! alike and stop early.
 
 mod support;
 
@@ -57,34 +58,36 @@ fn family() -> Project {
         .session("conformable", SESSION)
 }
 
-/// Compares what rollback and restart show at every point of a project's session, and
+/// Compares what an engine and restart show at every point of a project's session, and
 /// returns how that went.
-fn compared(project: &Project) -> Value {
+fn compared(project: &Project, engine: &str) -> Value {
     project.write();
     let output = project
         .kairos()
         .args(["bench", "--engines-only", "--json", "--every-point"])
-        .args(["--subject", "tiny"])
+        .args(["--subject", "tiny", "--engine", engine])
         .output()
         .unwrap();
     let message = String::from_utf8_lossy(&output.stderr);
     let report: Value =
         serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {message}"));
     let engines = report["engines"].as_array().unwrap();
-    let rollback = engines.iter().find(|engine| engine["engine"] == "rollback");
-    let rollback = rollback.unwrap_or_else(|| panic!("{}", report["notes"]));
-    assert_eq!(
-        rollback["differences"],
-        Value::Array(Vec::new()),
-        "{report}"
-    );
-    assert_eq!(rollback["by_restart"], 0, "{report}");
-    rollback.clone()
+    let how = engines.iter().find(|row| row["engine"] == engine);
+    let how = how.unwrap_or_else(|| panic!("{}", report["notes"]));
+    assert_eq!(how["differences"], Value::Array(Vec::new()), "{report}");
+    how.clone()
+}
+
+/// The same by rollback, which leaves no point to restart.
+fn by_rollback(project: &Project) -> Value {
+    let rollback = compared(project, "rollback");
+    assert_eq!(rollback["by_restart"], 0, "{rollback}");
+    rollback
 }
 
 #[test]
 fn a_family_of_processes_is_seen_alike_at_every_point() {
-    let rollback = compared(&family());
+    let rollback = by_rollback(&family());
     assert!(rollback["compared"].as_u64().unwrap() > 25, "{rollback}");
 }
 
@@ -129,19 +132,136 @@ await c heap *
 await c ok
 close c";
 
-#[test]
-fn what_no_reply_has_shown_yet_keeps_tests_apart() {
-    let project = Project::of("hidden")
+fn hidden() -> Project {
+    Project::of("hidden")
         .step("$CC -o tiny main.c -lm")
         .manifest(
             "[[role]]\nname = \"server\"\nfirst = true\n\
              [[role]]\nname = \"keeper\"\nparent = \"server\"\n",
         )
-        .session("conformable", NOTES);
-    let rollback = compared(&project);
+        .session("conformable", NOTES)
+}
+
+#[test]
+fn what_no_reply_has_shown_yet_keeps_tests_apart() {
+    let rollback = by_rollback(&hidden());
     assert!(rollback["compared"].as_u64().unwrap() > 20, "{rollback}");
     // Points between two notes need not be played to their end.
     assert!(rollback["stopped"].as_u64().unwrap() > 5, "{rollback}");
+}
+
+/// The same, but for the process that remembers: it is forked when something is first
+/// noted in it, so that the server is alone before.
+fn hidden_alone() -> Project {
+    let mut project = hidden();
+    let eager = "        if (socketpair(AF_UNIX, SOCK_STREAM, 0, child) != 0)
+            abort();
+        if (fork() == 0) {
+            close(fd);
+            close(child[0]);
+            keep(child[1]);
+        }
+        close(child[1]);
+";
+    let when_noted = "static void note_in_process(void)
+{
+";
+    let forks = "static void begin(void)
+{
+    if (socketpair(AF_UNIX, SOCK_STREAM, 0, child) != 0)
+        abort();
+    if (fork() == 0) {
+        close(child[0]);
+        keep(child[1]);
+    }
+    close(child[1]);
+}
+
+static void note_in_process(void)
+{
+    if (child[0] == 0)
+        begin();
+";
+    for (from, to) in [(eager, ""), (when_noted, forks)] {
+        assert_eq!(project.source.matches(from).count(), 1);
+        project.source = project.source.replace(from, to);
+    }
+    project
+}
+
+#[test]
+fn a_copy_has_all_that_no_reply_has_shown_yet() {
+    let copied = compared(&hidden_alone(), "fork-snapshot");
+    let number = |name: &str| copied[name].as_u64().unwrap();
+    assert!(number("compared") - number("by_restart") > 20, "{copied}");
+    // In the exchanges behind the fork two processes live.
+    assert!(number("by_restart") > 0, "{copied}");
+    assert_eq!(copied["stopped"], 0, "{copied}");
+}
+
+/// A server that forks a process for each connection: at the entries of its listener no
+/// other process lives, at those of a session two do.
+#[test]
+fn a_copy_is_made_where_one_process_lives_and_forks_behind_the_point() {
+    let project = Project::of("sessions")
+        .manifest(
+            "[[role]]\nname = \"listener\"\nfirst = true\n\
+             [[role]]\nname = \"session\"\nparent = \"listener\"\nforked_in = \"begin\"\n",
+        )
+        .session(
+            "conformable",
+            "open c main\nsend c A\nawait c *\n\nclose c\n\n\
+             open d main\nsend d B\nawait d *\n\nclose d",
+        );
+    let copied = compared(&project, "fork-snapshot");
+    let number = |name: &str| copied[name].as_u64().unwrap();
+    assert!(number("by_restart") > 0, "{copied}");
+    assert!(number("compared") - number("by_restart") >= 2, "{copied}");
+    let run = project.study_as("copied", "--engine fork-snapshot");
+    for row in run.rows() {
+        let alone = row.role == "listener";
+        let engine = if alone { "fork-snapshot" } else { "restart" };
+        assert_eq!(row.engine, engine, "{row:?}");
+    }
+}
+
+/// Where a family lives, its points are restart's, and show the same.
+#[test]
+fn a_family_of_processes_is_left_to_restart() {
+    let copied = compared(&family(), "fork-snapshot");
+    assert!(copied["by_restart"].as_u64().unwrap() > 20, "{copied}");
+}
+
+/// Memory that a server shares would be written by copies, and is not put back.
+#[test]
+fn a_server_that_shares_memory_is_left_to_restart() {
+    let mut project =
+        Project::of("stall").session("conformable", "open c main\nsend c A\nawait c *\n\nclose c");
+    let (opens, shares) = (
+        "    int listener = listen_on(7000);\n",
+        "    int listener = listen_on(7000);\n    int *shared = mmap(NULL, 4096, PROT_READ | \
+         PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);\n    *shared = 1;\n",
+    );
+    assert_eq!(project.source.matches(opens).count(), 1);
+    let header = "#include \"line_server.h\"\n";
+    let with_map = format!("{header}#include <sys/mman.h>\n");
+    let source = project.source.replace(header, &with_map);
+    project.source = source.replace(opens, shares);
+    project.write();
+    let output = project
+        .kairos()
+        .args(["bench", "--engines-only", "--json", "--tests", "1"])
+        .args(["--subject", "tiny"])
+        .output()
+        .unwrap();
+    let message = String::from_utf8_lossy(&output.stderr);
+    let report: Value =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {message}"));
+    let notes = report["notes"].to_string();
+    for engine in ["rollback", "fork-snapshot", "fork-server"] {
+        let why = format!("{engine}: not measured: it shares writable memory (");
+        assert!(notes.contains(&why), "{notes}");
+    }
 }
 
 /// A client whose connection the server shuts down closes it at once.
@@ -153,7 +273,7 @@ fn turns() -> Project {
 
 #[test]
 fn who_acts_when_is_seen_alike_at_every_point() {
-    let rollback = compared(&turns());
+    let rollback = by_rollback(&turns());
     assert!(rollback["compared"].as_u64().unwrap() > 2, "{rollback}");
 }
 

@@ -134,7 +134,7 @@ impl Kept {
 /// Benches beside each other.
 #[must_use]
 pub fn table(kept: &[Kept]) -> Table {
-    const COLUMNS: [Column<Kept>; 14] = [
+    const COLUMNS: [Column<Kept>; 16] = [
         ("pair", |bench| Cell::text(&bench.pair)),
         ("workload", |bench| Cell::text(&bench.workload)),
         ("points", |bench| Cell::number(bench.points)),
@@ -144,10 +144,14 @@ pub fn table(kept: &[Kept]) -> Table {
         ("untraced", |bench| bench.cell(Way::Untraced)),
         ("restart", |bench| bench.cell(Way::Restart)),
         ("fork server", |bench| bench.cell(Way::ForkServer)),
+        ("fork snapshot", |bench| bench.cell(Way::ForkSnapshot)),
         ("rollback", |bench| bench.cell(Way::Rollback)),
         ("floor", |bench| bench.cell(Way::Floor)),
         ("restart / fork server", |bench| {
             bench.ratio(Way::ForkServer, Way::Restart)
+        }),
+        ("restart / fork snapshot", |bench| {
+            bench.ratio(Way::ForkSnapshot, Way::Restart)
         }),
         ("restart / rollback", |bench| {
             bench.ratio(Way::Rollback, Way::Restart)
@@ -196,8 +200,8 @@ pub(crate) mod tests {
         assert_eq!(
             cells,
             [
-                "kvd-1-2", "basic", "300", "spread", "0", "", "", "4000", "", "200", "", "",
-                "20.0", ""
+                "kvd-1-2", "basic", "300", "spread", "0", "", "", "4000", "", "", "200", "", "",
+                "", "20.0", ""
             ]
         );
     }

@@ -336,7 +336,7 @@ impl<'a> Bench<'a> {
             Way::Untraced => untimed(self.engine.baseline(Which::Old, false)?.observation),
             Way::StopAndGo => self.engine.test(&request, false)?,
             Way::Restart => self.engine.test(&request, true)?,
-            Way::ForkServer | Way::Rollback | Way::Floor => {
+            Way::ForkServer | Way::ForkSnapshot | Way::Rollback | Way::Floor => {
                 let mut others = self.others.iter_mut();
                 let worker = others.find(|(of, _)| *of == way);
                 let (_, worker) = worker.ok_or(StudyError::Nothing)?;

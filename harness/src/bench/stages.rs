@@ -13,6 +13,15 @@ use crate::study::engine::Comparison;
 use crate::trace::PointId;
 use crate::verdict::Observation;
 
+/// Ways whose tests have stages, in the order of their rows.
+const WAYS: [Way; 5] = [
+    Way::Restart,
+    Way::ForkServer,
+    Way::ForkSnapshot,
+    Way::Rollback,
+    Way::Floor,
+];
+
 /// What each stage of each test took.
 #[derive(Debug, Default)]
 pub(super) struct StageTimes(Vec<(Way, Spent)>);
@@ -25,7 +34,7 @@ impl StageTimes {
     /// One row for each stage that tests of an engine had.
     pub(super) fn rows(&self) -> Vec<StageRow> {
         let mut rows = Vec::new();
-        for way in [Way::Restart, Way::ForkServer, Way::Rollback, Way::Floor] {
+        for way in WAYS {
             for stage in Stage::ALL {
                 let of_way = self.0.iter().filter(|(of, _)| *of == way);
                 let mut times: Vec<f64> = of_way

@@ -16,6 +16,8 @@ pub enum Way {
     Restart,
     /// The same test on a copy of a started server.
     ForkServer,
+    /// The same test on a copy of a server that stands at the point, in a simulated world.
+    ForkSnapshot,
     /// The same test by rollback in a simulated world.
     Rollback,
     /// One by rollback that applies nothing: what no update can do without.
@@ -33,6 +35,7 @@ impl Way {
             Self::StopAndGo => "stop-and-go",
             Self::Restart => "restart",
             Self::ForkServer => "fork-server",
+            Self::ForkSnapshot => "fork-snapshot",
             Self::Rollback => "rollback",
             Self::Floor => "floor",
             Self::Gdb => "gdb",
@@ -43,6 +46,7 @@ impl Way {
     pub(super) const fn engine(self) -> Option<EngineKind> {
         match self {
             Self::ForkServer => Some(EngineKind::ForkServer),
+            Self::ForkSnapshot => Some(EngineKind::ForkSnapshot),
             Self::Rollback | Self::Floor => Some(EngineKind::Rollback),
             Self::Untraced | Self::StopAndGo | Self::Restart | Self::Gdb => None,
         }
@@ -53,6 +57,7 @@ impl Way {
         match kind {
             EngineKind::Restart => Self::Restart,
             EngineKind::ForkServer => Self::ForkServer,
+            EngineKind::ForkSnapshot => Self::ForkSnapshot,
             EngineKind::Rollback => Self::Rollback,
         }
     }

@@ -62,8 +62,8 @@ pub struct Arguments {
     /// Run this command in gdb, and leave it after the last (may be repeated)
     #[arg(long, value_name = "COMMAND", requires = "gdb")]
     gdb_command: Vec<String>,
-    /// Which engine runs the test: `restart`, `fork-server`, `rollback`, or `auto`, the
-    /// fastest that the session allows and that agrees with restart at sampled points
+    /// Which engine runs the test: `restart`, `fork-server`, `fork-snapshot`, `rollback`,
+    /// or `auto`, the fastest that the session allows and that agrees with restart at sampled points
     #[arg(
         long,
         default_value = "restart",

@@ -55,7 +55,7 @@ pub struct Arguments {
     #[arg(long, default_value_t = 1, value_name = "N")]
     jobs: usize,
     /// Which engines are measured: `restart` alone, one more (`fork-server`,
-    /// `rollback`), or `auto`, all that the session allows
+    /// `fork-snapshot`, `rollback`), or `auto`, all that the session allows
     #[arg(long, default_value = "auto", value_name = "ENGINE")]
     engine: EngineWish,
     /// Print the gdb batch file of the first measured point instead of measuring

@@ -48,7 +48,7 @@ pub struct Selection {
     repeat: u32,
     /// Which engine runs the tests: `restart`, a new server for each; `fork-server`, a
     /// copy of a started server for each; `rollback`, one server in a simulated world;
-    /// or `auto`, the fastest that a session allows. None is used that does not agree
+    /// `fork-snapshot`, a copy of that one for each; or `auto`, the fastest that a session allows. None is used that does not agree
     /// with restart at sampled points
     #[arg(long, default_value = "restart", value_name = "ENGINE")]
     engine: EngineWish,

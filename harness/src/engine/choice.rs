@@ -11,13 +11,15 @@ pub enum EngineKind {
     Restart,
     /// A copy of a started server for each test.
     ForkServer,
+    /// One server in a simulated world, a copy of which runs each test.
+    ForkSnapshot,
     /// One server in a simulated world, put back after each test.
     Rollback,
 }
 
 impl EngineKind {
     /// Engines beside restart, the fastest first.
-    pub const FASTER: [Self; 2] = [Self::Rollback, Self::ForkServer];
+    pub const FASTER: [Self; 3] = [Self::Rollback, Self::ForkSnapshot, Self::ForkServer];
 
     /// Its name in options and results.
     #[must_use]
@@ -25,6 +27,7 @@ impl EngineKind {
         match self {
             Self::Restart => "restart",
             Self::ForkServer => "fork-server",
+            Self::ForkSnapshot => "fork-snapshot",
             Self::Rollback => "rollback",
         }
     }
@@ -78,7 +81,10 @@ impl std::str::FromStr for EngineWish {
         match (text, EngineKind::of_name(text)) {
             ("auto", _) => Ok(Self::Auto),
             (_, Some(kind)) => Ok(Self::Just(kind)),
-            _ => Err("there are `restart`, `fork-server`, `rollback` and `auto`".to_owned()),
+            _ => Err(
+                "there are `restart`, `fork-server`, `fork-snapshot`, `rollback` and `auto`"
+                    .to_owned(),
+            ),
         }
     }
 }
@@ -89,7 +95,13 @@ mod tests {
 
     #[test]
     fn wishes_are_read_and_written_alike() {
-        for text in ["auto", "restart", "fork-server", "rollback"] {
+        for text in [
+            "auto",
+            "restart",
+            "fork-server",
+            "fork-snapshot",
+            "rollback",
+        ] {
             let wish: EngineWish = text.parse().unwrap();
             assert_eq!(wish.to_string(), text);
             let json = serde_json::to_string(&wish).unwrap();

@@ -1,6 +1,6 @@
 //! Runs one update test: on a new server (the restart engine), on a copy of a started
 //! one (the fork server), or on one in a simulated world that is put back after each
-//! test (rollback). Every engine observes the same; they differ only in speed.
+//! test (rollback) or copied for it (fork snapshot). Every engine observes the same; they differ only in speed.
 
 pub mod baseline;
 pub mod burden;

@@ -14,7 +14,7 @@ use super::protocol::{Reply, Request};
 use super::restart::{Mode, Restart, Run};
 use super::server::Server;
 use super::shortened::Last;
-use super::simulated::{self, Simulation};
+use super::simulated::{self, ComingBack, Simulation};
 use super::spec::{SessionSpec, Which};
 use super::stepper::stepped;
 use super::updater::{AtPoint, Search, Updater};
@@ -137,11 +137,14 @@ impl Worker {
                     Err(NoCopy::Host(error)) => return Reply::Failed(error.to_string()),
                 }
             }
-            EngineKind::Rollback => match self.simulation.prepare(&mut self.engine) {
-                Ok(()) => None,
-                Err(simulated::Unfit::Host(error)) => return Reply::Failed(error.to_string()),
-                Err(unfit) => Some(unfit.to_string()),
-            },
+            EngineKind::ForkSnapshot | EngineKind::Rollback => {
+                let coming_back = ComingBack::of(kind).unwrap_or_default();
+                match self.simulation.prepare(&mut self.engine, coming_back) {
+                    Ok(()) => None,
+                    Err(simulated::Unfit::Host(error)) => return Reply::Failed(error.to_string()),
+                    Err(unfit) => Some(unfit.to_string()),
+                }
+            }
         };
         match unfit {
             None => {
@@ -161,13 +164,13 @@ impl Worker {
     /// Runs one update test by the engine in use, or by restart where that cannot.
     fn tested(&mut self, point: &PointRequest, at_point: AtPoint) -> Result<Tested, HostError> {
         let mut instead = None;
-        if self.kind == EngineKind::Rollback {
+        if ComingBack::of(self.kind).is_some() {
             let (engine, limits) = (&mut self.engine, self.limits);
             match self.simulation.test(engine, limits, point, at_point) {
                 Ok(rolled) => {
                     return Ok(Tested {
                         observation: rolled.observation,
-                        engine: EngineKind::Rollback,
+                        engine: self.kind,
                         instead,
                         known_from: rolled.known_from,
                         doubt: rolled.doubt,

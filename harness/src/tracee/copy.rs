@@ -1,10 +1,13 @@
 //! Copies a stopped process by a `clone` injected into it: the copy becomes a child
 //! of the process's own parent, so that the process never hears of it.
 
+use std::mem::replace;
+
 use libc::user_regs_struct;
 
 use super::counter::GADGET;
 use super::inject::{accepted, system_call, wait_for};
+use super::tree::{Process, ProcessIndex, Thread, Tree};
 use super::{Memory, Stopped, TraceeError};
 use crate::binary::Address;
 
@@ -64,4 +67,58 @@ pub fn copy(stopped: &Stopped, registers: &user_regs_struct) -> Result<Stopped, 
     let copied = Stopped::reported(child);
     copied.set_registers(registers)?;
     Ok(copied)
+}
+
+impl Tree {
+    /// Has a copy of a process's only thread be that process from now on, and returns
+    /// what it was.
+    ///
+    /// # Errors
+    /// When the copy's memory cannot be opened.
+    pub fn replace(
+        &mut self,
+        process: ProcessIndex,
+        copied: &Stopped,
+    ) -> Result<Process, TraceeError> {
+        let pid = copied.thread();
+        let memory = Memory::open(pid)?;
+        let now = &mut self.processes[process];
+        self.threads.remove(&now.pid);
+        self.threads.insert(pid, (process, 0));
+        let copy = Process {
+            pid,
+            parent: now.parent,
+            threads: vec![Thread {
+                id: pid,
+                ordinal: 0,
+            }],
+            threads_ever: 1,
+            memory,
+            breakpoints: now.breakpoints.clone(),
+            counted: now.counted,
+            borrows_memory: false,
+            image: now.image.take(),
+            ending: None,
+        };
+        Ok(replace(now, copy))
+    }
+
+    /// Ends such a copy, and has the process be what it was.
+    ///
+    /// # Errors
+    /// When the copy's end cannot be waited for.
+    pub fn put_back(
+        &mut self,
+        process: ProcessIndex,
+        mut before: Process,
+    ) -> Result<(), TraceeError> {
+        if self.processes[process].ending.is_none() {
+            self.end(process)?;
+        }
+        let copy = &mut self.processes[process];
+        before.image = copy.image.take();
+        self.threads.insert(before.pid, (process, 0));
+        *copy = before;
+        Ok(())
+    }
 }

@@ -96,12 +96,16 @@ fn readable(line: &str) -> Option<Mapping> {
     })
 }
 
-/// `7f00-7f10 r-xp 00001000 08:01 123   /path`
+/// `7f00-7f10 r-xp 00001000 08:01 123   /path`; none of a device: memory that processes
+/// share has the name `/dev/zero`, and who reads that to find code never ends.
 fn parse(line: &str) -> Option<MappedFile> {
     let mut fields = line.split_ascii_whitespace();
     let (start, end) = fields.next()?.split_once('-')?;
     let offset = fields.nth(1)?;
     let path = fields.nth(2).filter(|path| path.starts_with('/'))?;
+    if path.starts_with("/dev/") {
+        return None;
+    }
     let number = |text| u64::from_str_radix(text, 16).ok();
     let start = Address(number(start)?);
     Some(MappedFile {
@@ -144,6 +148,8 @@ mod tests {
         assert_eq!(mapping.base, Address(0x7e10));
         assert_eq!(mapping.path, "/usr/lib/libc.so.6");
         assert_eq!(parse("7ffd-7ffe rw-p 00000000 00:00 0 [stack]"), None);
+        let shared = "7f10-7f20 rw-s 00000000 00:01 1025   /dev/zero (deleted)";
+        assert_eq!(parse(shared), None);
         assert_eq!(parse("7ffd-7ffe rw-p 00000000 00:00 0"), None);
     }
 }

@@ -112,7 +112,7 @@ pub enum Event {
 pub struct Tree {
     /// The processes.
     pub processes: Vec<Process>,
-    threads: HashMap<Pid, (ProcessIndex, u32)>,
+    pub(super) threads: HashMap<Pid, (ProcessIndex, u32)>,
     /// New threads whose first stop was reported before their parent's event.
     early: HashMap<Pid, i32>,
     /// Statuses that were taken while one thread was stepped or held.

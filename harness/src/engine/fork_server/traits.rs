@@ -37,7 +37,7 @@ impl Traits {
             let path = format!("/proc/{pid}/{name}");
             std::fs::read_to_string(&path).map_err(NoCopy::file("read", path))
         };
-        check_memory(&read("smaps")?)?;
+        check_memory(&read("smaps")?, &[COVERAGE])?;
         let status = read("status")?;
         let pending = ["SigPnd:", "ShdPnd:"].iter().any(|name| {
             let value = status.lines().find_map(|line| line.strip_prefix(name));
@@ -131,8 +131,12 @@ impl Traits {
     }
 }
 
-/// Refuses memory that a copy would share, or would not have.
-fn check_memory(maps: &str) -> Result<(), Unfit> {
+/// Refuses memory that a copy would share, or would not have. What is shared with Kairos
+/// lies at `ours`.
+///
+/// # Errors
+/// What there is of it.
+pub fn check_memory(maps: &str, ours: &[Address]) -> Result<(), Unfit> {
     let mut place = String::new();
     for line in maps.lines() {
         if let Some(flags) = line.strip_prefix("VmFlags:") {
@@ -154,7 +158,7 @@ fn check_memory(maps: &str) -> Result<(), Unfit> {
         };
         let name = fields.nth(3).unwrap_or("anonymous");
         place = format!("{range} {name}");
-        let ours = Address(start) == COVERAGE;
+        let ours = ours.contains(&Address(start));
         if rights.ends_with('s') && rights.contains('w') && !ours {
             return Err(Unfit::SharedMemory(place));
         }
@@ -170,16 +174,16 @@ mod tests {
     fn shared_and_forgotten_memory_is_refused() {
         let private = "400000-401000 rw-p 00000000 00:01 5   /kairos/old/kvd\n\
                        Size: 4 kB\nVmFlags: rd wr mr mw me ac \n";
-        check_memory(private).unwrap();
+        check_memory(private, &[COVERAGE]).unwrap();
         let ours = private.replace("400000-401000 rw-p", "3f100000-3f110000 rwxs");
-        check_memory(&ours).unwrap();
+        check_memory(&ours, &[COVERAGE]).unwrap();
         let shared = private.replace("rw-p", "rw-s");
         assert!(
-            matches!(check_memory(&shared), Err(Unfit::SharedMemory(place)) if place.contains("kvd"))
+            matches!(check_memory(&shared, &[COVERAGE]), Err(Unfit::SharedMemory(place)) if place.contains("kvd"))
         );
         let wiped = private.replace(" ac ", " ac wf ");
         assert!(matches!(
-            check_memory(&wiped),
+            check_memory(&wiped, &[COVERAGE]),
             Err(Unfit::MemoryNotCopied(_))
         ));
     }

@@ -52,7 +52,7 @@ pub enum Unfit {
         option: i32,
     },
     /// Memory would be shared.
-    #[error("it shares writable memory ({0}), which copies would share too")]
+    #[error("it shares writable memory ({0}), which is neither copied nor put back")]
     SharedMemory(String),
     /// Memory is not copied.
     #[error("memory at {0} is not copied by fork")]

@@ -1,7 +1,8 @@
 //! A server that lives in a simulated world: started once, brought from point to point,
-//! and put back after each test.
+//! where it stands again after each test.
 use std::os::fd::OwnedFd;
 
+use super::copies::{self, ComingBack, Original};
 use super::known_ends::{Counts, KnownEnds};
 use super::members::{Member, Saved};
 use super::run::{Played, Reached, Run, disarm, update};
@@ -58,6 +59,10 @@ pub struct Live {
     /// Its processes.
     pub(super) tree: Tree,
     pub(super) members: Vec<Member>,
+    /// How it comes back to where it stood.
+    pub(super) coming_back: ComingBack,
+    /// What a copy goes on in the place of, while one does.
+    pub(super) original: Option<Original>,
     pub(super) known: Known,
     /// Where it stands; none at readiness.
     pub(super) place: Option<Place>,
@@ -91,14 +96,15 @@ impl Drop for Live {
     }
 }
 
-/// The kernel refuses what rollback needs.
-fn refused(error: TraceeError) -> Unfit {
+/// The kernel refuses what it takes to come back.
+pub(super) fn refused(error: TraceeError) -> Unfit {
     Unfit::Declined(error.to_string())
 }
 
 impl Live {
     pub(super) fn start(
         engine: &mut Restart,
+        coming_back: ComingBack,
         folder: RunFolder,
         mut shared: SharedWorld,
         (pid, mut tree, stopped): (Pid, Tree, Stopped),
@@ -121,7 +127,9 @@ impl Live {
         let memory = &tree.processes[0].memory;
         let code = simulator::Simulator::new();
         let scripts = code.load(&stopped, memory, GADGET, &[&flat[0], &flat[1]])?;
-        let watch = write_watch::open_watch(&stopped, GADGET, pid).map_err(refused)?;
+        let watch = (coming_back == ComingBack::PutBack)
+            .then(|| write_watch::open_watch(&stopped, GADGET, pid).map_err(refused))
+            .transpose()?;
         intercept::stop_other_calls(&stopped, memory, GADGET).map_err(refused)?;
         stopped.set_registers(&registers)?;
         let rewritten = engine.tools.interceptor.rewrite(pid, memory, code.gate)?;
@@ -155,7 +163,10 @@ impl Live {
             first.switch = place_switch(patch, &first.memory)?;
         }
         let mut first = Member::new(pid, stopped);
-        first.keep(&tree.processes[0], watch).map_err(refused)?;
+        copies::check(pid, coming_back)?;
+        if let Some(watch) = watch {
+            first.keep(&tree.processes[0], watch).map_err(refused)?;
+        }
         let mut roles = crate::engine::names::RoleNames::new(&engine.spec.roles);
         let note = Note {
             role: roles.first(),
@@ -174,6 +185,8 @@ impl Live {
         Ok(Self {
             tree,
             members: vec![first],
+            coming_back,
+            original: None,
             before: known.clone(),
             known,
             place: None,
@@ -323,8 +336,10 @@ impl Live {
 
     /// What the server wrote since it was last put back belongs to this place.
     fn absorb(&mut self, tree: &mut Tree) -> Result<(), TraceeError> {
-        for (member, process) in self.members.iter_mut().zip(&tree.processes) {
-            member.absorb(process)?;
+        if self.coming_back == ComingBack::PutBack {
+            for (member, process) in self.members.iter_mut().zip(&tree.processes) {
+                member.absorb(process)?;
+            }
         }
         self.snapshot.take(&self.shared);
         Ok(())
@@ -344,8 +359,13 @@ impl Live {
             engine.tools.libraries.forget(member.pid);
         }
         self.tree.end_from(first)?;
-        for (member, process) in self.members.iter_mut().zip(&mut self.tree.processes) {
-            member.go_back(process)?;
+        match self.coming_back {
+            ComingBack::PutBack => {
+                for (member, process) in self.members.iter_mut().zip(&mut self.tree.processes) {
+                    member.go_back(process)?;
+                }
+            }
+            ComingBack::Copied => self.stand_back(engine)?,
         }
         self.snapshot.put_back(&mut self.shared);
         self.known = self.before.clone();
@@ -358,6 +378,7 @@ impl Live {
         parts: &mut Parts<'_>,
         mut updater: Option<&mut Updater<'_>>,
     ) -> Result<Played, Unfit> {
+        self.stand_aside(&mut parts.tree)?;
         let running = self.known.running;
         let mut signal = 0;
         if let Some(updater) = &mut updater {

@@ -1,6 +1,8 @@
-//! The rollback engine: one server lives in a simulated world; at each point it takes
-//! the update in place and finishes, and then its memory and registers are put back.
+//! The engines in a simulated world, where one server is brought from point to point.
+//! By rollback it takes the update in place and finishes, and then its memory and
+//! registers are put back; by fork snapshot a copy of it does so, and is ended.
 
+mod copies;
 mod known_ends;
 mod live;
 mod marks;
@@ -30,12 +32,13 @@ use crate::verdict::Observation;
 use crate::verdict::observation::Update;
 use crate::world::{HostError, Limits};
 
+pub use copies::ComingBack;
 pub use live::Live;
 use live::Place;
 use run::Played;
 use survey::Survey;
 
-/// Why a test could not be run by rollback. Another engine can.
+/// Why a test could not be run in a simulated world. Another engine can.
 #[derive(Debug, thiserror::Error)]
 pub enum Unfit {
     /// The server does something that is not simulated.
@@ -71,6 +74,8 @@ impl From<crate::sandbox::SandboxError> for Unfit {
 /// The server of a session that lives in a simulated world, if there is one.
 #[derive(Default)]
 pub struct Simulation {
+    /// How it comes back to points.
+    coming_back: ComingBack,
     live: Option<Live>,
     /// Where points are met.
     survey: Option<Survey>,
@@ -79,7 +84,7 @@ pub struct Simulation {
     doubted: bool,
 }
 
-/// A test run by rollback.
+/// A test run in a simulated world.
 pub struct Rolled {
     /// What was seen.
     pub observation: Observation,
@@ -98,9 +103,10 @@ impl Simulation {
     ///
     /// # Errors
     /// When the session cannot be simulated, or the machine refuses something.
-    pub fn prepare(&mut self, engine: &mut Restart) -> Result<(), Unfit> {
+    pub fn prepare(&mut self, engine: &mut Restart, coming_back: ComingBack) -> Result<(), Unfit> {
         (self.live, self.survey) = (None, None);
-        let mut fresh = engine.simulate()?;
+        self.coming_back = coming_back;
+        let mut fresh = engine.simulate(coming_back)?;
         engine.play_simulated(&mut fresh)?;
         self.survey = Some(engine.survey(&mut fresh)?);
         self.live = Some(fresh);
@@ -128,10 +134,10 @@ impl Simulation {
             return Err(Unfit::Declined("a point before it was ready".to_owned()));
         };
         if self.survey.is_none() {
-            self.prepare(engine)?;
+            self.prepare(engine, self.coming_back)?;
         }
         let place = match &self.survey {
-            Some(survey) => survey.place(point, exchange)?,
+            Some(survey) => survey.place(point, exchange, self.coming_back)?,
             None => return Err(live::lost()),
         };
         self.roll(engine, limits, point, &place, at_point)
@@ -148,9 +154,10 @@ impl Simulation {
         for _ in 0..2 {
             let mut server = match self.live.take() {
                 Some(server) => server,
-                None => engine.simulate()?,
+                None => engine.simulate(self.coming_back)?,
             };
-            server.ends.used = !self.doubted;
+            // A copy plays every test to its end, so that it checks what rollback takes over.
+            server.ends.used = self.coming_back == ComingBack::PutBack && !self.doubted;
             match engine.roll(&mut server, limits, (point, place), at_point) {
                 Err(Unfit::Passed) => {}
                 Ok(rolled) => {
@@ -171,15 +178,15 @@ impl Restart {
     ///
     /// # Errors
     /// When the session cannot be simulated, or the machine refuses something.
-    pub fn simulate(&mut self) -> Result<Live, Unfit> {
-        let live = self.start_simulated();
+    pub fn simulate(&mut self, coming_back: ComingBack) -> Result<Live, Unfit> {
+        let live = self.start_simulated(coming_back);
         if live.is_err() {
             processes::end_all();
         }
         live
     }
 
-    fn start_simulated(&mut self) -> Result<Live, Unfit> {
+    fn start_simulated(&mut self, coming_back: ComingBack) -> Result<Live, Unfit> {
         processes::end_all();
         self.tools.activities.forget();
         self.tools.unwinder.forget_processes();
@@ -198,7 +205,7 @@ impl Restart {
         let Some((tree, stopped)) = traced else {
             return Err(Unfit::Declined("the server is not traced".to_owned()));
         };
-        Live::start(self, folder, shared, (pid, tree, stopped))
+        Live::start(self, coming_back, folder, shared, (pid, tree, stopped))
     }
 
     /// Plays the whole session once from readiness on, without an update.

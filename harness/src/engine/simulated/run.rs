@@ -143,8 +143,9 @@ impl Run<'_> {
                 Stop::Signal(number) => signal = self.signal(parts, &stopped, number)?,
                 Stop::Entry(function) if self.survey.is_some() => {
                     let exchange = self.live.shared.world().control.exchange;
+                    let place = (running, exchange, self.live.is_alone());
                     if let Some(survey) = &mut self.survey {
-                        survey.entered(parts, (running, exchange), &stopped, function)?;
+                        survey.entered(parts, place, &stopped, function)?;
                     }
                 }
                 Stop::Entry(_) if self.target.is_some() => {

@@ -7,11 +7,12 @@ use crate::bench::Way;
 use crate::bench::kept::Kept;
 
 /// Ways in the order of their rows.
-const WAYS: [Way; 6] = [
+const WAYS: [Way; 7] = [
     Way::Gdb,
     Way::Untraced,
     Way::Restart,
     Way::ForkServer,
+    Way::ForkSnapshot,
     Way::Rollback,
     Way::Floor,
 ];

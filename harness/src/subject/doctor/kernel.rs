@@ -52,8 +52,8 @@ pub(super) fn checks(kairos: &Path) -> Vec<Check> {
             "written pages",
             "userfaultfd in asynchronous write-protecting mode, and PAGEMAP_SCAN (Linux 6.7)",
             attempt(Probe::WrittenPages, &|| {
-                "without it tests by rollback fall back to restart, which takes longer: \
-                 use Linux 6.7 or later; in a container run with \
+                "without it there is no rollback; fork snapshot needs none of it and takes \
+                 longer: use Linux 6.7 or later; in a container run with \
                  `--security-opt seccomp=unconfined`"
                     .to_owned()
             }),
