@@ -98,6 +98,7 @@ impl Tree {
             counted: now.counted,
             borrows_memory: false,
             image: now.image.take(),
+            switch: now.switch,
             ending: None,
         };
         Ok(replace(now, copy))
