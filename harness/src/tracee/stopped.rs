@@ -1,7 +1,7 @@
 //! A thread that is stopped, as a value: only it can be read, changed or resumed,
 //! and resuming consumes it.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 
 use libc::user_regs_struct;
 use nix::errno::Errno;
@@ -17,7 +17,7 @@ use crate::binary::Address;
 pub struct Stopped {
     thread: Pid,
     /// The integer registers once they were read: nothing changes them but us.
-    registers: Cell<Option<user_regs_struct>>,
+    registers: RefCell<Option<Box<user_regs_struct>>>,
 }
 
 /// A thread that was resumed; the next wait may turn it into a stopped one.
@@ -44,13 +44,13 @@ impl Stopped {
     pub(super) const fn reported(thread: Pid) -> Self {
         Self {
             thread,
-            registers: Cell::new(None),
+            registers: RefCell::new(None),
         }
     }
 
     /// It ran meanwhile, and has stopped again.
     pub(super) fn ran(&self) {
-        self.registers.set(None);
+        self.registers.take();
     }
 
     /// The thread's number.
@@ -64,12 +64,12 @@ impl Stopped {
     /// # Errors
     /// When the thread is gone.
     pub fn registers(&self) -> Result<user_regs_struct, TraceeError> {
-        if let Some(registers) = self.registers.get() {
-            return Ok(registers);
+        if let Some(registers) = &*self.registers.borrow() {
+            return Ok(**registers);
         }
         let registers = ptrace::getregs(self.thread)
             .map_err(TraceeError::from_errno("PTRACE_GETREGS", self.thread))?;
-        self.registers.set(Some(registers));
+        self.registers.replace(Some(Box::new(registers)));
         Ok(registers)
     }
 
@@ -79,7 +79,7 @@ impl Stopped {
     /// When the thread is gone.
     pub fn set_registers(&self, registers: &user_regs_struct) -> Result<(), TraceeError> {
         // The kernel may not take all of it as it is.
-        self.registers.set(None);
+        self.registers.take();
         ptrace::setregs(self.thread, *registers)
             .map_err(TraceeError::from_errno("PTRACE_SETREGS", self.thread))
     }

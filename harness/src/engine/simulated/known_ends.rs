@@ -238,7 +238,7 @@ fn mean(before: Duration, now: Duration) -> Duration {
     if before.is_zero() {
         return now;
     }
-    before - before / 8 + now / 8
+    before * 7 / 8 + now / 8
 }
 
 #[cfg(test)]

@@ -179,7 +179,12 @@ impl Restart {
     pub(super) fn seen(&mut self, live: &Live, played: &Played) -> Result<Observation, Unfit> {
         let world = live.shared.world();
         let files = WorldFiles::of(&live.shared);
-        let whole = played.known.is_none();
+        // The rest is known, and with it what is there at the end.
+        let (mut end_state, mut output) = (BTreeMap::new(), BTreeMap::new());
+        if played.known.is_none() {
+            end_state = self.seen_files(live, &files);
+            output = output_of(&files);
+        }
         Ok(Observation {
             update: Update::None,
             exchanges: self.seen_exchanges(live, played, &files)?,
@@ -190,14 +195,12 @@ impl Restart {
                 .zip(world.known())
                 .map(|(note, process)| seen_process(note, process, world.control.exchange))
                 .collect(),
-            files: whole
-                .then(|| self.seen_files(live, &files))
-                .unwrap_or_default(),
+            files: end_state,
             stall: played.stall.clone(),
             new_entries: Entries::default(),
             old_frame_exchanges: BTreeSet::new(),
             wall_us: 0,
-            output: whole.then(|| output_of(&files)).unwrap_or_default(),
+            output,
         })
     }
 

@@ -32,6 +32,7 @@ const FRAMES: u64 = 3;
 const ROLES: u64 = 4;
 
 /// Where the floating-point registers themselves lie in what `FXSAVE` saves.
+#[allow(clippy::cast_possible_truncation)] // a small constant
 const FLOATING: Range<usize> = 32..BELOW_FRAME as usize;
 
 /// What a digest of a process's memory leaves out, since it is looked at more closely
@@ -138,7 +139,9 @@ impl Member {
         let floating = own
             .get_mut(floating..)
             .and_then(|own| own.get_mut(FLOATING));
-        floating.into_iter().for_each(|bytes| bytes.fill(0));
+        if let Some(floating) = floating {
+            floating.fill(0);
+        }
         digest.add(live.start, &own);
         let (control, vector_control) = stopped.floating_control()?;
         let mut bytes = Vec::with_capacity(size_of::<libc::user_regs_struct>() + 16);
