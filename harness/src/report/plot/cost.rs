@@ -61,13 +61,12 @@ pub fn figures(kept: &[Kept]) -> Vec<Figure> {
         .chain(added.iter().copied())
         .collect();
     let by_subject = figure("cost", &plain, |bench| {
-        format!(
-            "{}, {} ({} points, {})",
-            bench.pair,
-            bench.workload,
-            bench.points,
-            bench.tested()
-        )
+        let which = if bench.neighbours {
+            format!("{} points", bench.points)
+        } else {
+            bench.tested().to_owned()
+        };
+        format!("{}, {} ({which})", bench.pair, bench.workload)
     });
     let by_memory = figure("cost-memory", &memory, |bench| match bench.resident_mib {
         0 => format!("{}, {}", bench.pair, bench.workload),
