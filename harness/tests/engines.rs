@@ -5,10 +5,9 @@
 mod support;
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use serde_json::Value;
-use support::Project;
+use support::{Project, report_of};
 
 /// The folder of archives, if it holds all these; says so otherwise.
 fn archives(test: &str, files: &[&str]) -> Option<PathBuf> {
@@ -30,12 +29,6 @@ fn compare_tiny(project: &Project) -> Value {
             .args(["bench", "--engines-only", "--json", "--every-point"])
             .args(["--subject", "tiny"]),
     )
-}
-
-fn report_of(command: &mut Command) -> Value {
-    let output = command.output().unwrap();
-    let message = String::from_utf8_lossy(&output.stderr);
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {message}"))
 }
 
 /// Compares engines at points of a session of the project's own subjects.

@@ -6,7 +6,7 @@
 mod support;
 
 use serde_json::{Value, json};
-use support::Project;
+use support::{Project, compared, report_of};
 
 const ROLES: &str = "[[role]]\nname = \"listener\"\nfirst = true\n\
     [[role]]\nname = \"worker\"\nparent = \"keeper\"\n\
@@ -58,27 +58,7 @@ fn family() -> Project {
         .session("conformable", SESSION)
 }
 
-/// Compares what an engine and restart show at every point of a project's session, and
-/// returns how that went.
-fn compared(project: &Project, engine: &str) -> Value {
-    project.write();
-    let output = project
-        .kairos()
-        .args(["bench", "--engines-only", "--json", "--every-point"])
-        .args(["--subject", "tiny", "--engine", engine])
-        .output()
-        .unwrap();
-    let message = String::from_utf8_lossy(&output.stderr);
-    let report: Value =
-        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {message}"));
-    let engines = report["engines"].as_array().unwrap();
-    let how = engines.iter().find(|row| row["engine"] == engine);
-    let how = how.unwrap_or_else(|| panic!("{}", report["notes"]));
-    assert_eq!(how["differences"], Value::Array(Vec::new()), "{report}");
-    how.clone()
-}
-
-/// The same by rollback, which leaves no point to restart.
+/// Compares rollback with restart at every point; it leaves none to restart.
 fn by_rollback(project: &Project) -> Value {
     let rollback = compared(project, "rollback");
     assert_eq!(rollback["by_restart"], 0, "{rollback}");
@@ -254,15 +234,12 @@ fn a_server_that_shares_memory_is_left_to_restart() {
     let source = project.source.replace(header, &with_map);
     project.source = source.replace(opens, shares);
     project.write();
-    let output = project
-        .kairos()
-        .args(["bench", "--engines-only", "--json", "--tests", "1"])
-        .args(["--subject", "tiny"])
-        .output()
-        .unwrap();
-    let message = String::from_utf8_lossy(&output.stderr);
-    let report: Value =
-        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {message}"));
+    let report = report_of(
+        project
+            .kairos()
+            .args(["bench", "--engines-only", "--json", "--tests", "1"])
+            .args(["--subject", "tiny"]),
+    );
     let notes = report["notes"].to_string();
     for engine in ["rollback", "fork-snapshot", "fork-server"] {
         let why = format!("{engine}: not measured: it shares writable memory (");

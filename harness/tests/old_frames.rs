@@ -7,7 +7,7 @@ mod support;
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use support::Project;
+use support::{Project, compared};
 
 /// A frame that waits in a callee, on several stacks, and returns; more frames than are
 /// followed at a time.
@@ -164,26 +164,8 @@ fn frames(exchanges: &str) -> Project {
 /// Compares both engines at every point, of which some are left to restart; returns at
 /// how many.
 fn compare(exchanges: &str, by_restart: u64) -> u64 {
-    let project = frames(exchanges);
-    project.write();
-    let output = project
-        .kairos()
-        .args(["bench", "--engines-only", "--json", "--every-point"])
-        .args(["--subject", "tiny", "--engine", "rollback"])
-        .output()
-        .unwrap();
-    let message = String::from_utf8_lossy(&output.stderr);
-    let report: Value =
-        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {message}"));
-    let engines = report["engines"].as_array().unwrap();
-    let rollback = engines.iter().find(|engine| engine["engine"] == "rollback");
-    let rollback = rollback.unwrap_or_else(|| panic!("{}", report["notes"]));
-    assert_eq!(
-        rollback["differences"],
-        Value::Array(Vec::new()),
-        "{report}"
-    );
-    assert_eq!(rollback["by_restart"], by_restart, "{report}");
+    let rollback = compared(&frames(exchanges), "rollback");
+    assert_eq!(rollback["by_restart"], by_restart, "{rollback}");
     rollback["compared"].as_u64().unwrap()
 }
 

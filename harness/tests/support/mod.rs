@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 use rows::Row;
+use serde_json::Value;
 
 /// Environment variable by which every process of a test is known, subjects too.
 pub const TOKEN: &str = "KAIROS_END_TO_END";
@@ -291,6 +292,30 @@ study = [{study}]
         );
         run
     }
+}
+
+/// What a command printed as JSON.
+pub fn report_of(command: &mut Command) -> Value {
+    let output = command.output().unwrap();
+    let message = String::from_utf8_lossy(&output.stderr);
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {message}"))
+}
+
+/// Compares what an engine and restart show at every point of the session of a tiny
+/// server, where nothing may differ, and returns how that went.
+pub fn compared(project: &Project, engine: &str) -> Value {
+    project.write();
+    let report = report_of(
+        project
+            .kairos()
+            .args(["bench", "--engines-only", "--json", "--every-point"])
+            .args(["--subject", "tiny", "--engine", engine]),
+    );
+    let engines = report["engines"].as_array().unwrap();
+    let how = engines.iter().find(|row| row["engine"] == engine);
+    let how = how.unwrap_or_else(|| panic!("{}", report["notes"]));
+    assert_eq!(how["differences"], Value::Array(Vec::new()), "{report}");
+    how.clone()
 }
 
 /// The binary under test, away from the user's settings.
