@@ -5,6 +5,7 @@
 pub mod baseline;
 pub mod burden;
 pub mod choice;
+pub mod counted;
 pub mod drive;
 pub mod fork_server;
 pub mod gdb;

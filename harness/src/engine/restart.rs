@@ -11,6 +11,7 @@ use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::{Pid, ftruncate};
 
+use super::counted::Counted;
 use super::names::FunctionNames;
 use super::parts::Tools;
 use super::server::{Frame, Server};
@@ -24,7 +25,6 @@ use crate::sandbox::root::{RUN_FOLDER, Root};
 use crate::sandbox::run_folder::{RunFolder, Temporary};
 use crate::sandbox::{SandboxError, processes};
 use crate::tracee::counter::Instrument;
-use crate::tracee::coverage::Counted;
 use crate::tracee::spawn::{Descriptors, Program, SHARED_DESCRIPTOR, Tracing, start};
 use crate::tracee::stamps::Stamp;
 use crate::tracee::stopped::Until;

@@ -211,8 +211,7 @@ impl Comparison {
     /// Compares what restart and another engine showed of one test. Where they differ
     /// both are asked again: in a server that races with itself or with the clock, one
     /// test shows more than one thing, and the engines agree if they have one of
-    /// these in common. They also do where only counts of entries differ that vary from
-    /// one restart to the next (how long a printed speed is), and by no more than that.
+    /// these in common.
     ///
     /// # Errors
     /// When `ask` fails.
@@ -241,14 +240,9 @@ impl Comparison {
                 });
             }
         }
-        let alike = |other: &Observation| {
-            let other = alike::within(&restarted, other);
-            self.apart(by_restart, &other).is_none()
-        };
-        let agree = others.iter().any(alike);
         Ok(Compared {
             repeated: true,
-            difference: (!agree).then_some(difference),
+            difference: Some(difference),
         })
     }
 

@@ -11,7 +11,6 @@ pub mod call_names;
 pub mod convert;
 pub mod copy;
 pub mod counter;
-pub mod coverage;
 pub mod descriptors;
 pub mod digest;
 pub mod error;

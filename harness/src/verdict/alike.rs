@@ -148,29 +148,6 @@ fn entries_apart(one: &Entries, other: &Entries) -> Option<String> {
     (!differing.is_empty()).then(|| format!("entries of new code: {}", differing.join(", ")))
 }
 
-/// `other` with the first run's count of entries wherever these runs of one test have
-/// several, and it has one among them, or as far beside them as they are apart.
-#[must_use]
-pub fn within(runs: &[Observation], other: &Observation) -> Observation {
-    let mut settled = other.clone();
-    let names: BTreeSet<_> = runs.iter().flat_map(|run| run.new_entries.keys()).collect();
-    for name in names {
-        let counts = runs.iter().map(|run| run.new_entries.get(name).copied());
-        let counts: Vec<u64> = counts.map(Option::unwrap_or_default).collect();
-        let (Some(least), Some(most)) = (counts.iter().min(), counts.iter().max()) else {
-            continue;
-        };
-        let apart = most - least;
-        let seen = other.new_entries.get(name).copied().unwrap_or_default();
-        let near = least.saturating_sub(apart)..=most + apart;
-        if apart > 0 && near.contains(&seen) {
-            settled.new_entries.remove(name, seen);
-            settled.new_entries.add(name, counts[0]);
-        }
-    }
-    settled
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -203,27 +180,6 @@ mod tests {
             process("listener", updated, 9, Ending::Exited(0)),
             process("parent", updated, ended_in, ending),
         ])
-    }
-
-    /// A count that restart always shows alike is compared as it is.
-    #[test]
-    fn only_a_count_that_varies_by_itself_may_differ_and_not_by_more() {
-        let counted = |printed: u64, loops: u64| {
-            let entries = [("printed", printed), ("loops", loops)].into_iter();
-            Observation {
-                new_entries: entries.filter(|(_, count)| *count > 0).collect(),
-                ..Observation::default()
-            }
-        };
-        let runs = [counted(20, 3), counted(22, 3), counted(21, 3)];
-        let alike = |other: &Observation| {
-            let other = within(&runs, other);
-            apart(&runs[0], &other, &Endings::default(), None).is_none()
-        };
-        assert!(alike(&counted(24, 3)));
-        assert!(!alike(&counted(25, 3)));
-        assert!(!alike(&counted(21, 4)));
-        assert!(!alike(&counted(21, 0)));
     }
 
     fn exited(updated: bool, ended_in: u32, status: i32) -> Observation {

@@ -159,6 +159,9 @@ impl KnownEnds {
             *self = Self::default();
             return differs;
         }
+        if self.passed.is_empty() {
+            return None;
+        }
         let (observation, last) = (Rc::new(shown.clone()), Rc::new(last.clone()));
         for passed in self.passed.drain(..) {
             let end = End {

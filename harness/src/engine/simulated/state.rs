@@ -82,10 +82,12 @@ impl Run<'_> {
             if process.lives() {
                 bytes.push(u8::from(note.updated));
                 bytes.extend_from_slice(note.role.to_string().as_bytes());
+                bytes.push(0);
             }
         }
         for (role, count) in parts.roles.counts() {
             bytes.extend_from_slice(role.as_bytes());
+            bytes.push(0);
             bytes.extend_from_slice(&count.to_le_bytes());
         }
         digest.add(place(ROLES, 0), &bytes);

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::apply::counted_functions;
 use crate::patch::Patch;
+use crate::tracee::apply::counted_functions;
 use crate::verdict::entries::Entries;
 
 /// Bytes of a count.
