@@ -31,7 +31,8 @@ pub fn write(run: &Run, rows: &[TestRow]) -> Result<(), ReportError> {
         .filter(|test| chosen.contains_key(&test.id))
         .map(|test| (test.id.as_str(), test))
         .collect();
-    let tests = run.tests().map_err(AnalysisError::from)?;
+    let tests = run.tests_of(&|test| chosen.contains_key(test));
+    let tests = tests.map_err(AnalysisError::from)?;
     for record in tests {
         let record = record.map_err(AnalysisError::from)?;
         let (Some(row), Some(test)) = (chosen.get(&record.test), planned.get(record.test.as_str()))

@@ -25,7 +25,8 @@ pub fn suspected(run: &Run, rows: &[TestRow]) -> Result<Table, ReportError> {
         .map(|session| (&session.record.session, session))
         .collect();
     let mut suspects = Suspects::default();
-    for record in run.tests().map_err(AnalysisError::from)? {
+    let tests = run.tests_of(&|test| failing.contains_key(test));
+    for record in tests.map_err(AnalysisError::from)? {
         let record = record.map_err(AnalysisError::from)?;
         let Some(row) = failing.get(&record.test) else {
             continue;

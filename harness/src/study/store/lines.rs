@@ -1,10 +1,11 @@
 //! Append-only files of one JSON record a line.
 
+use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
-use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
+use rayon::prelude::*;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -107,17 +108,21 @@ fn whole_length(file: &mut File) -> std::io::Result<u64> {
     Ok(0)
 }
 
-/// The records of a line file, read one at a time: observations of a long study
+/// Lines that are read ahead, so that all processors take part in reading them.
+const AHEAD: usize = 256;
+
+/// The records of a line file, read some at a time: observations of a long study
 /// do not fit in memory together. A torn last line is left out.
 pub struct Records<T> {
     path: PathBuf,
     reader: BufReader<File>,
     line: usize,
-    text: Vec<u8>,
-    record: PhantomData<T>,
+    /// The lines that are read, from 0; all if none.
+    only: Option<HashSet<usize>>,
+    ahead: std::vec::IntoIter<Result<T, StoreError>>,
 }
 
-impl<T: DeserializeOwned> Records<T> {
+impl<T: DeserializeOwned + Send> Records<T> {
     /// Opens the file.
     ///
     /// # Errors
@@ -128,30 +133,59 @@ impl<T: DeserializeOwned> Records<T> {
             path: path.to_owned(),
             reader: BufReader::new(file),
             line: 0,
-            text: Vec::new(),
-            record: PhantomData,
+            only: None,
+            ahead: Vec::new().into_iter(),
         })
+    }
+
+    /// Reads only some of the lines, counted from 0.
+    #[must_use]
+    pub fn only(mut self, lines: HashSet<usize>) -> Self {
+        self.only = Some(lines);
+        self
+    }
+
+    fn read_ahead(&mut self) -> Vec<Result<T, StoreError>> {
+        let mut lines = Vec::new();
+        let mut failed = None;
+        while lines.len() < AHEAD {
+            let mut text = Vec::new();
+            match self.reader.read_until(b'\n', &mut text) {
+                Ok(_) if text.last() == Some(&b'\n') => {
+                    let line = self.line;
+                    self.line += 1;
+                    if self.only.as_ref().is_none_or(|only| only.contains(&line)) {
+                        lines.push((self.line, text));
+                    }
+                }
+                Ok(_) => break,
+                Err(source) => {
+                    failed = Some(Err(StoreError::io("read", &self.path, source)));
+                    break;
+                }
+            }
+        }
+        let path = &self.path;
+        let read = lines.par_iter().map(|(line, text)| {
+            serde_json::from_slice(text).map_err(|source| StoreError::Damaged {
+                path: path.clone(),
+                line: *line,
+                source,
+            })
+        });
+        let mut records: Vec<_> = read.collect();
+        records.extend(failed);
+        records
     }
 }
 
-impl<T: DeserializeOwned> Iterator for Records<T> {
+impl<T: DeserializeOwned + Send> Iterator for Records<T> {
     type Item = Result<T, StoreError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.text.clear();
-        match self.reader.read_until(b'\n', &mut self.text) {
-            Ok(0) => return None,
-            Ok(_) => self.line += 1,
-            Err(source) => return Some(Err(StoreError::io("read", &self.path, source))),
+        if self.ahead.len() == 0 {
+            self.ahead = self.read_ahead().into_iter();
         }
-        if self.text.last() != Some(&b'\n') {
-            return None;
-        }
-        let record = serde_json::from_slice(&self.text).map_err(|source| StoreError::Damaged {
-            path: self.path.clone(),
-            line: self.line,
-            source,
-        });
-        Some(record)
+        self.ahead.next()
     }
 }

@@ -260,7 +260,7 @@ impl RunStore {
     pub fn tests(
         &self,
     ) -> Result<impl Iterator<Item = Result<TestRecord, StoreError>> + use<>, StoreError> {
-        latest_tests(&self.dir)
+        latest_tests(&self.dir, &|_| true)
     }
 
     /// Waits until everything recorded is on the disk.
@@ -339,30 +339,41 @@ impl Run {
     pub fn tests(
         &self,
     ) -> Result<impl Iterator<Item = Result<TestRecord, StoreError>> + use<>, StoreError> {
-        latest_tests(&self.dir)
+        latest_tests(&self.dir, &|_| true)
+    }
+
+    /// The same of some tests, by their identifiers.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn tests_of(
+        &self,
+        wanted: &dyn Fn(&str) -> bool,
+    ) -> Result<impl Iterator<Item = Result<TestRecord, StoreError>> + use<>, StoreError> {
+        latest_tests(&self.dir, wanted)
     }
 }
 
 fn latest_tests(
     dir: &Path,
+    wanted: &dyn Fn(&str) -> bool,
 ) -> Result<impl Iterator<Item = Result<TestRecord, StoreError>> + use<>, StoreError> {
     let path = dir.join(TESTS);
     let mut last: HashMap<String, usize> = HashMap::new();
     for (line, record) in Records::<Finished>::open(&path)?.enumerate() {
-        last.insert(record?.test, line);
+        let test = record?.test;
+        if wanted(&test) {
+            last.insert(test, line);
+        }
     }
-    let records = Records::<TestRecord>::open(&path)?.enumerate();
-    Ok(records.filter_map(move |(line, record)| match record {
-        Ok(record) if last.get(&record.test) != Some(&line) => None,
-        record => Some(record),
-    }))
+    Ok(Records::open(&path)?.only(last.into_values().collect()))
 }
 
 /// All records of a file in the order of their first writing. A record that was
 /// written again, by a resumed run, counts once, as it was written last.
 fn read_latest<T, K>(path: &Path, key: impl Fn(&T) -> K) -> Result<Vec<T>, StoreError>
 where
-    T: DeserializeOwned,
+    T: DeserializeOwned + Send,
     K: std::hash::Hash + Eq,
 {
     let mut records: Vec<T> = Vec::new();
