@@ -74,19 +74,43 @@ mod request {
     nix::ioctl_readwrite!(scan, b'f', 16, super::Scan);
 }
 
+/// Categories of pages.
+const ALLOWED: u64 = 1;
+const WRITTEN: u64 = 1 << 1;
+const OF_A_FILE: u64 = 1 << 2;
+// Memory that nothing ever touched is passed over: most of what is watched has no pages,
+// and to look at each of them would cost more than a test.
+const PRESENT_OR_SWAPPED: u64 = 1 << 3 | 1 << 4;
+const ZEROS: u64 = 1 << 5;
+
 impl Scan {
     /// Lists the pages written in a range since they were last protected; and protects
     /// them again, if that is wanted.
     fn of(start: u64, end: u64, found: &mut [Found], protect: bool) -> Self {
         const PROTECT: u64 = 1;
-        const ALLOWED_AND_WRITTEN: u64 = 3;
-        const WRITTEN: u64 = 2;
-        // Memory that nothing ever touched is passed over: most of what is watched has
-        // no pages, and to look at each of them would cost more than a test.
-        const PRESENT_OR_SWAPPED: u64 = 1 << 3 | 1 << 4;
+        Self {
+            flags: u64::from(protect) * PROTECT,
+            category_mask: ALLOWED | WRITTEN,
+            return_mask: WRITTEN,
+            ..Self::all(start, end, found)
+        }
+    }
+
+    /// Lists the pages in a range that hold something else than a file does.
+    fn own(start: u64, end: u64, found: &mut [Found]) -> Self {
+        Self {
+            category_inverted: OF_A_FILE | ZEROS,
+            category_mask: OF_A_FILE | ZEROS,
+            return_mask: OF_A_FILE,
+            ..Self::all(start, end, found)
+        }
+    }
+
+    /// Lists the pages in a range.
+    fn all(start: u64, end: u64, found: &mut [Found]) -> Self {
         Self {
             size: size_of::<Self>() as u64,
-            flags: u64::from(protect) * PROTECT,
+            flags: 0,
             start,
             end,
             walk_end: 0,
@@ -94,9 +118,9 @@ impl Scan {
             found_length: found.len() as u64,
             max_pages: 0,
             category_inverted: 0,
-            category_mask: ALLOWED_AND_WRITTEN,
+            category_mask: 0,
             category_any: PRESENT_OR_SWAPPED,
-            return_mask: WRITTEN,
+            return_mask: 0,
         }
     }
 }
@@ -237,9 +261,51 @@ pub fn look(
     protect: bool,
     pid: Pid,
 ) -> Result<usize, TraceeError> {
-    let mut scan = Scan::of(start, end, found, protect);
+    ask(pagemap, Scan::of(start, end, found, protect), pid)
+}
+
+/// Lists runs of pages in a range that hold something else than a file does, as many as
+/// there is room for; returns how many it found.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn own_pages(
+    pagemap: BorrowedFd<'_>,
+    (start, end): (u64, u64),
+    found: &mut [Found],
+    pid: Pid,
+) -> Result<usize, TraceeError> {
+    ask(pagemap, Scan::own(start, end, found), pid)
+}
+
+fn ask(pagemap: BorrowedFd<'_>, mut scan: Scan, pid: Pid) -> Result<usize, TraceeError> {
     // SAFETY: the structure that the request takes, with room for the answer.
     let count = unsafe { request::scan(pagemap.as_raw_fd(), &raw mut scan) }
         .map_err(TraceeError::from_errno("PAGEMAP_SCAN", pid))?;
     Ok(usize::try_from(count).unwrap_or(0))
+}
+
+/// A look at a range, which lists runs of pages and returns how many they are.
+pub type Look<'a> = dyn FnMut((u64, u64), &mut [Found]) -> Result<usize, TraceeError> + 'a;
+
+/// Looks at a range as often as it takes to list all runs of pages.
+///
+/// # Errors
+/// When a look fails.
+pub fn each_run(
+    (mut start, end): (u64, u64),
+    found: &mut [Found],
+    all: &mut Vec<Found>,
+    look: &mut Look<'_>,
+) -> Result<(), TraceeError> {
+    while start < end {
+        let count = look((start, end), found)?;
+        all.extend_from_slice(&found[..count]);
+        // A full answer ends where its last range does.
+        start = match found[..count].last() {
+            Some(last) if count == found.len() => last.end,
+            _ => end,
+        };
+    }
+    Ok(())
 }

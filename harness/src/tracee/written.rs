@@ -12,7 +12,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 
 use nix::unistd::Pid;
 
-use super::digest::Digest;
+use super::digest::{Digest, EMPTY};
 use super::write_watch::{self, Found, watch_range};
 use super::{Memory, TraceeError};
 use crate::binary::Address;
@@ -53,7 +53,7 @@ pub struct Written {
     many: bool,
     /// Pages that its digest leaves out.
     apart: Vec<Range<u64>>,
-    /// How the baseline differs from the first one.
+    /// Of the baseline.
     digest: Digest,
     /// Room for what is read to be compared.
     room: Vec<u8>,
@@ -73,16 +73,8 @@ impl Written {
         kept: &[Range<u64>],
         apart: Vec<Range<u64>>,
     ) -> Result<Self, TraceeError> {
-        let pagemap =
-            File::open(format!("/proc/{pid}/pagemap")).map_err(|source| TraceeError::Memory {
-                operation: "opening the page map for",
-                address: 0,
-                length: 0,
-                pid,
-                source,
-            })?;
         let mut written = Self {
-            pagemap,
+            pagemap: page_map(pid)?,
             regions: private_ranges(pid, kept)
                 .into_iter()
                 .map(|(start, end, file, writable)| Region {
@@ -105,11 +97,16 @@ impl Written {
         for region in &mut written.regions {
             if region.file {
                 memory.read(Address(region.start), &mut region.copy)?;
+                let addresses = (region.start..region.end).step_by(PAGE_BYTES);
+                for (address, page) in addresses.zip(region.copy.chunks_exact(PAGE_BYTES)) {
+                    if !written.apart.iter().any(|range| range.contains(&address)) {
+                        written.digest.replace(address, &EMPTY, page);
+                    }
+                }
             }
             watch_range(&written.watch, (region.start, region.end), pid)?;
         }
         written.absorb(pid, memory)?;
-        written.digest = Digest::default();
         Ok(written)
     }
 
@@ -127,8 +124,8 @@ impl Written {
         Ok(())
     }
 
-    /// How what the process holds now differs from the first baseline, without what the
-    /// digest leaves out. Equal digests of one watch mean equal memory.
+    /// A digest of what the process holds now, without what is left out of it. Equal
+    /// digests mean equal memory.
     ///
     /// # Errors
     /// When the process is gone or the kernel refuses.
@@ -137,7 +134,29 @@ impl Written {
         self.compare(&written, memory, &mut |_, _| {})
     }
 
-    /// How the baseline differs from the first one.
+    /// The digest of a process that descends from the one that is watched and is not
+    /// watched itself. Its code is that of the watched one.
+    ///
+    /// # Errors
+    /// When the process is gone or the kernel refuses.
+    pub fn digest_of_descendant(
+        &mut self,
+        pid: Pid,
+        memory: &Memory,
+    ) -> Result<Digest, TraceeError> {
+        let pagemap = page_map(pid)?;
+        let mut own = Vec::new();
+        for region in self.regions.iter().filter(|region| region.writable) {
+            let range = (region.start, region.end);
+            let found = &mut self.found;
+            write_watch::each_run(range, found, &mut own, &mut |range, found| {
+                write_watch::own_pages(pagemap.as_fd(), range, found, pid)
+            })?;
+        }
+        self.compare(&own, memory, &mut |_, _| {})
+    }
+
+    /// The digest of the baseline.
     #[must_use]
     pub const fn baseline_digest(&self) -> Digest {
         self.digest
@@ -230,20 +249,24 @@ impl Written {
         let (Some(first), Some(last)) = (self.regions.first(), self.regions.last()) else {
             return Ok(written);
         };
-        let (mut start, end) = (first.start, last.end);
-        while start < end {
-            let pagemap = self.pagemap.as_fd();
-            let count = write_watch::look(pagemap, (start, end), &mut self.found, protect, pid)?;
-            written.extend_from_slice(&self.found[..count]);
-            // A full answer ends where its last range does.
-            start = if count == self.found.len() {
-                self.found[count - 1].end
-            } else {
-                end
-            };
-        }
+        let (range, pagemap) = ((first.start, last.end), self.pagemap.as_fd());
+        let found = &mut self.found;
+        write_watch::each_run(range, found, &mut written, &mut |range, found| {
+            write_watch::look(pagemap, range, found, protect, pid)
+        })?;
         Ok(written)
     }
+}
+
+/// Opens what tells of the pages of a process.
+fn page_map(pid: Pid) -> Result<File, TraceeError> {
+    File::open(format!("/proc/{pid}/pagemap")).map_err(|source| TraceeError::Memory {
+        operation: "opening the page map for",
+        address: 0,
+        length: 0,
+        pid,
+        source,
+    })
 }
 
 /// The parts of ascending ranges that lie between two addresses.

@@ -19,6 +19,7 @@ use crate::engine::parts::Parts;
 use crate::engine::updater::Updater;
 use crate::tracee::counter::COUNTER_PAGE;
 use crate::tracee::digest::Digest;
+use crate::tracee::intercept::Rewritten;
 use crate::tracee::simulator::{self, BELOW_FRAME};
 use crate::tracee::tree::ProcessIndex;
 use crate::tracee::{Memory, Stopped, TraceeError};
@@ -53,7 +54,7 @@ pub(super) fn stack_of(pid: Pid) -> Option<Range<u64>> {
 
 impl Run<'_> {
     /// The state in which the process that runs has told the end of an exchange; none
-    /// if there is a process of which it is not known what it has written.
+    /// if a process stands where it cannot be told.
     pub(super) fn state(
         &mut self,
         parts: &Parts<'_>,
@@ -68,8 +69,14 @@ impl Run<'_> {
             }
             let process = &parts.tree.processes[at];
             let rewritten = &self.live.rewritten;
-            let member = &mut self.live.members[at];
-            let Some(own) = member.state(at, &process.memory, rewritten, running)? else {
+            let memory = &process.memory;
+            let Some((stack, own)) = memory_of(&mut self.live.members, at, memory)? else {
+                return Ok(None);
+            };
+            let member = &self.live.members[at];
+            let stopped = member.stopped.as_ref().unwrap_or(running);
+            let own = rest_of(at, (memory, rewritten), &stack, stopped, own)?;
+            let Some(own) = own else {
                 return Ok(None);
             };
             digest.add(place(PROCESS, at), &own.bytes());
@@ -99,63 +106,70 @@ const fn place(kind: u64, process: ProcessIndex) -> u64 {
     kind << 32 | process as u64
 }
 
-impl Member {
-    /// The state of one living process; none if it is not known what it has written.
-    /// `running` is the thread of the process that runs.
-    fn state(
-        &mut self,
-        at: ProcessIndex,
-        memory: &Memory,
-        rewritten: &crate::tracee::intercept::Rewritten,
-        running: &Stopped,
-    ) -> Result<Option<Digest>, TraceeError> {
-        let (pid, ran) = (self.pid, self.ran);
-        let stopped = self.stopped.as_ref().unwrap_or(running);
-        let registers = stopped.registers()?;
-        if !simulator::is_inside(registers.rip) {
-            return Ok(None);
-        }
-        let Some((stack, written)) = self.kept.as_mut().and_then(|kept| {
-            let stack = kept.stack.clone()?;
-            Some((stack, &mut kept.written))
-        }) else {
-            return Ok(None);
-        };
-        let mut digest = if ran {
-            written.digest(pid, memory)?
-        } else {
-            written.baseline_digest()
-        };
-        let caller = simulator::caller(memory, rewritten, &registers)?;
-        if !stack.contains(&caller.rsp) {
-            return Ok(None);
-        }
-        // The red zone belongs to the caller.
-        let live = caller.rsp - 0x80..stack.end;
-        digest.add(live.start, &read(memory, &live)?);
-        // The simulator's own words lie on top of its stack.
-        let live = registers.rsp..layout::OWN + size_of::<Own>() as u64;
-        let mut own = read(memory, &live)?;
-        let saved = simulator::frame_of(memory)?.0 - BELOW_FRAME;
-        let floating = usize::try_from(saved.wrapping_sub(live.start)).unwrap_or(usize::MAX);
-        let floating = own
-            .get_mut(floating..)
-            .and_then(|own| own.get_mut(FLOATING));
-        if let Some(floating) = floating {
-            floating.fill(0);
-        }
-        digest.add(live.start, &own);
-        let (control, vector_control) = stopped.floating_control()?;
-        let mut bytes = Vec::with_capacity(size_of::<libc::user_regs_struct>() + 16);
-        bytes.extend_from_slice(&control.to_le_bytes());
-        bytes.extend_from_slice(&vector_control.to_le_bytes());
-        bytes.extend_from_slice(&stopped.signal_mask()?.to_le_bytes());
-        for word in words(&registers) {
-            bytes.extend_from_slice(&word.to_le_bytes());
-        }
-        digest.add(place(REGISTERS, at), &bytes);
-        Ok(Some(digest))
+/// The stack of a living process, and a digest of its memory without what is apart; none
+/// if that is not known. One that was born behind the point is compared with what is
+/// kept of an older one: they descend from one process.
+fn memory_of(
+    members: &mut [Member],
+    at: ProcessIndex,
+    memory: &Memory,
+) -> Result<Option<(Range<u64>, Digest)>, TraceeError> {
+    let Member { pid, ran, kept, .. } = &members[at];
+    let (pid, ran, is_kept) = (*pid, *ran, kept.is_some());
+    let mut older = members[..=at].iter_mut().rev();
+    let Some(kept) = older.find_map(|member| member.kept.as_mut()) else {
+        return Ok(None);
+    };
+    let digest = match (is_kept, ran) {
+        (true, true) => kept.written.digest(pid, memory)?,
+        (true, false) => kept.written.baseline_digest(),
+        (false, _) => kept.written.digest_of_descendant(pid, memory)?,
+    };
+    Ok(kept.stack.clone().map(|stack| (stack, digest)))
+}
+
+/// The state of a living process, whose memory without what is apart has the digest
+/// given; none if it does not stand in the simulator, on its own stack.
+fn rest_of(
+    at: ProcessIndex,
+    (memory, rewritten): (&Memory, &Rewritten),
+    stack: &Range<u64>,
+    stopped: &Stopped,
+    mut digest: Digest,
+) -> Result<Option<Digest>, TraceeError> {
+    let registers = stopped.registers()?;
+    if !simulator::is_inside(registers.rip) {
+        return Ok(None);
     }
+    let caller = simulator::caller(memory, rewritten, &registers)?;
+    if !stack.contains(&caller.rsp) {
+        return Ok(None);
+    }
+    // The red zone belongs to the caller.
+    let live = caller.rsp - 0x80..stack.end;
+    digest.add(live.start, &read(memory, &live)?);
+    // The simulator's own words lie on top of its stack.
+    let live = registers.rsp..layout::OWN + size_of::<Own>() as u64;
+    let mut own = read(memory, &live)?;
+    let saved = simulator::frame_of(memory)?.0 - BELOW_FRAME;
+    let floating = usize::try_from(saved.wrapping_sub(live.start)).unwrap_or(usize::MAX);
+    let floating = own
+        .get_mut(floating..)
+        .and_then(|own| own.get_mut(FLOATING));
+    if let Some(floating) = floating {
+        floating.fill(0);
+    }
+    digest.add(live.start, &own);
+    let (control, vector_control) = stopped.floating_control()?;
+    let mut bytes = Vec::with_capacity(size_of::<libc::user_regs_struct>() + 16);
+    bytes.extend_from_slice(&control.to_le_bytes());
+    bytes.extend_from_slice(&vector_control.to_le_bytes());
+    bytes.extend_from_slice(&stopped.signal_mask()?.to_le_bytes());
+    for word in words(&registers) {
+        bytes.extend_from_slice(&word.to_le_bytes());
+    }
+    digest.add(place(REGISTERS, at), &bytes);
+    Ok(Some(digest))
 }
 
 /// The registers in which a process can differ from another at the same stop.
