@@ -48,6 +48,7 @@ fn patch(
     Patch {
         pair: pair.to_owned(),
         image: Vec::new(),
+        old_code: std::sync::OnceLock::default(),
         redirects: changed
             .iter()
             .map(|function| Redirect {

@@ -89,10 +89,11 @@ impl OldFrames {
             } else {
                 Address(frame.address.0.wrapping_sub(1))
             };
-            let redirected = (index > 0 || !entering)
-                .then(|| redirected_to_other_code(patch, looked_up))
-                .flatten();
-            let Some(code) = redirected.or_else(|| deleted(patch, looked_up)) else {
+            // Only a frame whose code differs excuses anything. What is entered becomes
+            // the new one, unless there is none.
+            let begins = index == 0 && entering;
+            let code = patch.old_code(looked_up).filter(|c| c.deleted || !begins);
+            let Some(code) = code.map(|code| code.range.clone()) else {
                 continue;
             };
             let place = |address: Address, stack_pointer: Address| Place {
@@ -346,21 +347,6 @@ impl OldFrames {
                 .collect(),
         }
     }
-}
-
-/// Only a frame whose code differs excuses anything.
-fn redirected_to_other_code(patch: &Patch, address: Address) -> Option<Range<Address>> {
-    let mut redirects = patch.redirects.iter();
-    redirects
-        .find(|f| f.reason.means_other_code() && address.since(f.old) < f.old_size)
-        .map(|function| function.old..function.old.plus(function.old_size))
-}
-
-fn deleted(patch: &Patch, address: Address) -> Option<Range<Address>> {
-    let mut deleted = patch.deleted.iter();
-    deleted
-        .find(|function| address.since(function.old) < function.old_size)
-        .map(|function| function.old..function.old.plus(function.old_size))
 }
 
 #[cfg(test)]

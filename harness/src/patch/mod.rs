@@ -23,6 +23,8 @@ pub(crate) mod version;
 mod warnings;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
@@ -250,6 +252,9 @@ pub struct Patch {
     pub image: Vec<u8>,
     /// Functions replaced.
     pub redirects: Vec<Redirect>,
+    /// Old code by its address, as it is first asked for.
+    #[serde(skip)]
+    pub old_code: OnceLock<Vec<OldCode>>,
     /// Functions gone.
     pub deleted: Vec<Deleted>,
     /// Functions new.
@@ -294,7 +299,39 @@ pub struct Patch {
 /// Bytes behind the image that tell a transformer of converted instances.
 const SCRATCH: u64 = 16 << 20;
 
+/// Code of an old function that is not to run any more.
+#[derive(Clone, Debug)]
+pub struct OldCode {
+    /// Where it lies.
+    pub range: Range<Address>,
+    /// Whether the function is gone.
+    pub deleted: bool,
+}
+
 impl Patch {
+    /// The old code at an address, if that is replaced by other code or gone.
+    #[must_use]
+    pub fn old_code(&self, address: Address) -> Option<&OldCode> {
+        let all = self.old_code.get_or_init(|| {
+            let code = |old: Address, size, deleted| OldCode {
+                range: old..old.plus(size),
+                deleted,
+            };
+            let redirects = self.redirects.iter();
+            let replaced = redirects.filter(|function| function.reason.means_other_code());
+            let mut all: Vec<_> = replaced
+                .map(|function| code(function.old, function.old_size, false))
+                .collect();
+            let gone = self.deleted.iter();
+            all.extend(gone.map(|function| code(function.old, function.old_size, true)));
+            all.sort_by_key(|code| code.range.start);
+            all
+        });
+        let behind = all.partition_point(|code| code.range.start <= address);
+        let code = all.get(behind.checked_sub(1)?)?;
+        code.range.contains(&address).then_some(code)
+    }
+
     /// Room that the image needs in a process, in whole pages, and what it needs
     /// behind it.
     #[must_use]

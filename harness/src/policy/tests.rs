@@ -55,6 +55,7 @@ fn patch() -> Patch {
     Patch {
         pair: "tiny-1-2".to_owned(),
         image: Vec::new(),
+        old_code: std::sync::OnceLock::default(),
         redirects: vec![
             redirect("reply", REPLY, true, PatchReason::ObjectCode),
             redirect("parse", PARSE, false, PatchReason::RefersToMoved),

@@ -137,7 +137,8 @@ pub fn apply(
     let mut registers = stopped.registers()?;
     let mut state = None;
     // Only a call that is injected could be interrupted by a signal.
-    let injects = process.image.is_none() || patch.transformer.is_some() || patch.state.is_some();
+    let prepared = process.prepared.as_deref();
+    let injects = prepared.is_none() || patch.transformer.is_some() || patch.state.is_some();
     let mask = if injects {
         let mask = stopped.signal_mask()?;
         stopped.set_signal_mask(u64::MAX)?;
@@ -147,8 +148,8 @@ pub fn apply(
     };
     let outcome = (|| {
         let placed;
-        let image = if let Some(image) = &process.image {
-            image
+        let image = if let Some(prepared) = prepared {
+            &prepared.image
         } else {
             placed = place_image(patch, process, stopped, libraries)?;
             &placed
@@ -171,7 +172,7 @@ pub fn apply(
         for (action, written) in patch.data.iter().zip(written) {
             settle_data(action, written, memory, image)?;
         }
-        if process.switch {
+        if prepared.is_some_and(|prepared| prepared.switch) {
             counter::set_switch(memory)?;
         } else {
             redirect(patch, memory)?;

@@ -104,11 +104,17 @@ pub fn convert(
         memory: &process.memory,
         known: RefCell::default(),
     };
-    let mappings = mappings(process.pid);
-    let heap = Heap::read(&pages, &mappings);
+    let mapped;
+    let mappings = if let Some(prepared) = &process.prepared {
+        &prepared.mappings
+    } else {
+        mapped = mappings(process.pid);
+        &mapped
+    };
+    let heap = Heap::read(&pages, mappings);
     let view = View {
         reader: &pages,
-        mappings: &mappings,
+        mappings,
         heap: &heap,
     };
     let found = walk(plan, view, &variables(plan, target.frames, &pages));

@@ -97,8 +97,7 @@ impl Tree {
             breakpoints: now.breakpoints.clone(),
             counted: now.counted,
             borrows_memory: false,
-            image: now.image.take(),
-            switch: now.switch,
+            prepared: now.prepared.clone(),
             ending: None,
         };
         Ok(replace(now, copy))
@@ -108,16 +107,11 @@ impl Tree {
     ///
     /// # Errors
     /// When the copy's end cannot be waited for.
-    pub fn put_back(
-        &mut self,
-        process: ProcessIndex,
-        mut before: Process,
-    ) -> Result<(), TraceeError> {
+    pub fn put_back(&mut self, process: ProcessIndex, before: Process) -> Result<(), TraceeError> {
         if self.processes[process].ending.is_none() {
             self.end(process)?;
         }
         let copy = &mut self.processes[process];
-        before.image = copy.image.take();
         self.threads.insert(before.pid, (process, 0));
         *copy = before;
         Ok(())

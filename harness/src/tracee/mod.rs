@@ -23,6 +23,7 @@ pub mod listener;
 pub mod maps;
 pub mod memory;
 pub mod poison;
+pub mod prepared;
 pub mod resident;
 pub mod shared_world;
 pub mod simulator;

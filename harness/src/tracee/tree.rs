@@ -2,6 +2,7 @@
 //! follows forks, threads and `execve`.
 
 use std::collections::{HashMap, VecDeque};
+use std::rc::Rc;
 
 use nix::errno::Errno;
 use nix::unistd::Pid;
@@ -9,6 +10,7 @@ use nix::unistd::Pid;
 use super::breakpoint::Breakpoints;
 use super::inject::wait_for;
 use super::poison::step_and_wait;
+use super::prepared::Prepared;
 use super::stopped::Until;
 use super::{Memory, Stopped, TraceeError, counter, watchpoint};
 use crate::binary::Address;
@@ -47,10 +49,8 @@ pub struct Process {
     /// Whether it runs in its parent's memory until it executes a program or ends
     /// (`vfork`, by which the library starts other programs).
     pub borrows_memory: bool,
-    /// The patch image as it lies in the process already, before any update.
-    pub image: Option<Vec<u8>>,
-    /// Whether its entry pads lead to that image as soon as its switch is set.
-    pub switch: bool,
+    /// What was made ready in it for an update, before any.
+    pub prepared: Option<Rc<Prepared>>,
     /// How it ended.
     pub ending: Option<Ending>,
 }
@@ -193,8 +193,7 @@ impl Tree {
             breakpoints,
             counted,
             borrows_memory,
-            image: None,
-            switch: false,
+            prepared: None,
             ending: None,
         });
         self.threads.insert(pid, (index, 0));

@@ -1,6 +1,7 @@
 //! A server that lives in a simulated world: started once, brought from point to point,
 //! where it stands again after each test.
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
 
 use super::copies::{self, ComingBack, Original};
 use super::known_ends::{Counts, KnownEnds};
@@ -15,9 +16,9 @@ use crate::engine::restart::Restart;
 use crate::engine::updater::Updater;
 use crate::sandbox::run_folder::{RunFolder, read_files};
 use crate::trace::RoleInstance;
-use crate::tracee::apply::{place_image, place_switch};
 use crate::tracee::counter::{self, GADGET, NEVER};
 use crate::tracee::intercept::{self, Rewritten};
+use crate::tracee::prepared::Prepared;
 use crate::tracee::shared_world::{SharedWorld, Snapshot};
 use crate::tracee::simulator;
 use crate::tracee::ticks::Ticks;
@@ -156,11 +157,9 @@ impl Live {
             let before = Saved::of(&stopped)?;
             stopped.set_signal_mask(u64::MAX)?;
             let libraries = &mut engine.tools.libraries;
-            let image = place_image(patch, &tree.processes[0], &stopped, libraries)?;
+            let prepared = Prepared::of(patch, &tree.processes[0], &stopped, libraries)?;
             before.restore(&stopped)?;
-            let first = &mut tree.processes[0];
-            first.image = Some(image);
-            first.switch = place_switch(patch, &first.memory)?;
+            tree.processes[0].prepared = Some(Rc::new(prepared));
         }
         let mut first = Member::new(pid, stopped);
         copies::check(pid, coming_back)?;

@@ -19,7 +19,7 @@ use crate::tracee::counter::{self, NEVER};
 use crate::tracee::intercept;
 use crate::tracee::shared_world::SharedWorld;
 use crate::tracee::simulator;
-use crate::tracee::tree::{Event, Process, ProcessIndex, Stop};
+use crate::tracee::tree::{Event, ProcessIndex, Stop};
 use crate::tracee::{Memory, Stopped, TraceeError};
 use crate::verdict::observation::Stall;
 use kairos_simulator::world::{Reason, World};
@@ -221,7 +221,6 @@ impl Run<'_> {
                 self.dies(parts, stopped, number, &registers)?;
             }
             Reason::ExchangeEnded if self.survey.is_some() => {
-                self.survey.iter_mut().for_each(Survey::next_exchange);
                 let control = &mut self.live.shared.world_mut().control;
                 control.arm_exchange = exchange + 1;
                 if control.arm_exchange == control.session_exchanges {
@@ -321,10 +320,8 @@ impl Run<'_> {
                 world.control.arm_process = u32::try_from(child).unwrap_or(u32::MAX);
             }
             // What lies in its parent's memory lies in its own.
-            let Process { image, switch, .. } = &parts.tree.processes[parent];
-            let (image, switch) = (image.clone(), *switch);
-            let own = &mut parts.tree.processes[child];
-            (own.image, own.switch) = (image, switch);
+            let prepared = parts.tree.processes[parent].prepared.clone();
+            parts.tree.processes[child].prepared = prepared;
         } else if self.survey.is_some() {
             counter::set(&parts.tree.processes[child].memory, 0, 1)?;
             self.live.shared.world_mut().processes[child].armed_in = exchange + 1;
