@@ -14,7 +14,7 @@ use kairos::explain::{Account, account, logs, select, text};
 use kairos::patch::Patch;
 use kairos::study::engine::choose;
 use kairos::study::prepare::PreparedPair;
-use kairos::study::session::{PreparedSession, request};
+use kairos::study::session::{PreparedSession, requests};
 use kairos::study::sessions::first_processor;
 use kairos::study::single;
 use kairos::study::store::SessionRecord;
@@ -116,8 +116,8 @@ pub fn run(arguments: &Arguments, project: &Project) -> anyhow::Result<ExitCode>
         bail!("the session has no trace");
     };
     let place = select::point(studied, &arguments.point)?;
-    let point = &studied.record.trace.points[place].id;
-    let request = request(&studied.record.trace, point).context("the point has no stack")?;
+    let request = requests(&studied.record.trace).swap_remove(place);
+    let request = request.context("the point has no stack")?;
     let job = Job {
         arguments,
         pair: &pair,

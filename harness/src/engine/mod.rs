@@ -39,7 +39,7 @@ use std::ops::ControlFlow;
 
 use serde::{Deserialize, Serialize};
 
-use crate::trace::PointId;
+use crate::trace::{Moment, PointId};
 use crate::verdict::Observation;
 
 pub use choice::{EngineKind, EngineWish};
@@ -51,13 +51,8 @@ pub use spec::SessionSpec;
 pub struct PointRequest {
     /// The point.
     pub id: PointId,
-    /// Fingerprint of its stack in the trace.
-    pub stack: u64,
-    /// How many earlier points of the same thread and exchange have that stack.
-    pub occurrence: u32,
-    /// What the process has entered before in the exchange, in whatever order: the sum
-    /// of these functions' [`crate::trace::mark`]s.
-    pub entered: u64,
+    /// By what it is found again where it has another index.
+    pub moment: Moment,
 }
 
 /// A finished update test.

@@ -42,6 +42,8 @@ pub enum Request {
     Limits(Limits),
     /// From now on tests are run by this engine.
     Use(EngineKind),
+    /// Tell in which order the engine in use meets points.
+    Order(Vec<PointRequest>),
     /// Tell what the worker takes of the machine.
     Burden,
     /// Run one update test.
@@ -89,6 +91,8 @@ pub enum Reply {
     Unfit(String),
     /// What the worker takes of the machine.
     Burden(Burden),
+    /// Places in the order in which points are met; none for those that are not.
+    Ordered(Vec<Option<u32>>),
     /// An update test, without what the one before it showed as well.
     Tested(Box<Shortened>),
     /// An update test by a debugger.

@@ -183,6 +183,18 @@ impl RemoteEngine {
         }
     }
 
+    /// Places of points in the order in which the engine in use goes from one to the
+    /// next; none for those that it does not meet.
+    ///
+    /// # Errors
+    /// When the worker is lost.
+    pub fn order(&mut self, points: Vec<PointRequest>) -> Result<Vec<Option<u32>>, EngineError> {
+        match self.ask(&Request::Order(points))? {
+            Reply::Ordered(places) => Ok(places),
+            other => Err(unexpected(other)),
+        }
+    }
+
     /// What the worker takes of the machine.
     ///
     /// # Errors

@@ -113,13 +113,13 @@ impl<'a> Updater<'a> {
 
     /// Looks at the entry that was reached: is it the point?
     fn recognises(&mut self, walk: &Walk) -> bool {
-        let matches = fingerprint(&walk.stack()) == self.point.stack;
+        let matches = fingerprint(&walk.stack()) == self.point.moment.stack;
         match self.search {
             Search::Index => matches,
             Search::Stack => {
                 self.seen += 1;
                 self.same_stack += u32::from(matches);
-                matches && self.same_stack == self.point.occurrence + 1
+                matches && self.same_stack == self.point.moment.occurrence + 1
             }
         }
     }

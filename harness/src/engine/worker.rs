@@ -103,6 +103,7 @@ impl Worker {
             Request::Gdb(point) => reply(gdb::test(engine, self.limits, &point), Reply::Observed),
             Request::Time => reply(time(engine), Reply::Timed),
             Request::Trace => reply(trace(engine), Reply::Traced),
+            Request::Order(points) => Reply::Ordered(self.simulation.order(&points)),
             Request::Test { point, apply } => match self.tested(&point, at_point(apply)) {
                 Ok(tested) => Reply::Tested(Box::new(self.last.shorten(tested))),
                 Err(error) => Reply::Failed(error.to_string()),

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::StudyError;
 use super::prepare::{PreparedPair, broken_patch, control_patch};
-use super::session::{PreparedSession, request};
+use super::session::PreparedSession;
 use super::store::Control;
 use crate::engine::{EngineKind, PointRequest, RemoteEngine};
 use crate::trace::{Point, Trace};
@@ -228,7 +228,7 @@ impl Arm<'_> {
         (0..count)
             .filter_map(|index| {
                 let place = (2 * index + 1) * points.len() / (2 * count);
-                request(self.trace(), &points[place].id)
+                self.session.request(&points[place].id)
             })
             .collect()
     }

@@ -3,10 +3,10 @@
 //! interrupt or a fault of ours cuts short is run again as a whole by `--resume`.
 
 use std::collections::{BTreeMap, HashMap};
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use super::StudyError;
 use super::plan::PlannedTest;
@@ -113,8 +113,8 @@ impl Faults {
     }
 }
 
-/// Some tests of a session, by its place in the queue.
-type Chunk<'a> = (usize, &'a [&'a PlannedTest]);
+/// Some tests of a session, by its place in the queue and theirs in its order.
+type Chunk = (usize, Range<usize>);
 
 impl Queue<'_> {
     /// Runs all tests, or until an interrupt.
@@ -122,19 +122,20 @@ impl Queue<'_> {
     /// # Errors
     /// When a result cannot be recorded. Everything recorded before stays.
     pub fn run(&self) -> Result<(), StoreError> {
-        let chunks: Vec<Chunk<'_>> = self
-            .todo
-            .iter()
-            .enumerate()
-            .flat_map(|(place, todo)| todo.tests.chunks(CHUNK).map(move |chunk| (place, chunk)))
-            .collect();
+        let mut chunks: Vec<Chunk> = Vec::new();
+        for (place, todo) in self.todo.iter().enumerate() {
+            let count = todo.tests.len();
+            let starts = (0..count).step_by(CHUNK);
+            chunks.extend(starts.map(|start| (place, start..count.min(start + CHUNK))));
+        }
+        let orders: Vec<Order<'_>> = self.todo.iter().map(|_| Order::new()).collect();
         let next = AtomicUsize::new(0);
         let full = AtomicBool::new(false);
         std::thread::scope(|scope| {
             let workers: Vec<_> = processors(self.jobs)
                 .into_iter()
                 .map(|processor| {
-                    let (chunks, next, full) = (&chunks, &next, &full);
+                    let (chunks, orders, next, full) = (&chunks, &orders, &next, &full);
                     scope.spawn(move || {
                         let mut worker = Worker {
                             queue: self,
@@ -142,7 +143,7 @@ impl Queue<'_> {
                             engine: None,
                             lost_in_a_row: 0,
                         };
-                        let result = worker.work(chunks, next, full);
+                        let result = worker.work((chunks, orders), next, full);
                         full.fetch_or(result.is_err(), Ordering::Relaxed);
                         result
                     })
@@ -199,6 +200,10 @@ impl Queue<'_> {
     }
 }
 
+/// The tests of a session in the order in which they are run, which the first worker
+/// that comes to it finds out.
+type Order<'a> = OnceLock<Vec<&'a PlannedTest>>;
+
 /// One worker's thread. It lives as long as its engines, which the kernel kills
 /// with it.
 struct Worker<'a> {
@@ -220,17 +225,17 @@ struct Ran {
 /// Takes finished tests at the given positions.
 type Sink<'a> = dyn FnMut(usize, Tested) -> Result<(), StoreError> + 'a;
 
-impl Worker<'_> {
+impl<'a> Worker<'a> {
     /// Chunk after chunk, keeping the engine while the session stays the same.
     fn work(
         &mut self,
-        chunks: &[Chunk<'_>],
+        (chunks, orders): (&[Chunk], &[Order<'a>]),
         next: &AtomicUsize,
         full: &AtomicBool,
     ) -> Result<(), StoreError> {
         loop {
             let at = next.fetch_add(1, Ordering::Relaxed);
-            let Some((place, tests)) = chunks.get(at) else {
+            let Some((place, range)) = chunks.get(at) else {
                 return Ok(());
             };
             // Where one cannot record, the others need not go on.
@@ -241,8 +246,38 @@ impl Worker<'_> {
                 self.engine = None;
                 self.lost_in_a_row = 0;
             }
-            self.chunk(*place, tests)?;
+            let tests = orders[*place].get_or_init(|| self.order(*place));
+            self.chunk(*place, &tests[range.clone()])?;
         }
+    }
+
+    /// The tests of a session in the order in which its engine goes from point to point;
+    /// those that it does not meet, which are run by another, come last.
+    fn order(&mut self, place: usize) -> Vec<&'a PlannedTest> {
+        let Todo {
+            session,
+            tests,
+            engine,
+        } = &self.queue.todo[place];
+        let mut ordered = tests.clone();
+        if matches!(engine, EngineKind::Rollback | EngineKind::ForkSnapshot) {
+            let all: Vec<usize> = (0..tests.len()).collect();
+            let places = requests(session, tests, &all)
+                .and_then(|requests| Ok(self.engine(place)?.order(requests)?));
+            // A worker that fails says so when it is to run them.
+            if let Ok(places) = places {
+                let place_of: HashMap<&str, Option<u32>> = tests
+                    .iter()
+                    .map(|test| test.id.as_str())
+                    .zip(places)
+                    .collect();
+                ordered.sort_by_key(|test| {
+                    let place = place_of.get(test.id.as_str()).copied().flatten();
+                    (place.is_none(), place)
+                });
+            }
+        }
+        ordered
     }
 
     /// Runs some tests of a session, and repeats those that fail.

@@ -2,7 +2,7 @@
 //! stable, the trace, the limits, the plan. Whatever is wrong with a workload
 //! shows here, before any verdict.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::StudyError;
 use super::baseline::{Place, baseline};
@@ -16,7 +16,7 @@ use crate::equivalence::{self, Classes, Touched};
 use crate::mechanism::Layout;
 use crate::patch::Patch;
 use crate::policy::{ChangedRanges, Evaluator, FunctionTable};
-use crate::trace::{Point, PointId, Scope, Timing, Trace, fingerprint, mark};
+use crate::trace::{Moment, Point, PointId, Scope, Timing, Trace, fingerprint};
 use crate::verdict::{Expected, Judgement, Observation, judge};
 use crate::workload::Script;
 use crate::workload::script::Specification;
@@ -37,6 +37,8 @@ pub struct PreparedSession {
     pub plan: Vec<PlannedTest>,
     /// When its tests count as stalled.
     pub limits: Limits,
+    /// How engines find its points again.
+    requests: HashMap<PointId, PointRequest>,
 }
 
 /// What verdicts of a session are derived from.
@@ -167,6 +169,7 @@ pub fn prepare(
     };
     Ok(PreparedSession {
         facts: SessionFacts::of(&record),
+        requests: by_point(&record.trace),
         plan,
         limits,
         record,
@@ -241,6 +244,7 @@ pub fn restore(
     });
     Some(PreparedSession {
         facts: SessionFacts::of(&record),
+        requests: by_point(&record.trace),
         plan,
         limits: record.limits?,
         record,
@@ -251,10 +255,11 @@ pub fn restore(
 /// nothing, so that it can neither fail nor stall.
 fn time_tests(engine: &mut RemoteEngine, trace: &Trace) -> Result<Option<u64>, StudyError> {
     let mut times = Vec::new();
+    let requests = requests(trace);
     for number in 0..TIMED_TESTS.min(trace.points.len()) {
         let place = (2 * number + 1) * trace.points.len() / (2 * TIMED_TESTS);
-        if let Some(request) = request(trace, &trace.points[place].id) {
-            times.push(engine.test(&request, false)?.observation.wall_us);
+        if let Some(request) = &requests[place] {
+            times.push(engine.test(request, false)?.observation.wall_us);
         }
     }
     times.sort_unstable();
@@ -265,7 +270,7 @@ impl PreparedSession {
     /// How engines find a planned point again.
     #[must_use]
     pub fn request(&self, point: &PointId) -> Option<PointRequest> {
-        request(&self.record.trace, point)
+        self.requests.get(point).cloned()
     }
 
     /// Judges an observation of one of its tests.
@@ -275,23 +280,49 @@ impl PreparedSession {
     }
 }
 
-/// How engines find a traced point again.
+/// How engines find the points of a trace again, by their places in it; none for one
+/// without a stack.
 #[must_use]
-pub fn request(trace: &Trace, id: &PointId) -> Option<PointRequest> {
-    let at = trace.points.iter().position(|point| point.id == *id)?;
-    let point = &trace.points[at];
-    let stack = trace.stacks.get(usize::try_from(point.stack).ok()?)?;
-    let of_exchange = trace.points[..at]
-        .iter()
-        .rev()
-        .take_while(|before| before.id.exchange == id.exchange);
-    let before = of_exchange.filter(|before| before.id.role == id.role);
-    Some(PointRequest {
-        id: id.clone(),
-        stack: fingerprint(stack),
-        occurrence: point.occurrence,
-        entered: before.fold(0, |sum, before| sum.wrapping_add(mark(before.function))),
-    })
+pub fn requests(trace: &Trace) -> Vec<Option<PointRequest>> {
+    let stacks: Vec<u64> = trace.stacks.iter().map(fingerprint).collect();
+    let mut places: HashMap<_, Vec<usize>> = HashMap::new();
+    for (place, point) in trace.points.iter().enumerate() {
+        let PointId {
+            role,
+            thread,
+            exchange,
+            ..
+        } = &point.id;
+        places
+            .entry((role, thread, exchange))
+            .or_default()
+            .push(place);
+    }
+    let mut requests = vec![None; trace.points.len()];
+    for places in places.into_values() {
+        let entry = |place: &usize| {
+            let point = &trace.points[*place];
+            let stack = usize::try_from(point.stack).ok();
+            let stack = stack.and_then(|at| stacks.get(at).copied());
+            stack.map(|stack| (stack, point.function))
+        };
+        let entries: Option<Vec<_>> = places.iter().map(entry).collect();
+        let moments = entries.map(|entries| Moment::all(&entries));
+        for (place, moment) in places.iter().zip(moments.into_iter().flatten()) {
+            requests[*place] = Some(PointRequest {
+                id: trace.points[*place].id.clone(),
+                moment,
+            });
+        }
+    }
+    requests
+}
+
+fn by_point(trace: &Trace) -> HashMap<PointId, PointRequest> {
+    let requests = requests(trace).into_iter().flatten();
+    requests
+        .map(|request| (request.id.clone(), request))
+        .collect()
 }
 
 fn specification(specification: Specification) -> &'static str {

@@ -5,10 +5,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::prepare::PreparedPair;
-use super::session::request;
+use super::session::requests;
 use crate::binary::{Address, Program};
-use crate::engine::RemoteEngine;
 use crate::engine::stepper::{FOREIGN, Wanted};
+use crate::engine::{PointRequest, RemoteEngine};
 use crate::equivalence::followed::Followed;
 use crate::equivalence::touched::{ANOTHER_WAY, Touched, conflict, joined};
 use crate::patch::DataAction;
@@ -51,6 +51,7 @@ pub fn measure(
     let mut measuring = Measuring {
         pair,
         trace,
+        requests: requests(trace),
         engine,
         declared,
         spied: 0,
@@ -61,6 +62,7 @@ pub fn measure(
 struct Measuring<'a, 'p> {
     pair: &'a PreparedPair<'p>,
     trace: &'a Trace,
+    requests: Vec<Option<PointRequest>>,
     engine: &'a mut RemoteEngine,
     declared: Vec<Access>,
     spied: usize,
@@ -185,11 +187,10 @@ impl Measuring<'_, '_> {
     /// What the update touches at a point; none if it cannot be applied there.
     fn spy(&mut self, place: usize) -> Result<Option<BTreeSet<Access>>, String> {
         self.spied += 1;
-        let point = self.trace.points.get(place);
-        let Some(point) = point.and_then(|point| request(self.trace, &point.id)) else {
+        let Some(Some(point)) = self.requests.get(place) else {
             return Ok(None);
         };
-        let seen = self.engine.spy(&point);
+        let seen = self.engine.spy(point);
         let seen = seen.map_err(|error| format!("the transformer failed: {error}"))?;
         Ok(seen.map(|mut accesses| {
             accesses.extend(&self.declared);

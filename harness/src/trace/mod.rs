@@ -2,6 +2,7 @@
 //! wrote which reply, and times.
 
 pub mod event;
+pub mod moment;
 pub mod point;
 pub mod scope;
 pub mod timing;
@@ -11,6 +12,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 pub use event::{Event, EventKind};
+pub use moment::{Moment, Moments};
 pub use point::{PointId, RoleInstance};
 pub use scope::Scope;
 pub use timing::{TimedThread, Timing};
@@ -140,16 +142,6 @@ pub struct Trace {
     /// record them.
     #[serde(default)]
     pub events: Option<Vec<Event>>,
-}
-
-/// A number that stands for a function in sums over functions that were entered: sums are
-/// equal where the same ones were entered as often, in whatever order.
-#[must_use]
-pub const fn mark(function: Address) -> u64 {
-    // SplitMix64's finaliser: neighbouring addresses must not make equal sums.
-    let mixed = (function.0 ^ (function.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ (mixed >> 31)
 }
 
 /// Fingerprint of a stack, the same in every run: without address-space

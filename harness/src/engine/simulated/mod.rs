@@ -36,7 +36,7 @@ pub use copies::ComingBack;
 pub use live::Live;
 use live::Place;
 use run::Played;
-use survey::Survey;
+use survey::Places;
 
 /// Why a test could not be run in a simulated world. Another engine can.
 #[derive(Debug, thiserror::Error)]
@@ -78,7 +78,7 @@ pub struct Simulation {
     coming_back: ComingBack,
     live: Option<Live>,
     /// Where points are met.
-    survey: Option<Survey>,
+    places: Option<Places>,
     /// Whether a test showed something else than an earlier one in the same state: none
     /// takes anything over any more.
     doubted: bool,
@@ -104,11 +104,11 @@ impl Simulation {
     /// # Errors
     /// When the session cannot be simulated, or the machine refuses something.
     pub fn prepare(&mut self, engine: &mut Restart, coming_back: ComingBack) -> Result<(), Unfit> {
-        (self.live, self.survey) = (None, None);
+        (self.live, self.places) = (None, None);
         self.coming_back = coming_back;
         let mut fresh = engine.simulate(coming_back)?;
         engine.play_simulated(&mut fresh)?;
-        self.survey = Some(engine.survey(&mut fresh)?);
+        self.places = Some(engine.survey(&mut fresh)?);
         self.live = Some(fresh);
         Ok(())
     }
@@ -116,6 +116,14 @@ impl Simulation {
     /// Lets the server go: another one is about to start.
     pub fn forget(&mut self) {
         self.live = None;
+    }
+
+    /// Places of points in the order in which the session reaches them, in which the
+    /// server goes from one to the next; none for those that it does not reach.
+    #[must_use]
+    pub fn order(&self, points: &[PointRequest]) -> Vec<Option<u32>> {
+        let place = |point| self.places.as_ref().and_then(|places| places.order(point));
+        points.iter().map(place).collect()
     }
 
     /// Runs one update test: on the server at hand if it has not passed the point, else
@@ -130,14 +138,11 @@ impl Simulation {
         point: &PointRequest,
         at_point: AtPoint,
     ) -> Result<Rolled, Unfit> {
-        let Some(exchange) = point.id.exchange else {
-            return Err(Unfit::Declined("a point before it was ready".to_owned()));
-        };
-        if self.survey.is_none() {
+        if self.places.is_none() {
             self.prepare(engine, self.coming_back)?;
         }
-        let place = match &self.survey {
-            Some(survey) => survey.place(point, exchange, self.coming_back)?,
+        let place = match &self.places {
+            Some(places) => places.place(point, self.coming_back)?,
             None => return Err(live::lost()),
         };
         self.roll(engine, limits, point, &place, at_point)
@@ -223,7 +228,7 @@ impl Restart {
     }
 
     /// Stops at every entry of the session, and puts the server back to readiness.
-    fn survey(&mut self, live: &mut Live) -> Result<Survey, Unfit> {
+    fn survey(&mut self, live: &mut Live) -> Result<Places, Unfit> {
         live.allow(Limits::BASELINE);
         let survey = self.with_parts(live, &mut |live, parts| live.survey(parts))?;
         live.go_back(self)?;
