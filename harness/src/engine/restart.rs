@@ -112,7 +112,7 @@ impl Restart {
         Ok(Self {
             stamps: File::from(stamps),
             names: FunctionNames::new(&spec.functions, spec.patch.as_ref()),
-            counted: Counted::of(spec.patch.as_ref()),
+            counted: Counted::of(spec.patch.as_ref(), &spec.varying),
             pads: spec
                 .functions
                 .iter()

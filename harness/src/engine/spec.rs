@@ -1,6 +1,6 @@
 //! All that a worker needs to run tests of one (pair, workload, scope).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -99,6 +99,10 @@ pub struct SessionSpec {
     pub roles: Vec<RoleRule>,
     /// Rules for volatile text: pattern and replacement.
     pub volatile: Vec<(String, String)>,
+    /// Functions that are entered now more, now less often, as volatile text has it: of
+    /// their entries only whether there are any is observed.
+    #[serde(default)]
+    pub varying: BTreeSet<String>,
     /// Logs, relative to the run folder, or `stdout`, `stderr`.
     pub logs: Vec<String>,
     /// Patterns of end-state files, relative to the run folder.

@@ -91,6 +91,11 @@ pub fn unpatched(
             .iter()
             .map(|rule| (rule.pattern.clone(), rule.replace.clone()))
             .collect(),
+        varying: subject
+            .volatile
+            .iter()
+            .flat_map(|rule| rule.functions.iter().cloned())
+            .collect(),
         logs: subject.logs.clone(),
         state_files: subject.state.files.clone(),
         scope: Scope::Process,

@@ -356,6 +356,7 @@ fn volatile(rule: raw::Volatile, place: &Text<'_>) -> Checked<Volatile> {
         pattern: rule.pattern.into_inner(),
         replace: rule.replace,
         why: reason(rule.why, place)?,
+        functions: function_names(rule.functions, place)?,
     })
 }
 

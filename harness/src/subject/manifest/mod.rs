@@ -294,6 +294,9 @@ pub struct Volatile {
     pub replace: String,
     /// Why it differs.
     pub why: String,
+    /// Functions that are entered as often as the text is long, or as its digits are
+    /// many: how often is no difference, whether at all is one.
+    pub functions: Vec<String>,
 }
 
 /// What is compared after the stop.

@@ -218,6 +218,8 @@ pub(crate) struct Volatile {
     pub pattern: Text,
     pub replace: String,
     pub why: Text,
+    #[serde(default)]
+    pub functions: Vec<Text>,
 }
 
 #[derive(Deserialize)]
