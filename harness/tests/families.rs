@@ -169,6 +169,20 @@ static void note_in_process(void)
     project
 }
 
+/// What a process that is born behind the point remembers, on its stack or elsewhere,
+/// keeps tests apart; else they need not be played to their end.
+#[test]
+fn what_a_process_born_behind_the_point_remembers_keeps_tests_apart() {
+    let on_stack = "    char byte, kept = '?';\n";
+    for kept in [on_stack, "    static char kept = '?';\n    char byte;\n"] {
+        let mut project = hidden_alone();
+        assert_eq!(project.source.matches(on_stack).count(), 1);
+        project.source = project.source.replace(on_stack, kept);
+        let rollback = by_rollback(&project);
+        assert!(rollback["stopped"].as_u64().unwrap() > 5, "{rollback}");
+    }
+}
+
 #[test]
 fn a_copy_has_all_that_no_reply_has_shown_yet() {
     let copied = compared(&hidden_alone(), "fork-snapshot");
@@ -179,20 +193,19 @@ fn a_copy_has_all_that_no_reply_has_shown_yet() {
     assert_eq!(copied["stopped"], 0, "{copied}");
 }
 
+const ROLES_OF_SESSIONS: &str = "[[role]]\nname = \"listener\"\nfirst = true\n\
+    [[role]]\nname = \"session\"\nparent = \"listener\"\nforked_in = \"begin\"\n";
+
+const TWO_SESSIONS: &str = "open c main\nsend c A\nawait c *\n\nclose c\n\n\
+    open d main\nsend d B\nawait d *\n\nclose d";
+
 /// A server that forks a process for each connection: at the entries of its listener no
 /// other process lives, at those of a session two do.
 #[test]
 fn a_copy_is_made_where_one_process_lives_and_forks_behind_the_point() {
     let project = Project::of("sessions")
-        .manifest(
-            "[[role]]\nname = \"listener\"\nfirst = true\n\
-             [[role]]\nname = \"session\"\nparent = \"listener\"\nforked_in = \"begin\"\n",
-        )
-        .session(
-            "conformable",
-            "open c main\nsend c A\nawait c *\n\nclose c\n\n\
-             open d main\nsend d B\nawait d *\n\nclose d",
-        );
+        .manifest(ROLES_OF_SESSIONS)
+        .session("conformable", TWO_SESSIONS);
     let copied = compared(&project, "fork-snapshot");
     let number = |name: &str| copied[name].as_u64().unwrap();
     assert!(number("by_restart") > 0, "{copied}");
@@ -203,6 +216,119 @@ fn a_copy_is_made_where_one_process_lives_and_forks_behind_the_point() {
         let engine = if alone { "fork-snapshot" } else { "restart" };
         assert_eq!(row.engine, engine, "{row:?}");
     }
+}
+
+/// A server that makes a process for each connection, in namespaces of its own.
+fn apart(identity: &'static str) -> Project {
+    let mut project = Project::of("sessions")
+        .manifest(ROLES_OF_SESSIONS)
+        .session("conformable", TWO_SESSIONS);
+    project.identity = identity;
+    let header = "#include \"line_server.h\"\n";
+    let with_clone = format!("{header}#include <sched.h>\n#include <sys/syscall.h>\n");
+    let clones = "syscall(SYS_clone, CLONE_NEWIPC | CLONE_NEWNET | SIGCHLD, NULL)";
+    for (from, to) in [(header, with_clone.as_str()), ("fork()", clones)] {
+        assert_eq!(project.source.matches(from).count(), 1);
+        project.source = project.source.replace(from, to);
+    }
+    project
+}
+
+/// Nothing of the session differs in such namespaces.
+#[test]
+fn a_child_in_namespaces_of_its_own_is_a_child() {
+    let seen = by_rollback(&apart("root"));
+    assert!(seen["compared"].as_u64().unwrap() > 4, "{seen}");
+}
+
+#[test]
+fn who_may_not_make_namespaces_is_refused() {
+    by_rollback(&apart("user"));
+}
+
+#[test]
+fn what_goes_out_from_a_network_of_its_own_is_not_simulated() {
+    let mut project = apart("root");
+    let (serves, connects) = (
+        "    while (next_line(fd, line, sizeof line))\n",
+        "    close(socket(AF_INET, SOCK_STREAM, 0));\n    \
+         while (next_line(fd, line, sizeof line))\n",
+    );
+    assert_eq!(project.source.matches(serves).count(), 1);
+    project.source = project.source.replace(serves, connects);
+    project.write();
+    let bench = ["bench", "--engines-only", "--json", "--tests", "1"];
+    let report = report_of(project.kairos().args(bench).args(["--subject", "tiny"]));
+    let notes = report["notes"].to_string();
+    let why = "rollback: not measured: a socket in a network of its own";
+    assert!(notes.contains(why), "{notes}");
+}
+
+/// Who is known by which number, inside and outside.
+#[test]
+fn a_namespace_of_process_numbers_is_seen_alike_at_every_point() {
+    let mut project = Project::of("numbers")
+        .manifest(
+            "[[role]]\nname = \"listener\"\nfirst = true\n\
+             [[role]]\nname = \"first\"\nparent = \"listener\"\n\
+             [[role]]\nname = \"middle\"\nparent = \"first\"\n\
+             [[role]]\nname = \"last\"\nparent = \"middle\"\n\
+             [state]\nfiles = [\"**\"]\n",
+        )
+        .session(
+            "conformable",
+            "open c main\nsend c family\nawait c *\nawait c ok\n\n\
+             open d main\nsend d family\nawait d *\nawait d ok\n\n\
+             send c leave\nawait c *\nawait c ok\n\nclose c\n\nclose d",
+        );
+    project.identity = "root";
+    let rollback = compared(&project, "rollback");
+    let number = |name: &str| rollback[name].as_u64().unwrap();
+    // A signal may interrupt the listener elsewhere.
+    assert!(number("by_restart") <= 2, "{rollback}");
+    assert!(number("compared") > 10, "{rollback}");
+    let run = project.study_as("known", "--engine rollback");
+    let (_, seen) = run.observations().into_iter().next().unwrap();
+    let shown = seen["exchanges"][0]["replies"]["c"].as_str().unwrap();
+    for known in [
+        "first 1",
+        "its parent 0",
+        "group 0",
+        "forked 2",
+        "child 3",
+        "child's parent 1",
+        "can kill it 0",
+        "can ask for 2 -1",
+        "ended 2",
+        "signal from 3",
+        "its parent then 1",
+        "left to it 3",
+    ] {
+        assert!(shown.lines().any(|line| line == known), "{known}: {shown}");
+    }
+}
+
+#[test]
+fn the_mode_of_a_file_that_was_there_is_seen_alike_at_every_point() {
+    let rollback = by_rollback(&Project::of("modes").session(
+        "conformable",
+        "open c main\nsend c tell\nawait c *\nawait c ok\n\n\
+         send c change\nawait c *\nawait c ok\n\n\
+         send c tell\nawait c *\nawait c ok\n\n\
+         send c change open\nawait c *\nawait c ok\n\n\
+         send c tell\nawait c *\nawait c ok\n\nclose c",
+    ));
+    assert!(rollback["compared"].as_u64().unwrap() > 10, "{rollback}");
+}
+
+/// A traced server is slow, and what it notes of that is short.
+#[test]
+fn a_point_is_found_behind_a_loop_with_another_number_of_turns() {
+    let project = Project::of("digits")
+        .manifest("[[role]]\nname = \"server\"\nfirst = true\n")
+        .session("conformable", "open c main\nsend c A\nawait c *\n\nclose c");
+    let rollback = by_rollback(&project);
+    assert!(rollback["compared"].as_u64().unwrap() > 105, "{rollback}");
 }
 
 /// Where a family lives, its points are restart's, and show the same. Nobody sleeps for

@@ -11,6 +11,7 @@ use crate::signals::{IGNORE, Sender};
 use crate::waiting::{self, EINTR, Wait, Woken};
 use crate::world::{Answer, Declined, Phase, World};
 
+const SIGKILL: u32 = 9;
 const SIGCHLD: u32 = 17;
 const NO_HANG: u64 = 1;
 
@@ -25,8 +26,14 @@ pub fn end(world: &mut World, status: i32) -> Result<(), Declined> {
     marks::check(world);
     world.me_mut().marks = Marks::default();
     world.close_all();
-    let dying = Sender::process(world.me().pid);
+    // Who is left without a parent is the child of the first in the namespace.
+    let first = world.me().space as usize;
+    let heir = match first.checked_sub(1) {
+        Some(first) if first != me && world.processes[first].lives() => first as u32,
+        _ => NO_PROCESS,
+    };
     for at in 0..world.count as usize {
+        let dying = Sender::process(world.number_seen_by(at, me));
         let child = &mut world.processes[at];
         if child.parent as usize != me || !matches!(child.state, State::Runs | State::Waits) {
             if child.parent as usize == me && child.state == State::Ended {
@@ -34,9 +41,17 @@ pub fn end(world: &mut World, status: i32) -> Result<(), Declined> {
             }
             continue;
         }
-        child.parent = NO_PROCESS;
+        child.parent = heir;
         if child.death_signal != 0 {
             child.signals.send(child.death_signal, dying);
+        }
+    }
+    if world.me().signals.first != 0 {
+        // Nobody lives on in a namespace whose first process is gone.
+        for at in 0..world.count as usize {
+            if at != me && world.processes[at].space as usize == me + 1 {
+                world.processes[at].signals.send(SIGKILL, Sender::KERNEL);
+            }
         }
     }
     let process = &mut world.processes[me];
@@ -51,7 +66,8 @@ pub fn end(world: &mut World, status: i32) -> Result<(), Declined> {
         if world.processes[parent].signals.handler(SIGCHLD) == IGNORE {
             world.processes[me].state = State::Gone;
         } else {
-            let ended = Sender::child(world.me().pid, status as u32);
+            let number = world.number_seen_by(parent, me);
+            let ended = Sender::child(number, status as u32);
             world.processes[parent].signals.send(SIGCHLD, ended);
         }
     }
@@ -88,7 +104,7 @@ pub(crate) fn wait_for_child(world: &mut World, a: [u64; 6]) -> Answer {
         unsafe { raw::bytes_mut(a[3], 144).fill(0) };
     }
     loop {
-        let group = world.me().group;
+        let group = world.group_number(world.me().group);
         let is_meant = |pid: u32, of_group: u32| match wanted {
             -1 => true,
             0 => of_group == group,
@@ -100,7 +116,7 @@ pub(crate) fn wait_for_child(world: &mut World, a: [u64; 6]) -> Answer {
         for (at, child) in world.known().iter().enumerate() {
             if child.parent as usize == me
                 && child.state != State::Gone
-                && is_meant(child.pid, child.group)
+                && is_meant(world.number_of(at), world.group_number(child.group))
             {
                 any = true;
                 if child.state == State::Ended {
@@ -109,9 +125,10 @@ pub(crate) fn wait_for_child(world: &mut World, a: [u64; 6]) -> Answer {
             }
         }
         if let Some(at) = found {
+            let pid = world.number_of(at);
             let child = &mut world.processes[at];
             child.state = State::Gone;
-            let (pid, status) = (child.pid, child.status);
+            let status = child.status;
             if a[1] != 0 {
                 // SAFETY: the server's own place.
                 unsafe { raw::store(a[1], status) };

@@ -1,7 +1,7 @@
 //! Calls on files, folders and descriptors.
 
 use crate::cache;
-use crate::cache::{Path, Stat};
+use crate::cache::{Path, Stat, cached};
 use crate::calls::{pass, unknown};
 use crate::descriptors::{EBADF, Kind, O_NONBLOCK};
 use crate::files;
@@ -482,9 +482,10 @@ fn change_mode(world: &mut World, number: i64, a: [u64; 6]) -> Answer {
     let inode = match found {
         Found::Nothing(error) => return Ok(error),
         Found::Inode(inode) => inode,
-        Found::Cached(_) => return Err(Declined("chmod(2) of a file that was there before")),
+        Found::Cached(at) if cached(at).is_file() => world.files.inode_of(at)?,
+        Found::Cached(_) => return Err(Declined("chmod(2) of a folder that was there before")),
     };
-    let mode = &mut world.files.inodes[inode].mode;
-    *mode = *mode & !0o7777 | a[1] as u32 & 0o7777;
+    let now = world.control.now;
+    world.files.change_mode(inode, a[1] as u32, now);
     Ok(0)
 }

@@ -3,6 +3,7 @@
 
 use crate::cache::{Path, Stat, cached, look_up};
 use crate::layout::{STORE, STORE_LENGTH};
+use crate::numbers::SECOND;
 use crate::raw;
 use crate::world::Declined;
 
@@ -50,8 +51,17 @@ pub struct Inode {
     pub rewritten: u32,
     /// When it was written, in nanoseconds of this world.
     pub modified: u64,
+    /// When its attributes were changed; never if 0.
+    pub changed: u64,
     /// Which process holds a lock on it, counted from 1.
     pub locked_by: u64,
+}
+
+impl Inode {
+    /// Whether it differs from what was there before.
+    const fn differs(&self) -> bool {
+        self.own != 0 || self.changed != 0
+    }
 }
 
 /// What a path leads to.
@@ -101,10 +111,9 @@ impl Files {
         if file.error != 0 {
             return Ok(Found::Nothing(file.error));
         }
-        let inode = self
-            .inodes
-            .iter()
-            .position(|inode| inode.used != 0 && inode.own != 0 && inode.cached as usize == at + 1);
+        let inode = self.inodes.iter().position(|inode| {
+            inode.used != 0 && inode.differs() && inode.cached as usize == at + 1
+        });
         Ok(inode.map_or(Found::Cached(at), Found::Inode))
     }
 
@@ -195,6 +204,7 @@ impl Files {
             mode: crate::cache::cached(cached).mode(),
             rewritten: 0,
             modified: 0,
+            changed: 0,
             locked_by: 0,
         };
         Ok(at)
@@ -221,6 +231,7 @@ impl Files {
             },
             rewritten: 0,
             modified: now,
+            changed: 0,
             locked_by: 0,
         };
         self.set_name(path, at as u32 + 1)?;
@@ -236,8 +247,8 @@ impl Files {
     pub fn release(&mut self, inode: usize) {
         let inode = &mut self.inodes[inode];
         inode.references = inode.references.saturating_sub(1);
-        // What was written of a file that was there before must not be forgotten.
-        if inode.references == 0 && !(inode.own != 0 && inode.cached != 0) {
+        // What was done to a file that was there before must not be forgotten.
+        if inode.references == 0 && !(inode.differs() && inode.cached != 0) {
             inode.used = 0;
         }
     }
@@ -327,6 +338,13 @@ impl Files {
         Ok(())
     }
 
+    /// Changes a file's permission bits.
+    pub fn change_mode(&mut self, at: usize, mode: u32, now: u64) {
+        let inode = &mut self.inodes[at];
+        inode.mode = inode.mode & !0o7777 | mode & 0o7777;
+        inode.changed = now.max(1);
+    }
+
     /// A process locks a file, or gives up its lock.
     ///
     /// # Errors
@@ -372,9 +390,12 @@ impl Files {
             stat[8] = inode.length.div_ceil(512);
             let at = epoch + inode.modified;
             for time in [9, 11, 13] {
-                stat[time] = at / 1_000_000_000;
-                stat[time + 1] = at % 1_000_000_000;
+                (stat[time], stat[time + 1]) = (at / SECOND, at % SECOND);
             }
+        }
+        if inode.changed > 0 {
+            let at = (epoch + inode.changed).max(stat[13] * SECOND + stat[14]);
+            (stat[13], stat[14]) = (at / SECOND, at % SECOND);
         }
         stat[3] = stat[3] & !0xffff_ffff | u64::from(inode.mode);
         stat

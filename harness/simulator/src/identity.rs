@@ -9,6 +9,7 @@ use crate::files::Found;
 use crate::forks;
 use crate::network::EINVAL;
 use crate::numbers::{AT_FDCWD, ENOTDIR, EPERM};
+use crate::own;
 use crate::processes::MOST_LIMITS;
 use crate::raw;
 use crate::world::{Answer, Declined, World};
@@ -22,7 +23,7 @@ const ESRCH: i64 = -3;
 pub(crate) fn identity(world: &mut World, number: i64, a: [u64; 6]) -> Answer {
     match number {
         // getpid, gettid
-        39 | 186 => Ok(i64::from(world.me().pid)),
+        39 | 186 => Ok(i64::from(world.number_of(own::number()))),
         110 => Ok(forks::parent_pid(world)),
         // setuid, setreuid, setresuid, setfsuid; setgid, setregid, setresgid, setfsgid
         105 | 113 | 117 | 122 => become_user(number, GETUID, a),
@@ -38,27 +39,37 @@ pub(crate) fn identity(world: &mut World, number: i64, a: [u64; 6]) -> Answer {
             }
             let me = world.me_mut();
             (me.session, me.group) = (me.pid, me.pid);
-            Ok(i64::from(me.pid))
+            Ok(i64::from(world.number_of(own::number())))
         }
         109 => {
-            if a[0] != 0 && a[0] != u64::from(world.me().pid) {
+            let own = world.number_of(own::number());
+            if a[0] != 0 && a[0] != u64::from(own) {
                 return Err(Declined("setpgid(2) of another process"));
             }
+            if world.me().space != 0 && a[1] != 0 && a[1] != u64::from(own) {
+                return Err(Declined("setpgid(2) in a namespace of process numbers"));
+            }
             let me = world.me_mut();
-            me.group = if a[1] == 0 { me.pid } else { a[1] as u32 };
+            me.group = if a[1] == 0 || me.space != 0 {
+                me.pid
+            } else {
+                a[1] as u32
+            };
             Ok(0)
         }
         // getpgrp, getpgid, getsid
-        111 => Ok(i64::from(world.me().group)),
+        111 => Ok(i64::from(world.group_number(world.me().group))),
         _ => {
-            let pid = if a[0] == 0 {
-                world.me().pid
+            let wanted = if a[0] == 0 {
+                world.number_of(own::number())
             } else {
                 a[0] as u32
             };
-            let found = world.known().iter().find(|p| p.pid == pid && p.lives());
+            let mut all = world.known().iter().enumerate();
+            let found = all.find(|(at, p)| world.number_of(*at) == wanted && p.lives());
             let of = |group: u32, session: u32| if number == 121 { group } else { session };
-            Ok(found.map_or(ESRCH, |p| i64::from(of(p.group, p.session))))
+            let answer = found.map(|(_, p)| world.group_number(of(p.group, p.session)));
+            Ok(answer.map_or(ESRCH, i64::from))
         }
     }
 }
@@ -81,6 +92,29 @@ fn become_user(number: i64, asks: i64, a: [u64; 6]) -> Answer {
     Ok(if same { 0 } else { EINVAL })
 }
 
+/// Capabilities.
+const DAC_OVERRIDE: u32 = 1;
+const DAC_READ_SEARCH: u32 = 2;
+const SYS_CHROOT: u32 = 18;
+/// To make namespaces.
+pub const SYS_ADMIN: u32 = 21;
+
+const CAPGET: i64 = 125;
+const VERSION_3: u32 = 0x2008_0522;
+
+/// Whether the process has a capability of the first 32. One that gave up none has what
+/// the kernel says.
+pub(crate) fn has(world: &World, capability: u32) -> bool {
+    let mut sets = world.me().capabilities;
+    if world.me().bare == 0 {
+        let header = [VERSION_3, 0];
+        let arguments = [header.as_ptr() as u64, sets.as_mut_ptr() as u64, 0, 0, 0, 0];
+        // SAFETY: the structures that the call takes.
+        let _ = unsafe { raw::call(CAPGET, arguments) };
+    }
+    sets[0] & 1 << capability != 0
+}
+
 /// `chroot`.
 pub(crate) fn change_root(world: &mut World, path: u64) -> Answer {
     let path = path_at(world, AT_FDCWD as u64, path)?;
@@ -91,7 +125,7 @@ pub(crate) fn change_root(world: &mut World, path: u64) -> Answer {
     if !world.files.is_folder(found) {
         return Ok(ENOTDIR);
     }
-    if world.me().capabilities[0] & 1 << 18 == 0 && world.me().bare != 0 {
+    if !has(world, SYS_CHROOT) {
         return Ok(EPERM);
     }
     let root = if path.length > 1 {
@@ -109,7 +143,6 @@ pub(crate) fn change_root(world: &mut World, path: u64) -> Answer {
 
 /// `capget` and `capset`.
 pub(crate) fn capabilities(world: &mut World, number: i64, a: [u64; 6]) -> Answer {
-    const VERSION_3: u32 = 0x2008_0522;
     // Whether it works at all is asked by a call with nothing.
     if a[0] == 0 || a[1] == 0 {
         return pass(number, a);
@@ -141,13 +174,9 @@ pub(crate) fn capabilities(world: &mut World, number: i64, a: [u64; 6]) -> Answe
 /// has all capabilities may whatever the kernel permits.
 #[must_use]
 pub(crate) fn permits(world: &World, stat: &Stat, wanted: u32) -> bool {
-    const OVERRIDE: u32 = 1 << 1;
-    const READ: u32 = 1 << 2;
     let me = world.me();
-    if me.bare == 0 || me.capabilities[0] & OVERRIDE != 0 {
-        return true;
-    }
-    if wanted == 4 && me.capabilities[0] & READ != 0 {
+    let may = |capability: u32| me.capabilities[0] & 1 << capability != 0;
+    if me.bare == 0 || may(DAC_OVERRIDE) || wanted == 4 && may(DAC_READ_SEARCH) {
         return true;
     }
     // SAFETY: a question without arguments.

@@ -6,6 +6,11 @@ pub const EPERM: i64 = -1;
 pub const ENOTEMPTY: i64 = -39;
 /// Nanoseconds of a second.
 pub const SECOND: u64 = 1_000_000_000;
+/// What a look at a clock takes, in nanoseconds: time passes when one looks, or one who
+/// waits for it by looking waits for ever.
+pub const LOOK_AT_CLOCK: u64 = 40_000;
+/// What an act of the client takes, in nanoseconds.
+pub const ACT_OF_CLIENT: u64 = 100_000;
 /// The working folder instead of a descriptor.
 pub const AT_FDCWD: i32 = -100;
 /// `O_CLOEXEC` and its like.

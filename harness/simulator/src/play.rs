@@ -4,6 +4,7 @@ use crate::cache::Path;
 use crate::client::Event;
 use crate::marks;
 use crate::network::{End, FIRST_LOCAL_PORT};
+use crate::numbers::ACT_OF_CLIENT;
 use crate::script::{Kind, Script, Step};
 use crate::signals::Sender;
 use crate::transcript::{END_OF_FILE, MOST_EXCHANGES, MOST_LOGS, REFUSED, RESET};
@@ -140,6 +141,8 @@ fn act(
             return Ok(Turn::Acted);
         }
     }
+    // As much in every test, however the server sends and reads.
+    world.control.now += ACT_OF_CLIENT;
     world.client.on(script, event);
     Ok(Turn::Acted)
 }

@@ -116,6 +116,15 @@ pub struct Process {
     pub bare: u32,
     /// Which limits it set.
     pub limited: u32,
+    /// Whether it lives in a network of its own, which leads nowhere.
+    pub apart: u32,
+    /// The namespace of process numbers in which it lives: the place of its first
+    /// process, counted from 1; that of the server itself if 0.
+    pub space: u32,
+    /// Its number there.
+    pub inner: u32,
+    /// Keeps what follows aligned.
+    pub unused: u32,
     /// Capabilities as it set them: effective, permitted, inheritable, of each half.
     pub capabilities: [u32; 6],
     /// The limits.
@@ -160,6 +169,34 @@ impl World {
     /// The process that asks.
     pub fn me_mut(&mut self) -> &mut Process {
         &mut self.processes[own::number()]
+    }
+
+    /// The number by which the process that asks knows another one, or itself; 0 if it
+    /// does not see it.
+    #[must_use]
+    pub fn number_of(&self, at: usize) -> u32 {
+        self.number_seen_by(own::number(), at)
+    }
+
+    /// The number by which a process knows another one; 0 if it does not see it.
+    #[must_use]
+    pub fn number_seen_by(&self, by: usize, at: usize) -> u32 {
+        let (process, space) = (&self.processes[at], self.processes[by].space);
+        match space {
+            0 => process.pid,
+            _ if space == process.space => process.inner,
+            _ => 0,
+        }
+    }
+
+    /// The number of a process group, or a session, as the process that asks sees it.
+    #[must_use]
+    pub fn group_number(&self, group: u32) -> u32 {
+        if self.me().space == 0 {
+            return group;
+        }
+        let leader = self.known().iter().position(|process| process.pid == group);
+        leader.map_or(0, |at| self.number_of(at))
     }
 
     /// All processes there ever were.

@@ -48,6 +48,9 @@ pub struct Signals {
     pub actions: [Action; MOST_SIGNALS + 1],
     /// Signals that wait, as a set.
     pub pending: u64,
+    /// Whether it is the first process of a namespace: then nothing happens by default,
+    /// unless somebody from outside kills it.
+    pub first: u64,
     /// Where each came from, by number.
     pub senders: [Sender; MOST_SIGNALS + 1],
 }
@@ -134,6 +137,11 @@ impl Signals {
         self.actions[signal as usize][0]
     }
 
+    /// Whether a signal does nothing by default.
+    const fn passes_by(&self, signal: u32) -> bool {
+        ignored_by_default(signal) || self.first != 0 && signal != SIGKILL
+    }
+
     /// Signals that wait, are not blocked by `blocked`, and do anything.
     #[must_use]
     pub fn open(&self, blocked: u64) -> u64 {
@@ -143,7 +151,7 @@ impl Signals {
             let signal = left.trailing_zeros() + 1;
             left &= left - 1;
             let handler = self.handler(signal);
-            if handler == IGNORE || handler == DEFAULT && ignored_by_default(signal) {
+            if handler == IGNORE || handler == DEFAULT && self.passes_by(signal) {
                 open &= !bit(signal);
             }
         }
@@ -238,7 +246,7 @@ pub fn deliver(world: &mut World, mask: Option<u64>) -> Result<Delivered, Declin
         let action = world.me().signals.actions[signal as usize];
         match action[0] {
             IGNORE => {}
-            DEFAULT if ignored_by_default(signal) => {}
+            DEFAULT if world.me().signals.passes_by(signal) => {}
             DEFAULT if STOPS & bit(signal) != 0 => {
                 return Err(Declined("a signal that stops the process"));
             }
@@ -333,24 +341,29 @@ pub fn kill(world: &mut World, number: i64, a: [u64; 6]) -> Answer {
         return Ok(EINVAL);
     }
     let (me, group) = (own::number(), world.me().group);
-    let sender = match number {
-        KILL => Sender::process(world.me().pid),
-        _ => Sender::thread(world.me().pid),
-    };
+    let space = world.me().space;
     let mut any = false;
     for at in 0..world.count as usize {
+        let (seen, seen_by) = (world.number_of(at), world.number_seen_by(at, me));
+        let of_group = world.group_number(world.processes[at].group);
         let process = &mut world.processes[at];
         let is_meant = match whom {
             0 => process.group == group,
-            -1 => at != me,
-            ..-1 => process.group == whom.unsigned_abs(),
-            _ => process.pid == whom as u32,
+            -1 => at != me && !(space != 0 && seen == 1),
+            ..-1 => of_group == whom.unsigned_abs(),
+            _ => seen == whom as u32,
         };
-        if !is_meant || matches!(process.state, State::None | State::Gone) {
+        if !is_meant || seen == 0 || matches!(process.state, State::None | State::Gone) {
             continue;
         }
         any = true;
-        if signal != 0 && process.lives() {
+        // Nobody inside of a namespace can kill its first process.
+        let spared = process.signals.first != 0 && process.space == space;
+        if signal != 0 && process.lives() && !(spared && signal as u32 == SIGKILL) {
+            let sender = match number {
+                KILL => Sender::process(seen_by),
+                _ => Sender::thread(seen_by),
+            };
             process.signals.send(signal as u32, sender);
         }
     }

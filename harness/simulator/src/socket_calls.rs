@@ -26,6 +26,9 @@ pub(crate) fn socket(world: &mut World, number: i64, a: [u64; 6]) -> Answer {
         if !is_known {
             unknown(world, number, a[0] << 8 | a[1] & 0xf);
         }
+        if a[0] != UNIX && world.me().apart != 0 {
+            return Err(Declined("a socket in a network of its own"));
+        }
         let at = world.network.socket(a[0] as u8)?;
         let flags = 2 | (a[1] as u32 & O_NONBLOCK);
         let close = a[1] & CLOSE_ON_EXEC != 0;

@@ -1,7 +1,7 @@
 //! Calls that ask for the time, set an alarm, or wait.
 
 use crate::descriptors::{EBADF, Kind};
-use crate::numbers::SECOND;
+use crate::numbers::{LOOK_AT_CLOCK, SECOND};
 use crate::processes::Awaited;
 use crate::raw;
 use crate::waiting;
@@ -9,8 +9,7 @@ use crate::waiting::{EINTR, Wait, Woken};
 use crate::world::{Answer, Declined, World};
 
 pub(crate) fn time(world: &mut World, number: i64, a: [u64; 6]) -> Answer {
-    // Time passes when one looks, or one who waits for it by looking waits for ever.
-    world.control.now += 1000;
+    world.control.now += LOOK_AT_CLOCK;
     let now = world.control.now;
     let calendar = world.control.epoch * SECOND + now;
     // SAFETY: the server's own structures.

@@ -5,6 +5,7 @@ use crate::channels;
 use crate::descriptors::{EBADF, Kind, O_NONBLOCK};
 use crate::network::{EAGAIN, EINVAL, EPIPE};
 use crate::numbers::EISDIR;
+use crate::own;
 use crate::passing;
 use crate::processes::Awaited;
 use crate::raw;
@@ -211,7 +212,7 @@ fn write(
         Kind::Epoll => EINVAL,
     };
     if answer == EPIPE && flags & NO_SIGNAL == 0 {
-        let sender = Sender::process(world.me().pid);
+        let sender = Sender::process(world.number_of(own::number()));
         world.me_mut().signals.send(SIGPIPE, sender);
         signals::deliver(world, None)?;
     }

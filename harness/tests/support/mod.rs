@@ -53,6 +53,8 @@ pub struct Project {
     pub manifest: String,
     /// When the server is ready.
     pub ready: String,
+    /// As whom it runs: `user` or `root`.
+    pub identity: &'static str,
     workloads: BTreeMap<String, String>,
     pairs: Vec<(String, Option<String>)>,
     /// Lines of the manifests of pairs, by variant.
@@ -72,6 +74,7 @@ impl Project {
             step: "$CC -o tiny main.c".to_owned(),
             manifest: "[[role]]\nname = \"server\"\nfirst = true\n".to_owned(),
             ready: "{ listening = \"main\" }".to_owned(),
+            identity: "user",
             workloads: BTreeMap::new(),
             pairs: vec![(String::new(), None)],
             settings: BTreeMap::new(),
@@ -200,7 +203,7 @@ program = "tiny"
 [run]
 command = ["{{program}}", "{{run}}"]
 ports = {{ main = 7000, other = 7001 }}
-identity = "user"
+identity = "{identity}"
 ready = {ready}
 stop = "SIGTERM"
 environment = {{ {TOKEN} = "{root}" }}
@@ -210,6 +213,7 @@ study = [{study}]
 {probe}"#,
             step = self.step,
             ready = self.ready,
+            identity = self.identity,
             root = self.root().display(),
             manifest = self.manifest,
             study = study.join(", "),
