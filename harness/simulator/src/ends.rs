@@ -7,11 +7,10 @@ use crate::own;
 use crate::play::{self, Turn};
 use crate::processes::{Awaited, NO_PROCESS, State, hand_over};
 use crate::raw;
-use crate::signals::{IGNORE, Sender};
+use crate::signals::{IGNORE, SIGKILL, Sender};
 use crate::waiting::{self, EINTR, Wait, Woken};
 use crate::world::{Answer, Declined, Phase, World};
 
-const SIGKILL: u32 = 9;
 const SIGCHLD: u32 = 17;
 const NO_HANG: u64 = 1;
 

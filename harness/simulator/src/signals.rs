@@ -26,7 +26,8 @@ const TGKILL: i64 = 234;
 /// `rt_tgsigqueueinfo`: a process may tell itself whatever it wants.
 const TELL: i64 = 297;
 const KILL: i64 = 62;
-const SIGKILL: u32 = 9;
+/// `SIGKILL`.
+pub const SIGKILL: u32 = 9;
 /// `SIGSTOP`, `SIGTSTP`, `SIGTTIN`, `SIGTTOU`.
 const STOPS: u64 = 1 << 18 | 1 << 19 | 1 << 20 | 1 << 21;
 /// Signals that faults of a process itself raise: the kernel must know what is done

@@ -252,7 +252,8 @@ pub struct Patch {
     pub image: Vec<u8>,
     /// Functions replaced.
     pub redirects: Vec<Redirect>,
-    /// Old code by its address, as it is first asked for.
+    /// Old code by its address, made of what is replaced and deleted once an engine asks
+    /// for it: [`Patch::old_code`].
     #[serde(skip)]
     pub old_code: OnceLock<Vec<OldCode>>,
     /// Functions gone.

@@ -259,25 +259,19 @@ impl<'a> Worker<'a> {
             tests,
             engine,
         } = &self.queue.todo[place];
-        let mut ordered = tests.clone();
-        if matches!(engine, EngineKind::Rollback | EngineKind::ForkSnapshot) {
-            let all: Vec<usize> = (0..tests.len()).collect();
-            let places = requests(session, tests, &all)
-                .and_then(|requests| Ok(self.engine(place)?.order(requests)?));
-            // A worker that fails says so when it is to run them.
-            if let Ok(places) = places {
-                let place_of: HashMap<&str, Option<u32>> = tests
-                    .iter()
-                    .map(|test| test.id.as_str())
-                    .zip(places)
-                    .collect();
-                ordered.sort_by_key(|test| {
-                    let place = place_of.get(test.id.as_str()).copied().flatten();
-                    (place.is_none(), place)
-                });
-            }
+        if !matches!(engine, EngineKind::Rollback | EngineKind::ForkSnapshot) {
+            return tests.clone();
         }
-        ordered
+        let all: Vec<usize> = (0..tests.len()).collect();
+        let places = requests(session, tests, &all)
+            .and_then(|requests| Ok(self.engine(place)?.order(requests)?));
+        // A worker that fails says so when it is to run them.
+        let Ok(places) = places else {
+            return tests.clone();
+        };
+        let mut placed: Vec<_> = places.into_iter().zip(tests).collect();
+        placed.sort_by_key(|(place, _)| (place.is_none(), *place));
+        placed.into_iter().map(|(_, test)| *test).collect()
     }
 
     /// Runs some tests of a session, and repeats those that fail.

@@ -79,14 +79,14 @@ impl<T: Copy> Moments<T> {
     /// Of all entries, in their order.
     #[must_use]
     pub fn of(entries: &[(u64, Address)], known: &[T]) -> Self {
-        let all = || Moment::all(entries).into_iter().zip(known.iter().copied());
+        let all = Moment::all(entries).into_iter().zip(known.iter().copied());
+        let all: Vec<_> = all.collect();
+        let each = || all.iter().copied();
         Self {
-            from_start: all()
-                .map(|(m, known)| ((m.stack, m.occurrence), (m, known)))
+            from_start: each()
+                .map(|all| ((all.0.stack, all.0.occurrence), all))
                 .collect(),
-            from_end: all()
-                .map(|(m, known)| ((m.stack, m.left), (m, known)))
-                .collect(),
+            from_end: each().map(|all| ((all.0.stack, all.0.left), all)).collect(),
         }
     }
 
