@@ -321,6 +321,15 @@ fn the_mode_of_a_file_that_was_there_is_seen_alike_at_every_point() {
     assert!(rollback["compared"].as_u64().unwrap() > 10, "{rollback}");
 }
 
+#[test]
+fn a_folder_is_listed_in_one_order_at_every_point() {
+    let exchange = |line: &str| format!("send c {line}\nawait c *\nawait c ok\n\n");
+    let lines = ["list", "create", "remove", "again", "rename"].map(exchange);
+    let session = format!("open c main\n{}close c", lines.concat());
+    let rollback = by_rollback(&Project::of("listing").session("conformable", &session));
+    assert!(rollback["compared"].as_u64().unwrap() > 10, "{rollback}");
+}
+
 /// A traced server is slow, and what it notes of that is short.
 #[test]
 fn a_point_is_found_behind_a_loop_with_another_number_of_turns() {
@@ -400,6 +409,54 @@ fn nobody_acts_before_the_server_waits() {
             "{place:?}: {notes}"
         );
     }
+}
+
+/// A server that sees the end of a child for each line that it reads.
+fn child_end(session: &str) -> Project {
+    let roles = "[[role]]\nname = \"server\"\nfirst = true\n\
+        [[role]]\nname = \"child\"\nparent = \"server\"\n";
+    Project::of("child_end")
+        .manifest(roles)
+        .session("conformable", session)
+}
+
+const READ_AND_POLL: &str = "open c main\nsend c again\nawait c *\n\n\
+    send c poll\nawait c *\n\nclose c";
+
+/// What restart shows in an exchange, at all points alike but for the version.
+fn seen_by_restart(session: &str, exchange: usize) -> String {
+    let run = child_end(session).study("--engine restart");
+    let seen: std::collections::BTreeSet<String> = run
+        .observations()
+        .values()
+        .map(|observation| &observation["exchanges"][exchange]["replies"]["c"])
+        .map(|reply| reply.as_str().unwrap().replace("then seen", "seen"))
+        .collect();
+    assert_eq!(seen.len(), 1, "{seen:?}");
+    seen.into_iter().next().unwrap()
+}
+
+/// The kernel tells a parent of a traced child's end only once the tracer knows it: what
+/// the call returned, and whether the signal was there.
+#[test]
+fn a_parent_sees_the_whole_end_of_its_child() {
+    assert_eq!(seen_by_restart(READ_AND_POLL, 0), "seen 1\n");
+    assert_eq!(seen_by_restart(READ_AND_POLL, 1), "seen 11\n");
+}
+
+#[test]
+fn a_read_that_waits_for_a_local_stream_is_interrupted() {
+    let session = "open c main\nsend c interrupted\nawait c *\n\nclose c";
+    assert_eq!(seen_by_restart(session, 0), "seen -9\n");
+}
+
+/// One point is restart's: the handler that runs before a read is made again, whose frame
+/// below stands at the call and not behind it.
+#[test]
+fn the_end_of_a_child_is_seen_alike_at_every_point() {
+    let rollback = compared(&child_end(READ_AND_POLL), "rollback");
+    assert_eq!(rollback["by_restart"], 1, "{rollback}");
+    assert_eq!(rollback["compared"], 9, "{rollback}");
 }
 
 /// What each process shows is known: the rows of a study by rollback say it.

@@ -143,7 +143,8 @@ impl Files {
         }
     }
 
-    /// Gives or takes a name; `inode` counts from 1.
+    /// Gives or takes a name; `inode` counts from 1. Names that were given lie in the order
+    /// in which they were: a folder in memory is listed by it.
     ///
     /// # Errors
     /// When there are too many.
@@ -163,6 +164,13 @@ impl Files {
         }
         if inode > 0 {
             self.inodes[inode as usize - 1].references += 1;
+        }
+        let mut at = at;
+        if inode > 0 {
+            let next = |at: &usize| self.names.get(at + 1).is_some_and(|name| name.used != 0);
+            let last = (at..).find(|at| !next(at)).unwrap_or(at);
+            self.names.copy_within(at + 1..=last, at);
+            at = last;
         }
         self.names[at] = Name {
             used: 1,

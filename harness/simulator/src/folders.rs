@@ -110,35 +110,35 @@ fn each_before(at: usize, act: &mut dyn FnMut(u64, &[u8], u8) -> bool) {
     }
 }
 
-/// Names in a folder as it is now, until `act` says that it is enough.
+/// Names in a folder as it is now, until `act` says that it is enough. Those that were
+/// given last come first, behind its own and its parent's, as in a file system in memory.
 fn each(world: &World, path: &Path, found: Found, act: &mut dyn FnMut(u64, &[u8], u8) -> bool) {
-    let given = |name: &[u8]| {
-        let mut names = world.files.names.iter();
-        names.any(|known| {
-            known.used != 0
-                && known.path.folder() == folder_text(path)
-                && last(known.path.text()) == name
-        })
-    };
+    let names = world.files.names.iter().rev();
+    let names = names.filter(|name| name.used != 0 && name.path.folder() == folder_text(path));
+    let is_own = |name: &[u8]| name == b"." || name == b"..";
     let mut goes_on = true;
     if let Found::Cached(at) = found {
         each_before(at, &mut |number, name, kind| {
-            goes_on = given(name) || act(number, name, kind);
+            goes_on = !is_own(name) || act(number, name, kind);
             goes_on
         });
     } else {
         goes_on = act(1, b".", 4) && act(1, b"..", 4);
     }
-    for name in world.files.names.iter().filter(|name| name.used != 0) {
+    for name in names.clone() {
         let Some(inode) = name.inode.checked_sub(1) else {
             continue;
         };
-        if goes_on && name.path.folder() == folder_text(path) {
-            let is_folder = world.files.is_folder(Found::Inode(inode as usize));
-            let kind = if is_folder { 4 } else { 8 };
-            let number = u64::from(inode) + 100_000;
-            goes_on = act(number, last(name.path.text()), kind);
-        }
+        let is_folder = world.files.is_folder(Found::Inode(inode as usize));
+        let kind = if is_folder { 4 } else { 8 };
+        let number = u64::from(inode) + 100_000;
+        goes_on = goes_on && act(number, last(name.path.text()), kind);
+    }
+    if let (Found::Cached(at), true) = (found, goes_on) {
+        each_before(at, &mut |number, name, kind| {
+            let given = || names.clone().any(|known| last(known.path.text()) == name);
+            is_own(name) || given() || act(number, name, kind)
+        });
     }
 }
 

@@ -9,7 +9,7 @@ use crate::own;
 use crate::passing;
 use crate::processes::Awaited;
 use crate::raw;
-use crate::signals::{self, Sender};
+use crate::signals::{self, Delivered, Sender};
 use crate::waiting;
 use crate::waiting::{EINTR, INPUT, OUTPUT, Wait, Woken};
 use crate::world::{Answer, Declined, World};
@@ -161,7 +161,12 @@ pub(crate) fn wait_for(world: &mut World, index: usize, events: u32) -> Result<b
     let mut awaited = Awaited::NOTHING;
     awaited.add(index, events);
     let woken = waiting::wait(world, &mut ready, Wait::FOR_EVER, awaited)?;
-    Ok(woken != Woken::Interrupted)
+    // Others look at what they wait for first, and at signals only if there is nothing;
+    // who had to wait for a local stream's bytes looks at signals first.
+    let reads_pair = events == INPUT && world.descriptors.descriptions[index].kind == Kind::Pair;
+    let interrupted = woken == Woken::Interrupted
+        || reads_pair && signals::deliver(world, None)? == Delivered::Interrupts;
+    Ok(!interrupted)
 }
 
 fn write(

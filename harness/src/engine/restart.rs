@@ -332,6 +332,7 @@ impl Restart {
             Until::Event
         };
         let (mut tree, stopped) = Tree::start(root, &self.spec.command[0], until)?;
+        tree.whole_ends = world.is_none();
         fix_random_bytes(root, &tree.processes[0].memory)?;
         if let Some(instrument) = instrument {
             let memory = &tree.processes[0].memory;

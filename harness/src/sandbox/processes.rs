@@ -53,7 +53,19 @@ fn reap_ended() -> bool {
     #[allow(unsafe_code)]
     // SAFETY: waitpid writes one int; __WALL also takes threads that were traced.
     let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::__WALL | libc::WNOHANG) };
-    pid > 0
+    let one = pid > 0;
+    if one {
+        let_end(pid, status);
+    }
+    one
+}
+
+/// A traced process may stop once more when it is about to end, and no signal moves it
+/// then.
+fn let_end(pid: i32, status: i32) {
+    if libc::WIFSTOPPED(status) {
+        let _ = nix::sys::ptrace::cont(Pid::from_raw(pid), None);
+    }
 }
 
 #[derive(PartialEq, Eq)]
@@ -67,7 +79,10 @@ fn reap_one() -> Reaped {
     #[allow(unsafe_code)]
     // SAFETY: waitpid writes one int; __WALL also takes threads that were traced.
     let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::__WALL) };
-    if pid > 0 || Errno::last() == Errno::EINTR {
+    if pid > 0 {
+        let_end(pid, status);
+        Reaped::One
+    } else if Errno::last() == Errno::EINTR {
         Reaped::One
     } else {
         Reaped::NoneLeft

@@ -98,6 +98,7 @@ impl Tree {
             counted: now.counted,
             borrows_memory: false,
             prepared: now.prepared.clone(),
+            leaves: false,
             ending: None,
         };
         Ok(replace(now, copy))

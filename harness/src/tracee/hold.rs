@@ -41,6 +41,19 @@ impl Held {
         self.reported.is_some()
     }
 
+    /// The same thread without what it reported, which was that its call is interrupted:
+    /// it makes the call again.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub(super) fn without_report(self) -> Result<Self, TraceeError> {
+        restart_call(&self.stopped)?;
+        Ok(Self {
+            reported: None,
+            ..self
+        })
+    }
+
     /// The signal that was about to be delivered to it (0: none).
     pub(super) fn signal(&self) -> i32 {
         match self.reported {
@@ -189,7 +202,7 @@ fn restart_call(stopped: &Stopped) -> Result<(), TraceeError> {
 }
 
 /// Whether a signal that the thread does not block waits to be delivered to it.
-fn signal_pending(thread: Pid) -> bool {
+pub(super) fn signal_pending(thread: Pid) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{thread}/status")).unwrap_or_default();
     let set = |name: &str| {
         status

@@ -147,6 +147,16 @@ impl Stopped {
             .map_err(TraceeError::from_errno("PTRACE_SETOPTIONS", self.thread))
     }
 
+    /// Has its end, and that of every process it starts, reported before it begins.
+    ///
+    /// # Errors
+    /// When the thread is gone.
+    pub(super) fn follow_end(&self) -> Result<(), TraceeError> {
+        let options = super::spawn::FOLLOW | ptrace::Options::PTRACE_O_TRACEEXIT;
+        ptrace::setoptions(self.thread, options)
+            .map_err(TraceeError::from_errno("PTRACE_SETOPTIONS", self.thread))
+    }
+
     /// Lets go of the thread for good, delivering `signal` (0: none).
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! The processes and threads of one server: turns wait statuses into events, and
 //! follows forks, threads and `execve`.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::rc::Rc;
 
 use nix::errno::Errno;
@@ -9,10 +9,9 @@ use nix::unistd::Pid;
 
 use super::breakpoint::Breakpoints;
 use super::inject::wait_for;
-use super::poison::step_and_wait;
 use super::prepared::Prepared;
 use super::stopped::Until;
-use super::{Memory, Stopped, TraceeError, counter, watchpoint};
+use super::{Memory, Stopped, TraceeError, counter};
 use crate::binary::Address;
 use crate::verdict::observation::Ending;
 
@@ -51,6 +50,8 @@ pub struct Process {
     pub borrows_memory: bool,
     /// What was made ready in it for an update, before any.
     pub prepared: Option<Rc<Prepared>>,
+    /// Whether it is about to end, and can be held no more.
+    pub(super) leaves: bool,
     /// How it ended.
     pub ending: Option<Ending>,
 }
@@ -121,6 +122,11 @@ pub struct Tree {
     pub until: Until,
     /// Whether threads were ever stepped: a trap that nothing else explains is a step's.
     pub steps: bool,
+    /// Whether a parent sees the end of its child as it does without a tracer; see
+    /// `child_end.rs`.
+    pub whole_ends: bool,
+    /// Threads whose return from a system call stops them for nothing any more.
+    pub(super) returning: HashSet<Pid>,
 }
 
 impl Tree {
@@ -194,6 +200,7 @@ impl Tree {
             counted,
             borrows_memory,
             prepared: None,
+            leaves: false,
             ending: None,
         });
         self.threads.insert(pid, (index, 0));
@@ -325,7 +332,14 @@ impl Tree {
                 }
                 return Ok(None);
             }
-            0 if signal == libc::SIGTRAP | 0x80 => Stop::SystemCall,
+            libc::PTRACE_EVENT_EXIT => return self.ends(process, stopped),
+            0 if signal == libc::SIGTRAP | 0x80 => {
+                if self.returning.remove(&thread) {
+                    stopped.resume(self.until, 0)?;
+                    return Ok(None);
+                }
+                Stop::SystemCall
+            }
             0 if signal == libc::SIGTRAP => {
                 let Some(stop) = self.trap(process, &stopped)? else {
                     stopped.resume(self.until, 0)?;
@@ -417,6 +431,9 @@ impl Tree {
             });
         }
         let index = self.adopt(child, Some(parent), borrows_memory)?;
+        if self.whole_ends {
+            child_stopped.follow_end()?;
+        }
         Ok(Event::Forked {
             parent,
             thread,
@@ -442,7 +459,7 @@ impl Tree {
         Ok(())
     }
 
-    fn ended(&mut self, thread: Pid, status: i32) -> Option<Event> {
+    pub(super) fn ended(&mut self, thread: Pid, status: i32) -> Option<Event> {
         self.early.remove(&thread);
         let (index, _) = self.threads.remove(&thread)?;
         let process = &mut self.processes[index];
@@ -468,6 +485,9 @@ impl Tree {
                 self.ended(pid, status);
                 return Ok(());
             }
+            if status >> 16 == libc::PTRACE_EVENT_EXIT {
+                let _ = Stopped::reported(pid).resume(Until::Event, 0);
+            }
         }
     }
 
@@ -485,87 +505,15 @@ impl Tree {
         Ok(())
     }
 
-    /// Executes the instruction under a breakpoint that was not meant for this
-    /// thread or frame, and leaves the breakpoint set. The process's other threads are
-    /// held meanwhile: one that passed there would not be seen.
-    ///
-    /// # Errors
-    /// When the process is gone.
-    pub fn step_over(
-        &mut self,
-        process: ProcessIndex,
-        stopped: Stopped,
-        address: Address,
-    ) -> Result<(), TraceeError> {
-        let thread = stopped.thread();
-        let held = self.hold(&|other, _, id| other == process && id != thread)?;
-        let stepped = self.step_alone(process, stopped, address);
-        self.release(held)?;
-        stepped
-    }
-
-    fn step_alone(
-        &mut self,
-        process: ProcessIndex,
-        stopped: Stopped,
-        address: Address,
-    ) -> Result<(), TraceeError> {
-        if let Some(stopped) = self.step_once(process, stopped, address)? {
-            stopped.resume(self.until, 0)?;
-        }
-        Ok(())
-    }
-
-    /// Executes the instruction under a breakpoint, in a process whose other threads
-    /// stand still, and leaves the breakpoint set; returns the thread, or none if it
-    /// stopped for something else, which [`Tree::poll`] tells.
-    ///
-    /// # Errors
-    /// When the process is gone.
-    pub fn step_once(
-        &mut self,
-        process: ProcessIndex,
-        stopped: Stopped,
-        address: Address,
-    ) -> Result<Option<Stopped>, TraceeError> {
-        let thread = stopped.thread();
-        let process = &mut self.processes[process];
-        process.breakpoints.clear(&process.memory, address)?;
-        let status = step_and_wait(stopped)?;
-        if !libc::WIFSTOPPED(status) {
-            self.backlog.push_back((thread, status));
-            return Ok(None);
-        }
-        process.breakpoints.set(&process.memory, address)?;
-        let stepped = Stopped::reported(thread);
-        if status >> 8 == libc::SIGTRAP && !watchpoint::has_touched(&stepped)? {
-            return Ok(Some(stepped));
-        }
-        self.backlog.push_back((thread, status));
-        Ok(None)
-    }
-
-    /// Executes one instruction and returns the thread, or none if it stopped for
-    /// something else, which [`Tree::poll`] tells.
-    ///
-    /// # Errors
-    /// When the process is gone.
-    pub fn step_on(&mut self, stopped: Stopped) -> Result<Option<Stopped>, TraceeError> {
-        let thread = stopped.thread();
-        stopped.step()?;
-        let status = wait_for(thread)?;
-        let plain = libc::WIFSTOPPED(status) && status >> 8 == libc::SIGTRAP;
-        if plain && !counter::is_after_trap(&Stopped::reported(thread).registers()?) {
-            return Ok(Some(Stopped::reported(thread)));
-        }
-        self.backlog.push_back((thread, status));
-        Ok(None)
-    }
-
     /// The status of a thread's last stop, if it waits to be handled.
     pub(super) fn reported(&self, thread: Pid) -> Option<i32> {
         let mut backlog = self.backlog.iter();
         backlog.find_map(|(reported, status)| (*reported == thread).then_some(*status))
+    }
+
+    /// Forgets a status that was kept.
+    pub(super) fn take_back(&mut self, thread: Pid) {
+        self.backlog.retain(|(reported, _)| *reported != thread);
     }
 
     /// Keeps a status for [`Tree::poll`].
@@ -590,7 +538,7 @@ pub fn signal_name(number: i32) -> String {
 }
 
 /// The thread group of a thread: its process.
-fn group_of(thread: Pid) -> Option<Pid> {
+pub(super) fn group_of(thread: Pid) -> Option<Pid> {
     let status = std::fs::read_to_string(format!("/proc/{thread}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("Tgid:"))?;
     line.trim().parse().ok().map(Pid::from_raw)

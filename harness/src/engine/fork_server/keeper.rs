@@ -148,7 +148,8 @@ impl Keeper {
             })
             .into());
         }
-        let tree = Tree::of_copy(&copied, Until::Event)?;
+        let mut tree = Tree::of_copy(&copied, Until::Event)?;
+        tree.whole_ends = true;
         for batch in &self.calls {
             batch.run(&copied, &tree.processes[0].memory)?;
         }
