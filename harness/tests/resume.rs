@@ -230,7 +230,7 @@ fn tests_that_could_not_be_run_are_named_and_tried_again() {
     }
 
     let project = recursion();
-    let whole = project.study(ARGUMENTS);
+    let whole = project.study(&format!("{ARGUMENTS} --engine restart"));
     let (script, refusing) = (
         project.root().join("worker"),
         project.root().join("refusing"),

@@ -48,9 +48,9 @@ pub struct Selection {
     repeat: u32,
     /// Which engine runs the tests: `restart`, a new server for each; `fork-server`, a
     /// copy of a started server for each; `rollback`, one server in a simulated world;
-    /// `fork-snapshot`, a copy of that one for each; or `auto`, the fastest that a session allows. None is used that does not agree
-    /// with restart at sampled points
-    #[arg(long, default_value = "restart", value_name = "ENGINE")]
+    /// `fork-snapshot`, a copy of that one for each; or `auto`, the fastest that a session
+    /// allows. None is used that does not agree with restart at sampled points
+    #[arg(long, default_value = "auto", value_name = "ENGINE")]
     engine: EngineWish,
     /// Study the control arm (old to old) of the chosen pairs' old versions
     /// instead of the updates

@@ -8,12 +8,18 @@ use nix::unistd::Pid;
 /// process 1 of the namespace: no fork storm outruns the kernel's own sweep over
 /// the namespace, and every orphan becomes the caller's child.
 pub fn end_all() {
-    while let Ok(()) | Err(Errno::EPERM) = kill(Pid::from_raw(-1), Signal::SIGKILL) {
-        if reap_one() == Reaped::NoneLeft {
-            break;
+    let mut reaped = 0_u64;
+    loop {
+        // One sweep takes them all: a fork fails where a signal waits. Another one, now and
+        // then, is for those that somebody else may have started meanwhile.
+        if reaped == 0 || reaped.is_power_of_two() {
+            let _ = kill(Pid::from_raw(-1), Signal::SIGKILL);
         }
+        if reap_one() == Reaped::NoneLeft {
+            return;
+        }
+        reaped += 1;
     }
-    while reap_one() == Reaped::One {}
 }
 
 /// Kills and reaps every process of the sandbox but the caller and `spared`, which is

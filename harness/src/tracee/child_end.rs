@@ -73,7 +73,12 @@ impl Tree {
     /// The parent that is to see the end of `process` whole, if both are processes of
     /// one thread, nothing keeps the one from ending, and the other can be held.
     fn parent_to_hold(&self, process: ProcessIndex) -> Option<ProcessIndex> {
+        /// More are a storm of forks, in which looking at all for each end takes too long.
+        const MOST_PROCESSES: usize = 1000;
         let parent = self.processes[process].parent?;
+        if self.processes.len() > MOST_PROCESSES {
+            return None;
+        }
         let has_one_thread = |process: ProcessIndex| self.processes[process].threads.len() == 1;
         // The first process of a namespace waits for the others in it, and one that
         // started a program for that program; where every instruction is watched, what is
@@ -196,6 +201,16 @@ impl Tree {
                 return Ok(self.ended(thread, status));
             }
             Stopped::reported(thread).resume(Until::Event, 0)?;
+        }
+    }
+}
+
+/// No signal moves a process that has stopped because it is about to end: nobody who waits
+/// for the end of all would see it go.
+impl Drop for Tree {
+    fn drop(&mut self) {
+        for thread in self.about_to_end() {
+            let _ = nix::sys::ptrace::cont(thread, None);
         }
     }
 }

@@ -150,10 +150,7 @@ impl Tree {
                 // registers of an injected call: go on to its exit.
                 stopped.resume(Until::SystemCall, 0)?;
                 wait_for(pid)?;
-                let mut tree = Self {
-                    until,
-                    ..Self::default()
-                };
+                let mut tree = Self::of_none(until);
                 tree.adopt(pid, None, false)?;
                 return Ok((tree, Stopped::reported(pid)));
             }
@@ -166,13 +163,32 @@ impl Tree {
     /// # Errors
     /// When its memory cannot be opened.
     pub fn of_copy(copied: &Stopped, until: Until) -> Result<Self, TraceeError> {
-        let mut tree = Self {
-            until,
-            ..Self::default()
-        };
+        let mut tree = Self::of_none(until);
         tree.adopt(copied.thread(), None, false)?;
         tree.processes[0].counted = true;
         Ok(tree)
+    }
+
+    fn of_none(until: Until) -> Self {
+        Self {
+            processes: Vec::new(),
+            threads: HashMap::new(),
+            early: HashMap::new(),
+            backlog: VecDeque::new(),
+            until,
+            steps: false,
+            whole_ends: false,
+            returning: HashSet::new(),
+        }
+    }
+
+    /// Threads that have told that they are about to end and were not let go.
+    pub(super) fn about_to_end(&self) -> impl Iterator<Item = Pid> + '_ {
+        let kept = self.backlog.iter();
+        let kept = kept.filter(|(_, status)| status >> 16 == libc::PTRACE_EVENT_EXIT);
+        let leaving = self.processes.iter().filter(|process| process.leaves);
+        let leaving = leaving.flat_map(|process| process.threads.iter().map(|thread| thread.id));
+        kept.map(|(thread, _)| *thread).chain(leaving)
     }
 
     fn adopt(
