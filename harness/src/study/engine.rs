@@ -96,7 +96,10 @@ pub fn choose(
         }
         let (slow, fast) = (median(by_restart), median(&by_kind));
         let times = format!("{fast} µs a test against {slow} by restart");
-        if fast >= slow && wish == EngineWish::Auto {
+        // A simulated world is dear to begin and cheap from then on; that a few tests show
+        // no gain on a busy machine must not decide.
+        let may_cost_more = kind == EngineKind::ForkServer && fast >= slow;
+        if may_cost_more && wish == EngineWish::Auto {
             reasons.push(format!("{kind} is no faster ({times})"));
             continue;
         }
