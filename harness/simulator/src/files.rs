@@ -162,11 +162,9 @@ impl Files {
         {
             self.release(before as usize);
         }
-        if inode > 0 {
-            self.inodes[inode as usize - 1].references += 1;
-        }
         let mut at = at;
         if inode > 0 {
+            self.inodes[inode as usize - 1].references += 1;
             let next = |at: &usize| self.names.get(at + 1).is_some_and(|name| name.used != 0);
             let last = (at..).find(|at| !next(at)).unwrap_or(at);
             self.names.copy_within(at + 1..=last, at);

@@ -57,7 +57,7 @@ pub fn choose(
 ) -> Result<Chosen, StudyError> {
     let candidates = match &wish {
         EngineWish::Just(EngineKind::Restart) => {
-            let why = "the default, and the oracle for the others";
+            let why = "the oracle for the others; it was asked for";
             return Ok(Chosen::restart(why));
         }
         EngineWish::Just(kind) => std::slice::from_ref(kind),

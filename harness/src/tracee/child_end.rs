@@ -6,7 +6,7 @@
 //! *traced* child waits until the tracer has taken its end (`wait_task_zombie` in the
 //! kernel's `kernel/exit.c`), so that the parent would see the end of the pipe first,
 //! nearly always. Servers that act on either then end otherwise: vsftpd's privileged
-//! process by `die` where nothing traces it and by the signal where Kairos does not.
+//! process by `die` where it is traced, and by the signal where it is not.
 //!
 //! So the parent is held while its child ends. Where it waits in a system call, it goes
 //! back into that call and may return from it, but no further.
@@ -21,15 +21,12 @@ use nix::sys::socket::{
 use nix::unistd::Pid;
 
 use super::descriptors::Source;
-use super::hold::{Held, signal_pending};
+use super::hold::{AT_CALL, Held, signal_pending};
 use super::inject::wait_for;
 use super::stopped::Until;
 use super::tree::{Event, ProcessIndex, Tree, group_of};
 use super::{Stopped, TraceeError};
 use crate::binary::Address;
-
-/// The status of a thread that stopped at the beginning or the end of a system call.
-const AT_CALL: i32 = (libc::SIGTRAP | 0x80) << 8 | 0x7f;
 
 /// What a call that is made again answers to its tracer (`ERESTARTSYS` to
 /// `ERESTART_RESTARTBLOCK` in the kernel's `include/linux/errno.h`).
@@ -143,14 +140,11 @@ impl Tree {
     /// else stopped it, which [`Tree::poll`] tells.
     fn until_return(&mut self, stopped: Stopped) -> Result<Option<Pid>, TraceeError> {
         let thread = stopped.thread();
-        stopped.resume(Until::SystemCall, 0)?;
-        let status = wait_for(thread)?;
-        if status == AT_CALL {
-            Stopped::reported(thread).resume(Until::SystemCall, 0)?;
-            return Ok(Some(thread));
-        }
-        self.report_later(thread, status);
-        Ok(None)
+        let Some(inside) = self.enter_call(stopped)? else {
+            return Ok(None);
+        };
+        inside.resume(Until::SystemCall, 0)?;
+        Ok(Some(thread))
     }
 
     /// Lets a thread go that was to stop when its call returns, now that its process was

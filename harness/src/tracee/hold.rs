@@ -10,6 +10,9 @@ use super::stopped::Until;
 use super::tree::{ProcessIndex, Tree};
 use super::{Stopped, TraceeError};
 
+/// The status of a thread that stopped at the beginning or the end of a system call.
+pub(super) const AT_CALL: i32 = (libc::SIGTRAP | 0x80) << 8 | 0x7f;
+
 /// A thread that is held still beside the one that everything is about.
 #[derive(Debug)]
 pub struct Held {
@@ -173,16 +176,23 @@ impl Tree {
     /// # Errors
     /// When tracing fails.
     pub fn into_call(&mut self, stopped: Stopped) -> Result<(), TraceeError> {
-        const CALL_STOP: i32 = libc::SIGTRAP | 0x80;
+        if let Some(inside) = self.enter_call(stopped)? {
+            inside.resume(self.until, 0)?;
+        }
+        Ok(())
+    }
+
+    /// Lets a thread go on to where its call begins; none if something else stopped it,
+    /// which [`Tree::poll`] tells.
+    pub(super) fn enter_call(&mut self, stopped: Stopped) -> Result<Option<Stopped>, TraceeError> {
         let id = stopped.thread();
         stopped.resume(Until::SystemCall, 0)?;
         let status = wait_for(id)?;
-        if libc::WIFSTOPPED(status) && status >> 8 == CALL_STOP {
-            Stopped::reported(id).resume(self.until, 0)?;
-            return Ok(());
+        if status == AT_CALL {
+            return Ok(Some(Stopped::reported(id)));
         }
         self.report_later(id, status);
-        Ok(())
+        Ok(None)
     }
 }
 
